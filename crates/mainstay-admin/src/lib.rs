@@ -1,0 +1,1 @@
+//! The administrative listener: status, metrics, records and operator verbs.

@@ -1,0 +1,1 @@
+//! YAML to a valid configuration, with every error at once.

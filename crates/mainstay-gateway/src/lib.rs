@@ -1,0 +1,1 @@
+//! The data path: listeners, connections, and the way of a request.

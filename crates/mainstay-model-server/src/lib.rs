@@ -1,0 +1,1 @@
+//! The embedded engine as an Open Inference Protocol server of its own.

@@ -1,0 +1,16 @@
+//! What the data path decides: breakers, balance, budgets, health and the fallback chain.
+//!
+//! Pure ring: no runtime, no sockets, no clock, no ambient randomness. Time comes in as a
+//! [`Moment`], chance as a [`fastrand::Rng`] that the caller seeded. What is shared between
+//! workers is held in atomics, and each step over it is a pure function applied by
+//! compare-and-swap, so that production, simulation and drills run the same code.
+
+pub mod moment;
+pub mod outcome;
+pub mod ratio;
+pub mod verdict;
+
+pub use moment::Moment;
+pub use outcome::{Class, Outcome, SentState};
+pub use ratio::Ratio;
+pub use verdict::Verdict;

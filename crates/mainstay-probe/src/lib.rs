@@ -1,0 +1,1 @@
+//! Active checks of endpoints, models and dependencies.

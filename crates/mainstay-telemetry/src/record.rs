@@ -1,0 +1,226 @@
+//! A decision record: why one request was answered as it was.
+//!
+//! Plain data of fixed size, filled on the worker's stack while the request climbs its chain and
+//! handed to [`crate::Worker::finish`] once, at the end of the answer's body. Names are left to
+//! the reader: the record holds indexes into [`crate::Names`].
+
+use std::fmt;
+use std::time::Duration;
+
+use mainstay_policy::{Class, Moment, SentState};
+
+/// Attempts that one record can hold; a budget never allows more.
+pub const MAX_ATTEMPTS: usize = 6;
+
+/// The identity of one request: unique within a gateway's life and very likely beyond it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RequestId(pub u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for RequestId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// How a request ended, as its client saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum End {
+    /// Answered by a step of the chain.
+    #[default]
+    Answered = 0,
+    /// Refused as the client's own fault (400, 404, 405, 413, ...), by us or by a server.
+    ClientFault = 1,
+    /// Shed: the gateway or everything behind it is full.
+    Shed = 2,
+    /// No step could answer: the client saw an error.
+    Failed = 3,
+    /// The client went away before its answer was complete.
+    Cancelled = 4,
+    /// The answer was cut after its first bytes had been passed on.
+    Cut = 5,
+}
+
+impl End {
+    /// Every end, in the order of the codes.
+    pub const ALL: [Self; 6] = [
+        Self::Answered,
+        Self::ClientFault,
+        Self::Shed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Cut,
+    ];
+
+    /// The end in kebab case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::ClientFault => "client-fault",
+            Self::Shed => "shed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// Why a later step of the chain answered than the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// The first step answered.
+    #[default]
+    None = 0,
+    /// No endpoint of the earlier pools was available: dead, loading or open breakers.
+    NoEndpoint = 1,
+    /// Attempts at the earlier steps failed.
+    AttemptsFailed = 2,
+    /// The earlier answers were not confident enough.
+    LowConfidence = 3,
+    /// The share of retries was spent.
+    RetryBudgetSpent = 4,
+    /// The attempts of this request were spent.
+    AttemptsSpent = 5,
+    /// Too little time was left for another attempt.
+    OutOfTime = 6,
+    /// The request may have been executed and may not be repeated.
+    NotRepeatable = 7,
+    /// The earlier step's embedded model is not loaded or failed.
+    EmbeddedUnavailable = 8,
+}
+
+impl Reason {
+    /// Every reason, in the order of the codes.
+    pub const ALL: [Self; 9] = [
+        Self::None,
+        Self::NoEndpoint,
+        Self::AttemptsFailed,
+        Self::LowConfidence,
+        Self::RetryBudgetSpent,
+        Self::AttemptsSpent,
+        Self::OutOfTime,
+        Self::NotRepeatable,
+        Self::EmbeddedUnavailable,
+    ];
+
+    /// The reason in kebab case, as headers, parameters and records show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::NoEndpoint => "no-endpoint",
+            Self::AttemptsFailed => "attempts-failed",
+            Self::LowConfidence => "low-confidence",
+            Self::RetryBudgetSpent => "retry-budget-spent",
+            Self::AttemptsSpent => "attempts-spent",
+            Self::OutOfTime => "out-of-time",
+            Self::NotRepeatable => "not-repeatable",
+            Self::EmbeddedUnavailable => "embedded-unavailable",
+        }
+    }
+}
+
+/// Endpoints of the pool that were passed over when a target was chosen, as bits by their
+/// position in the pool (the first 16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Their verdict takes no traffic.
+    pub verdict: u16,
+    /// Their breaker refused.
+    pub breaker: u16,
+    /// Already tried by this request.
+    pub tried: u16,
+}
+
+/// One try at one target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// Index into [`crate::Names::targets`].
+    pub target: u32,
+    /// Step of the chain.
+    pub step: u8,
+    /// Why this target was chosen: a `mainstay_policy::balance::Why` code.
+    pub why: u8,
+    /// `None`: a usable answer.
+    pub class: Option<Class>,
+    /// How much of the request had left us when the attempt ended.
+    pub sent: SentState,
+    /// Status of the answer, 0 if none came.
+    pub status: u16,
+    /// Start, in microseconds after the request's own.
+    pub started_us: u32,
+    /// Duration in microseconds; to the end of the body for the attempt that answered.
+    pub took_us: u32,
+    /// What was passed over.
+    pub skipped: Skipped,
+}
+
+/// Everything that was decided for one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Record {
+    /// Also sent to the client as `x-mainstay-request-id`.
+    pub id: RequestId,
+    /// Index into [`crate::Names::models`]; `u16::MAX` where no model was recognised.
+    pub model: u16,
+    /// When the request's head had been read.
+    pub started: Moment,
+    /// From there to the end of the answer.
+    pub took: Duration,
+    /// The deadline that applied, from the start.
+    pub deadline: Duration,
+    /// How it ended.
+    pub end: End,
+    /// Status that the client got.
+    pub status: u16,
+    /// Step that answered; `u8::MAX` if none did. With rows from several steps, the last.
+    pub step: u8,
+    /// Whether the answer was of lesser quality, and said so.
+    pub degraded: bool,
+    /// Why not the first step.
+    pub reason: Reason,
+    /// Rows of the batch (0 when the body was not parsed), and how many a later step answered.
+    pub rows: u16,
+    /// Rows that a later step than the first answered.
+    pub rows_moved: u16,
+    /// The attempts that were made: `attempts[..attempt_count]`.
+    pub attempts: [Attempt; MAX_ATTEMPTS],
+    /// How many of `attempts` are filled.
+    pub attempt_count: u8,
+}
+
+impl Record {
+    /// The attempts that were made, in order.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.attempts[..usize::from(self.attempt_count).min(MAX_ATTEMPTS)]
+    }
+
+    /// Adds an attempt; beyond [`MAX_ATTEMPTS`] the last one is overwritten.
+    pub fn push(&mut self, attempt: Attempt) {
+        let at = usize::from(self.attempt_count).min(MAX_ATTEMPTS - 1);
+        self.attempts[at] = attempt;
+        self.attempt_count = u8::try_from(at + 1).unwrap_or(u8::MAX);
+    }
+
+    /// The attempt that is still running or ended last.
+    pub fn last_mut(&mut self) -> Option<&mut Attempt> {
+        let last = usize::from(self.attempt_count).checked_sub(1)?;
+        self.attempts.get_mut(last)
+    }
+
+    /// Whether someone may want to read it later: retried, degraded or not answered.
+    #[must_use]
+    pub fn is_remarkable(&self) -> bool {
+        self.attempt_count > 1 || self.degraded || self.end != End::Answered || self.rows_moved > 0
+    }
+}

@@ -1,0 +1,3 @@
+//! Checks and generators that the repository runs on itself.
+
+fn main() {}
