@@ -5,6 +5,7 @@
 //! workers is held in atomics, and each step over it is a pure function applied by
 //! compare-and-swap, so that production, simulation and drills run the same code.
 
+pub mod chain;
 pub mod moment;
 pub mod outcome;
 pub mod ratio;

@@ -1,0 +1,85 @@
+//! The fallback chain: which source is asked next, for how long, and why.
+//!
+//! A [`Plan`] is what the configuration says; a [`Climb`] is one request on its way through it.
+//! The gateway asks the climb for the [`Next`] thing to do, does it, and tells the climb how it
+//! went. Everything that is decided on the way is decided here, so that a simulation or a drill
+//! climbs exactly as production does.
+//!
+//! What a climb keeps to:
+//! - one deadline and one count of attempts for all steps; a hung attempt always leaves the
+//!   reserve of the steps behind it;
+//! - an attempt that never left us is free: it cost no server anything. All others count, and
+//!   each beyond the first also draws on the gateway's retry budget;
+//! - when attempts or retries are spent, the local steps (embedded models, default predictions)
+//!   can still answer: they cost no server anything either;
+//! - what may have been executed is repeated only where that is harmless;
+//! - before a client sees an error, endpoints that health alone had ruled out are tried once
+//!   more, after a pause: a wrong probe must not cost an answer.
+
+/// Why a later step of the chain answered than the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// The first step answered.
+    #[default]
+    None = 0,
+    /// No endpoint of the earlier pools was available: dead, loading or open breakers.
+    NoEndpoint = 1,
+    /// Attempts at the earlier steps failed.
+    AttemptsFailed = 2,
+    /// The earlier answers were not confident enough.
+    LowConfidence = 3,
+    /// The share of retries was spent.
+    RetryBudgetSpent = 4,
+    /// The attempts of this request were spent.
+    AttemptsSpent = 5,
+    /// Too little time was left for another attempt.
+    OutOfTime = 6,
+    /// The request may have been executed and may not be repeated.
+    NotRepeatable = 7,
+    /// The earlier step's embedded model is not loaded or failed.
+    EmbeddedUnavailable = 8,
+}
+
+impl Reason {
+    /// Every reason, in the order of the codes.
+    pub const ALL: [Self; 9] = [
+        Self::None,
+        Self::NoEndpoint,
+        Self::AttemptsFailed,
+        Self::LowConfidence,
+        Self::RetryBudgetSpent,
+        Self::AttemptsSpent,
+        Self::OutOfTime,
+        Self::NotRepeatable,
+        Self::EmbeddedUnavailable,
+    ];
+
+    /// The reason in kebab case, as headers, parameters and records show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::NoEndpoint => "no-endpoint",
+            Self::AttemptsFailed => "attempts-failed",
+            Self::LowConfidence => "low-confidence",
+            Self::RetryBudgetSpent => "retry-budget-spent",
+            Self::AttemptsSpent => "attempts-spent",
+            Self::OutOfTime => "out-of-time",
+            Self::NotRepeatable => "not-repeatable",
+            Self::EmbeddedUnavailable => "embedded-unavailable",
+        }
+    }
+}
+
+/// Members that were passed over when a target was chosen, as bits by their position in the
+/// pool (the first 16).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Their verdict takes no traffic.
+    pub verdict: u16,
+    /// Their breaker refused.
+    pub breaker: u16,
+    /// Already tried by this request.
+    pub tried: u16,
+}
