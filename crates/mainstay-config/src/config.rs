@@ -1,0 +1,245 @@
+//! What a valid configuration says, as the rest of the gateway reads it.
+//!
+//! Only this crate can construct these structs (`#[non_exhaustive]`), and only from a file that
+//! passed every check: pool indices exist, defaults are typed, times fit into each other. The
+//! defaults of the sections stand here beside their reasons; those of breaker, balance, budget
+//! and health stand in `mainstay_policy`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_policy::budget;
+
+mod model;
+mod pool;
+
+pub use model::{Degrade, Engine, Exhausted, Model, Source, Step};
+pub use pool::{Check, Dependency, Endpoint, EndpointUrl, HttpCheck, Pool, Probe};
+
+/// One KiB, in bytes.
+const KIB: usize = 1024;
+/// One MiB, in bytes.
+const MIB: usize = 1024 * KIB;
+
+/// A whole valid configuration: an immutable snapshot, swapped as one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Who this gateway is.
+    pub node: Node,
+    /// Where clients are served.
+    pub listen: Listen,
+    /// Data-path workers, each a thread with a runtime of its own. Default: one for each core
+    /// that the process may use.
+    pub workers: usize,
+    /// Bounds on what one client or one request may take.
+    pub limits: Limits,
+    /// How long requests in flight may take after SIGTERM. Default 30 s, as load balancers and
+    /// orchestrators wait.
+    pub drain: Duration,
+    /// Where the gateway keeps what outlives it (the operator token). Default: `mainstay` under
+    /// `$STATE_DIRECTORY`, `$XDG_STATE_HOME` or `~/.local/state`.
+    pub state_dir: PathBuf,
+    /// Refuse to start when an embedded model does not load. Default false: a gateway with one
+    /// step less still answers.
+    pub strict_start: bool,
+    /// The listener for operators.
+    pub admin: Admin,
+    /// How the program logs.
+    pub log: Log,
+    /// How many decision records are kept.
+    pub records: Records,
+    /// The share of requests that may be retried, over the whole gateway.
+    pub retry: budget::RetrySettings,
+    /// The threads that run embedded models.
+    pub embedded: EmbeddedPool,
+    /// What the gateway itself depends on; asked by `/healthz/deep`. Default none.
+    pub dependencies: Vec<Dependency>,
+    /// The pools, in the order of the file.
+    pub pools: Vec<Pool>,
+    /// The models, in the order of the file; the name `*` matches any other.
+    pub models: Vec<Model>,
+    /// A short hash of the text that this was read from, includes and all.
+    pub version: String,
+    /// What is allowed and probably not meant, ready to be shown.
+    pub warnings: Vec<String>,
+}
+
+/// Who this gateway is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Node {
+    /// Shown in status, logs and metrics. Default: `$HOSTNAME`, `/etc/hostname` or "mainstay".
+    pub name: Arc<str>,
+}
+
+/// Where clients are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listen {
+    /// Open Inference Protocol over HTTP. Default 0.0.0.0:8080: a gateway is there to be reached.
+    pub http: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)) }
+    }
+}
+
+/// Bounds on what one client or one request may take; sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Request line and headers together. Default 32 KiB: four times what servers usually take,
+    /// and still small beside the buffers of one connection.
+    pub header: usize,
+    /// One request body. Default 64 MiB: a batch of 100 uncompressed images.
+    pub body: usize,
+    /// The part of a request body that is kept to repeat it elsewhere. Default 8 MiB: nearly all
+    /// inference requests; larger ones stream through with one attempt.
+    pub replay: usize,
+    /// All kept bodies together. Default 256 MiB.
+    pub replay_memory: usize,
+    /// Client connections at once. Default 10 000.
+    pub connections: usize,
+    /// From the connection (or the last answer's end) to the end of the next request's headers.
+    /// Default 10 s.
+    pub header_timeout: Duration,
+    /// A client connection without a request is closed after this. Default 75 s: longer than the
+    /// 60 s for which clients and load balancers commonly keep theirs, so that they close first.
+    pub idle_timeout: Duration,
+    /// An answer is held until it is complete or so many bytes have come; until then another
+    /// source may replace it. Default 64 KiB.
+    pub hold: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header: 32 * KIB,
+            body: 64 * MIB,
+            replay: 8 * MIB,
+            replay_memory: 256 * MIB,
+            connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            hold: 64 * KIB,
+        }
+    }
+}
+
+/// The listener for operators: status, metrics, records and verbs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Admin {
+    /// Default 127.0.0.1:9901: on loopback, so that nobody reaches it by accident.
+    pub address: SocketAddr,
+    /// The file with the operators' token. Default none: `admin-token` in the state directory,
+    /// made on the first start with mode 0600.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)), token_file: None }
+    }
+}
+
+/// How the program logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Log {
+    /// The least severe level that is written. Default `info`.
+    pub level: LogLevel,
+    /// The form of a line. Default `auto`.
+    pub format: LogFormat,
+}
+
+/// The least severe level that is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what failed.
+    Error,
+    /// And what may fail soon.
+    Warn,
+    /// And every change of state.
+    #[default]
+    Info,
+    /// And each retried, degraded or failed request.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level in lower case, as `tracing` filters name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `pretty` on a terminal, `json` otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// How many decision records are kept, over all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Records {
+    /// The latest requests, whatever became of them. Default 4096.
+    pub recent: usize,
+    /// The latest requests that were retried, degraded or failed. Default 4096. They have a ring
+    /// of their own because the first turns over in seconds under full load.
+    pub kept: usize,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self { recent: 4096, kept: 4096 }
+    }
+}
+
+/// The threads that run embedded models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EmbeddedPool {
+    /// Threads. Default 1: an embedded model is the small one.
+    pub threads: usize,
+    /// Runs that may wait; one more is refused and the chain goes on. Default 256.
+    pub queue: usize,
+    /// The onnxruntime shared library for steps with `engine: onnxruntime`. Default none.
+    pub library: Option<PathBuf>,
+}
+
+impl Default for EmbeddedPool {
+    fn default() -> Self {
+        Self { threads: 1, queue: 256, library: None }
+    }
+}
+
+/// Default of [`Config::drain`].
+pub(crate) const DRAIN: Duration = Duration::from_secs(30);
+
+/// Default of [`Config::workers`]: one for each core that the process may use.
+pub(crate) fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}

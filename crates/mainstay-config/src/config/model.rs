@@ -1,0 +1,111 @@
+//! Models: what clients ask for by name, and the chain of sources that answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_protocol::oip::confidence;
+use mainstay_protocol::{Tensor, TensorSpec};
+
+/// A route by name, with a deadline and a fallback chain.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Model {
+    /// The name in the client's path; `*` stands for any name that no other model has.
+    pub name: Arc<str>,
+    /// For everything that is done for one request. Default 10 s, far too long for most models:
+    /// set it to what your callers can wait.
+    pub deadline: Duration,
+    /// The output tensors, in the order of the file; empty when not declared.
+    pub outputs: Vec<TensorSpec>,
+    /// Whether the first dimension of every input and output is the batch, so that rows may be
+    /// split and merged. Default false: a request is one row.
+    pub batch: bool,
+    /// The sources, best first; at least one.
+    pub chain: Vec<Step>,
+    /// What is answered when no step was good enough. Default the best answer.
+    pub exhausted: Exhausted,
+    /// Whether answers of lesser quality are allowed. Default allowed.
+    pub degrade: Degrade,
+    /// Whether a request that may have been executed may be sent again. Default true: inference
+    /// changes nothing.
+    pub repeatable: bool,
+    /// Network attempts for one request, over all pools. Default 3.
+    pub attempts: u8,
+}
+
+/// Default of [`Model::deadline`].
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+/// Default of [`Model::attempts`].
+pub(crate) const ATTEMPTS: u8 = 3;
+
+/// One source in a chain.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Step {
+    /// Who answers.
+    pub source: Source,
+    /// What the answer must reach to count; `None` takes every answer.
+    pub confidence: Option<confidence::Rule>,
+}
+
+/// Who answers in a step.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Source {
+    /// A pool of servers.
+    Pool {
+        /// Index in [`Config::pools`](crate::Config::pools).
+        pool: usize,
+        /// The name upstream; `None` keeps the client's.
+        model: Option<Arc<str>>,
+        /// The version upstream; `None` keeps the client's.
+        version: Option<Arc<str>>,
+        /// Of the same quality as the first step: its answers are not degraded.
+        equivalent: bool,
+    },
+    /// An ONNX model inside the process.
+    Embedded {
+        /// The file, made absolute or relative to the working directory.
+        path: PathBuf,
+        /// Who runs it.
+        engine: Engine,
+    },
+    /// A fixed prediction.
+    Default {
+        /// One row of each declared output, typed by it: the first dimension is 1.
+        outputs: Vec<Tensor>,
+    },
+}
+
+/// Who runs an embedded model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Pure Rust, nothing to install.
+    #[default]
+    Tract,
+    /// The shared library of [`EmbeddedPool::library`](crate::EmbeddedPool::library).
+    OnnxRuntime,
+}
+
+/// What is answered when every step was tried and none was good enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exhausted {
+    /// The most confident answer that came; the default step only when none came at all.
+    #[default]
+    BestAnswer,
+    /// The chain's default step, whatever answers of too little confidence came.
+    Default,
+    /// An error.
+    Error,
+}
+
+/// Whether answers of lesser quality are allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Degrade {
+    /// Yes, and marked.
+    #[default]
+    Allowed,
+    /// No: only the first step and those declared equivalent.
+    Never,
+}

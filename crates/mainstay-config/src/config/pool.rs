@@ -1,0 +1,175 @@
+//! Pools: interchangeable endpoints, how they are reached, checked and protected.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use mainstay_policy::{balance, breaker, budget, health};
+use mainstay_protocol::classify::Flavour;
+
+/// Interchangeable endpoints with a balancing rule.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Pool {
+    /// The name that chains use; unique.
+    pub name: Arc<str>,
+    /// Whose dialect of failures the servers speak. Default `auto`.
+    pub flavour: Flavour,
+    /// The servers; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// How a target is picked. Default peak-EWMA.
+    pub balance: balance::Rule,
+    /// To establish a connection. Default 250 ms: two lost SYNs inside a data centre would take
+    /// longer, and by then another endpoint is the better bet.
+    pub connect_timeout: Duration,
+    /// From the start of an attempt to the first byte of the answer. Default 10 s.
+    pub first_byte_timeout: Duration,
+    /// Between two parts of a body. Default 30 s.
+    pub idle_timeout: Duration,
+    /// For a whole attempt, body included. Default none: the model's deadline bounds it.
+    pub total_timeout: Option<Duration>,
+    /// Idle connections kept to one endpoint by one worker. Default 64.
+    pub max_idle_connections: usize,
+    /// How long an idle connection is kept. Default 60 s; shorter than what servers keep, so
+    /// that they rarely close one that is about to be used.
+    pub keep_alive: Duration,
+    /// The active check of each endpoint and model.
+    pub probe: Probe,
+    /// The breaker of each target; `None` is off.
+    pub breaker: Option<breaker::Settings>,
+    /// How traffic returns to a recovered target.
+    pub slow_start: balance::SlowStart,
+    /// The wait before the same endpoint is tried again.
+    pub backoff: budget::Backoff,
+}
+
+/// Default of [`Pool::connect_timeout`].
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// Default of [`Pool::first_byte_timeout`].
+pub(crate) const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default of [`Pool::idle_timeout`].
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default of [`Pool::max_idle_connections`].
+pub(crate) const MAX_IDLE_CONNECTIONS: usize = 64;
+/// Default of [`Pool::keep_alive`].
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// One server address.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// Shown in status and trails; unique in its pool. Default `host:port`.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub url: EndpointUrl,
+    /// Its share beside the others, above 0 and at most 1. Default 1.
+    pub weight: f32,
+    /// What the server needs to answer well; asked for its deep health. Default none.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// The address of a server: `http://host:port/prefix`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct EndpointUrl {
+    /// A host name, an IPv4 address, or an IPv6 address without brackets.
+    pub host: Arc<str>,
+    /// Default 80.
+    pub port: u16,
+    /// Put before every path: empty, or `/base` without a slash at its end.
+    pub prefix: Arc<str>,
+}
+
+impl EndpointUrl {
+    /// `host:port`, with brackets around an IPv6 address: the Host header.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority(), self.prefix)
+    }
+}
+
+/// An active check and its rhythm.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Probe {
+    /// What is asked. Default [`Check::OipReady`].
+    pub check: Check,
+    /// How often, how long, and how many results decide.
+    pub health: health::Settings,
+}
+
+/// What a check asks.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Check {
+    /// `GET /v2/models/NAME/ready` for each model behind the endpoint.
+    OipReady,
+    /// An HTTP request whose status and body must match.
+    Http(HttpCheck),
+    /// A TCP connection that is accepted.
+    Tcp {
+        /// Instead of the endpoint's own port.
+        port: Option<u16>,
+    },
+    /// `grpc.health.v1.Health/Check`.
+    Grpc {
+        /// The service asked for; `None` asks for the server as a whole.
+        service: Option<String>,
+        /// Instead of the endpoint's own port.
+        port: Option<u16>,
+    },
+    /// A program that exits with 0. An argument list, run without a shell.
+    Command {
+        /// The program and its arguments; at least one entry.
+        argv: Vec<String>,
+    },
+    /// No check: the verdict comes from the traffic alone.
+    Off,
+}
+
+/// An HTTP request whose status and body must match.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpCheck {
+    /// Default `GET`.
+    pub method: Method,
+    /// The whole path and query; the endpoint's prefix is not put before it. Default `/`.
+    pub path: String,
+    /// Sent as they are; secret values are marked sensitive, so that no log shows them.
+    pub headers: HeaderMap,
+    /// Sent as it is. Default none.
+    pub body: Option<String>,
+    /// The statuses that pass. Default 200 to 299.
+    pub status: Vec<RangeInclusive<u16>>,
+    /// Text that the answer's body must hold. Default none.
+    pub contains: Option<String>,
+    /// Instead of the endpoint's own port.
+    pub port: Option<u16>,
+}
+
+/// Something that a server, or the gateway itself, needs to answer well.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Dependency {
+    /// Shown in status; unique in its list.
+    pub name: Arc<str>,
+    /// Where it is; `None` only for a command. Its prefix is empty: an HTTP check carries the
+    /// whole path.
+    pub address: Option<EndpointUrl>,
+    /// HTTP, TCP, gRPC or a command.
+    pub check: Check,
+    /// How often, how long, and how many results decide.
+    pub health: health::Settings,
+}
