@@ -1,0 +1,1 @@
+"""The benchmark's parts: proxies, load, measurement and report. Standard library only."""
