@@ -1,5 +1,18 @@
 //! Wire formats and failure classes of the protocols that model servers speak, without I/O.
+//!
+//! - [`oip`]: the Open Inference Protocol V2 over HTTP: paths, requests, answers, metadata.
+//! - [`classify`]: what a status and an error body mean, by server flavour.
+//! - [`sse`]: where the first content of an event stream begins.
+//! - [`tensor`]: the vocabulary that all of them share.
+//!
+//! Every reader here meets bytes from outside: none panics, none allocates by a size that the
+//! bytes only claim.
 
+pub mod classify;
+mod error;
+pub mod oip;
+pub mod sse;
 pub mod tensor;
 
+pub use error::Error;
 pub use tensor::{Data, Datatype, Tensor, TensorSpec};

@@ -98,7 +98,9 @@ impl FromStr for Datatype {
 
 /// A datatype that the protocol does not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown datatype {0:?}; the protocol knows BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 and BYTES")]
+#[error(
+    "unknown datatype {0:?}; the protocol knows BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 and BYTES"
+)]
 pub struct UnknownDatatype(pub String);
 
 /// The elements of a tensor, row-major.

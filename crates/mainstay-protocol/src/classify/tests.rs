@@ -1,0 +1,1 @@
+//! The table by example: what each server really says.

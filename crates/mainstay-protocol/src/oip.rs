@@ -1,0 +1,52 @@
+//! The Open Inference Protocol V2 over HTTP, with Triton's binary tensor extension.
+//!
+//! A message is a JSON head, followed by the binary data of those tensors that say so. The
+//! header `Inference-Header-Content-Length` tells where the head ends; without it, all is JSON.
+//!
+//! ```text
+//! | {"inputs":[{"name":"x",...,"parameters":{"binary_data_size":16}}]} | 16 bytes of x |
+//! |<-------------------- json_len -------------------------------------->|
+//! ```
+//!
+//! Source: <https://github.com/kserve/open-inference-protocol> and Triton's
+//! `docs/protocol/extension_binary_data.md`.
+
+pub mod answer;
+mod binary;
+pub mod confidence;
+pub mod default;
+pub mod error;
+pub mod infer;
+mod json;
+pub mod metadata;
+pub mod path;
+pub mod repository;
+mod rows;
+mod wire;
+
+use bytes::Bytes;
+
+use crate::Error;
+
+/// The header that tells the length of the JSON head when binary data follows it.
+pub const JSON_LENGTH_HEADER: &str = "inference-header-content-length";
+
+/// A message ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// The JSON head with the binary data after it.
+    pub body: Bytes,
+    /// The value of `Inference-Header-Content-Length`; `None` when there is no binary data.
+    pub json_len: Option<usize>,
+}
+
+/// Divides a body into its JSON head and its binary tail.
+fn split(body: &[u8], json_len: Option<usize>) -> Result<(&[u8], &[u8]), Error> {
+    match json_len {
+        None => Ok((body, &[])),
+        Some(0) => Err(Error::RawBody),
+        Some(json_len) => body
+            .split_at_checked(json_len)
+            .ok_or(Error::HeaderLength { json_len, body: body.len() }),
+    }
+}

@@ -1,0 +1,125 @@
+//! How sure an answer is of itself: a number for each row, read from one of its outputs.
+//!
+//! A row whose confidence is below the rule's `at_least` counts as unanswered. What cannot be
+//! compared (no such output, strings, NaN) is no low confidence but a bad answer.
+
+use crate::{Data, Error, Tensor};
+
+use super::answer::Response;
+use super::rows;
+
+/// How the values of a row become one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Reduce {
+    /// The largest value: the probability of the winning class.
+    #[default]
+    Max,
+    /// The largest value less the second largest: how clearly the winner won. A row of a single
+    /// value has no runner-up, and its margin is the value.
+    Margin,
+}
+
+/// A confidence rule of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// The output that tells the confidence, for example `probabilities`.
+    pub output: String,
+    /// The least value that counts as answered; equal is enough.
+    pub at_least: f64,
+    /// How the values of a row become one number.
+    pub reduce: Reduce,
+}
+
+impl Rule {
+    /// Whether a row of this confidence counts as answered.
+    #[must_use]
+    pub fn accepts(&self, confidence: f64) -> bool {
+        confidence >= self.at_least
+    }
+}
+
+/// The confidence of each row, where the first dimension is the batch.
+///
+/// # Errors
+/// No such output, no numbers in it, or a row without finite values.
+pub fn per_row(response: &Response, rule: &Rule) -> Result<Vec<f64>, Error> {
+    let tensor = response.output(&rule.output)?;
+    let Some(width) = rows::width(tensor) else {
+        let (expected, found) = (tensor.rows(), tensor.data.len());
+        return Err(Error::Rows { tensor: tensor.name.clone(), expected, found });
+    };
+    (0..tensor.rows()).map(|row| reduce(tensor, rule.reduce, row, width)).collect()
+}
+
+/// The confidence of the answer as a whole, where there is no batch.
+///
+/// # Errors
+/// No such output, no numbers in it, or no finite values.
+pub fn whole(response: &Response, rule: &Rule) -> Result<f64, Error> {
+    let tensor = response.output(&rule.output)?;
+    reduce(tensor, rule.reduce, 0, tensor.data.len())
+}
+
+fn reduce(tensor: &Tensor, reduce: Reduce, row: usize, width: usize) -> Result<f64, Error> {
+    let not_finite = || Error::NotFinite { tensor: tensor.name.clone(), row };
+    let (mut first, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+    for index in row * width..(row + 1) * width {
+        let value = number(tensor, index)?;
+        if !value.is_finite() {
+            return Err(not_finite());
+        }
+        if value > first {
+            (first, second) = (value, first);
+        } else if value > second {
+            second = value;
+        }
+    }
+    match reduce {
+        _ if width == 0 => Err(not_finite()),
+        Reduce::Margin if width > 1 => Ok(first - second),
+        Reduce::Max | Reduce::Margin => Ok(first),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a confidence needs no more than 53 bits")]
+fn number(tensor: &Tensor, index: usize) -> Result<f64, Error> {
+    let value = match &tensor.data {
+        Data::Fp32(values) => values.get(index).copied().map(f64::from),
+        Data::Fp64(values) => values.get(index).copied(),
+        Data::Fp16(values) => values.get(index).copied().map(from_half),
+        Data::Bf16(values) => values.get(index).copied().map(from_brain),
+        Data::Uint8(values) => values.get(index).copied().map(f64::from),
+        Data::Uint16(values) => values.get(index).copied().map(f64::from),
+        Data::Uint32(values) => values.get(index).copied().map(f64::from),
+        Data::Uint64(values) => values.get(index).map(|&value| value as f64),
+        Data::Int8(values) => values.get(index).copied().map(f64::from),
+        Data::Int16(values) => values.get(index).copied().map(f64::from),
+        Data::Int32(values) => values.get(index).copied().map(f64::from),
+        Data::Int64(values) => values.get(index).map(|&value| value as f64),
+        Data::Bool(_) | Data::Bytes(_) => {
+            let (tensor, datatype) = (tensor.name.clone(), tensor.datatype());
+            return Err(Error::NotNumeric { tensor, datatype });
+        }
+    };
+    Ok(value.unwrap_or(f64::NAN))
+}
+
+/// An IEEE 754 binary16 from its bits.
+fn from_half(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2_f64.powi(-24),
+        0x1f if fraction == 0.0 => f64::INFINITY,
+        0x1f => f64::NAN,
+        _ => (1.0 + fraction / 1024.0) * 2_f64.powi(exponent - 15),
+    }
+}
+
+/// A bfloat16 from its bits: the upper half of an FP32.
+fn from_brain(bits: u16) -> f64 {
+    f64::from(f32::from_bits(u32::from(bits) << 16))
+}
+
+#[cfg(test)]
+mod tests;
