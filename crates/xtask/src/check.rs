@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+mod dependencies;
 mod errors;
 mod headers;
 mod lengths;
@@ -17,9 +18,10 @@ mod rings;
 /// A check: its name and what it looks at.
 type Check = (&'static str, fn(&Path) -> anyhow::Result<Vec<String>>);
 
-const CHECKS: [Check; 6] = [
+const CHECKS: [Check; 7] = [
     ("rings", rings::findings),
     ("purity", purity::findings),
+    ("dependencies", dependencies::findings),
     ("errors", errors::findings),
     ("headers", headers::findings),
     ("lexicon", lexicon::findings),
@@ -65,6 +67,11 @@ mod tests {
     #[test]
     fn pure_crates_touch_nothing_outside() {
         passes(purity::findings);
+    }
+
+    #[test]
+    fn every_dependency_is_argued_for() {
+        passes(dependencies::findings);
     }
 
     #[test]

@@ -93,7 +93,8 @@ pub(super) fn pure(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(pure.map(|package| package.name.to_string()).collect())
 }
 
-fn read(root: &Path) -> anyhow::Result<Metadata> {
+/// The workspace as cargo sees it, with everything that it links.
+pub(super) fn read(root: &Path) -> anyhow::Result<Metadata> {
     let mut command = MetadataCommand::new();
     command.manifest_path(root.join("Cargo.toml")).exec().context("cargo metadata")
 }
