@@ -50,3 +50,11 @@ fn split(body: &[u8], json_len: Option<usize>) -> Result<(&[u8], &[u8]), Error> 
             .ok_or(Error::HeaderLength { json_len, body: body.len() }),
     }
 }
+
+/// Reads a JSON head, which is an object: serde would take a list of the members as well.
+fn object<'a, T: serde::Deserialize<'a>>(head: &'a [u8]) -> Result<T, Error> {
+    if head.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
+        return Err(Error::Malformed("a message is an object".to_owned()));
+    }
+    Ok(serde_json::from_slice(head)?)
+}

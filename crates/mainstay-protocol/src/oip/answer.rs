@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::infer::RequestedOutput;
 use super::wire::{self, Item, Message, RawTensor, TensorParameters};
-use super::{Encoded, rows, split};
+use super::{Encoded, object, rows, split};
 use crate::{Error, Tensor};
 
 mod mark;
@@ -63,7 +63,7 @@ struct RawResponse<'a> {
 /// Anything that is not the protocol: a bad answer.
 pub fn parse(body: &[u8], json_len: Option<usize>) -> Result<Response, Error> {
     let (head, tail) = split(body, json_len)?;
-    let raw: RawResponse<'_> = serde_json::from_slice(head)?;
+    let raw: RawResponse<'_> = object(head)?;
     let outputs = wire::read(raw.outputs, tail)?;
     Ok(Response {
         model_name: raw.model_name.into_owned(),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 pub use super::wire::TensorParameters;
 use super::wire::{self, Item, Message, RawTensor};
-use super::{Encoded, json, rows, split};
+use super::{Encoded, json, object, rows, split};
 use crate::{Error, Tensor};
 
 mod first_shape;
@@ -85,7 +85,7 @@ struct RawOutput<'a> {
 /// Anything that is not the protocol: all of it is the client's fault.
 pub fn parse(body: &[u8], json_len: Option<usize>) -> Result<Request, Error> {
     let (head, tail) = split(body, json_len)?;
-    let raw: RawRequest<'_> = serde_json::from_slice(head)?;
+    let raw: RawRequest<'_> = object(head)?;
     if raw.inputs.is_empty() {
         return Err(Error::NoInputs);
     }

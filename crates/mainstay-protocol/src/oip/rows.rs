@@ -24,14 +24,11 @@ macro_rules! map_values {
     };
 }
 
-/// The number of elements in one row; `None` when the data does not divide into its rows.
+/// The number of elements in one row; `None` when the data is not as long as the shape says.
 pub(super) fn width(tensor: &Tensor) -> Option<usize> {
-    let (rows, len) = (tensor.rows(), tensor.data.len());
-    match len.checked_rem(rows) {
-        Some(0) => Some(len / rows),
-        Some(_) => None,
-        None => (len == 0).then_some(0),
-    }
+    let inner = tensor.shape.get(1..).unwrap_or_default();
+    let width = inner.iter().try_fold(1_usize, |product, &size| product.checked_mul(size))?;
+    (width.checked_mul(tensor.rows()) == Some(tensor.data.len())).then_some(width)
 }
 
 /// The tensor with only `rows`, in that order.

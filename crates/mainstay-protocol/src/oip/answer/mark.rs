@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::super::json::put;
-use super::super::{Encoded, split};
+use super::super::{Encoded, object, split};
 use crate::Error;
 
 /// What a degraded answer says about itself.
@@ -63,7 +63,7 @@ pub fn mark_degraded(
     mark: &Mark<'_>,
 ) -> Result<Encoded, Error> {
     let (head, tail) = split(body, json_len)?;
-    let found: Head<'_> = serde_json::from_slice(head)?;
+    let found: Head<'_> = object(head)?;
     let (before, text, after) = match found.parameters {
         Some(raw) => replaced(head, raw.get(), mark)?,
         None => inserted(head, mark)?,
