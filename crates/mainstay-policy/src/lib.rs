@@ -5,11 +5,15 @@
 //! workers is held in atomics, and each step over it is a pure function applied by
 //! compare-and-swap, so that production, simulation and drills run the same code.
 
+pub mod balance;
+pub mod breaker;
+pub mod budget;
 pub mod chain;
 pub mod moment;
 pub mod outcome;
 pub mod ratio;
 pub mod verdict;
+mod window;
 
 pub use moment::Moment;
 pub use outcome::{Class, Outcome, SentState};

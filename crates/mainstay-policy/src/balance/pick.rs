@@ -1,0 +1,173 @@
+//! The choice of one target among those that may be asked.
+
+/// The smallest weight that counts; less would make a cost infinite.
+const LEAST_WEIGHT: f32 = 1e-3;
+
+/// 2^32 divided by the golden ratio: multiples of it spread over a circle as evenly as any
+/// sequence can (Weyl's; Knuth, volume 3, 6.4).
+const GOLDEN: u32 = 0x9e37_79b9;
+
+/// How a pool's targets share its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Two are drawn, the one with the shorter expected wait is asked.
+    #[default]
+    PeakEwma,
+    /// Two are drawn, the one with fewer requests is asked. For answers whose length differs so
+    /// much that latency says little, as in text generation.
+    LeastRequest,
+    /// One after the other.
+    RoundRobin,
+}
+
+/// A target that may be asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its position in the pool.
+    pub index: u16,
+    /// What one more request would cost, from [`Load::cost_under`](super::Load::cost_under).
+    pub cost: f64,
+    /// Its share relative to the others: the configured weight times the slow start's.
+    pub weight: f32,
+    /// 0 is asked first; others only if no better tier has a candidate.
+    pub tier: u8,
+}
+
+/// Why a target was picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Why {
+    /// No other candidate in the best tier.
+    Only = 0,
+    /// The shorter expected wait of two drawn.
+    CheaperOfTwo = 1,
+    /// The fewer requests of two drawn.
+    LeastInFlight = 2,
+    /// Its turn.
+    NextInTurn = 3,
+    /// Its breaker needs real requests to prove it.
+    Probation = 4,
+    /// Nothing better is left.
+    LastResort = 5,
+}
+
+impl Why {
+    /// Every reason, in the order of the codes.
+    pub const ALL: [Self; 6] = [
+        Self::Only,
+        Self::CheaperOfTwo,
+        Self::LeastInFlight,
+        Self::NextInTurn,
+        Self::Probation,
+        Self::LastResort,
+    ];
+
+    /// The reason with this code (`why as u8`), or `None`.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// The reason in kebab case, as records show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Only => "only",
+            Self::CheaperOfTwo => "cheaper-of-two",
+            Self::LeastInFlight => "least-in-flight",
+            Self::NextInTurn => "next-in-turn",
+            Self::Probation => "probation",
+            Self::LastResort => "last-resort",
+        }
+    }
+}
+
+/// A choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picked {
+    /// The candidate's position in the pool.
+    pub index: u16,
+    /// Why it was picked.
+    pub why: Why,
+}
+
+/// The candidates of the best tier.
+struct Tier<'a> {
+    all: &'a [Candidate],
+    tier: u8,
+    count: usize,
+}
+
+/// Picks one of the best tier; `None` only if there is no candidate.
+///
+/// `turn` grows with each choice of a worker; only round robin looks at it.
+#[must_use]
+pub fn pick(
+    rule: Rule,
+    candidates: &[Candidate],
+    turn: u32,
+    rng: &mut fastrand::Rng,
+) -> Option<Picked> {
+    let tier = Tier::best_of(candidates)?;
+    if tier.count == 1 {
+        return tier.get(0).map(|only| Picked { index: only.index, why: Why::Only });
+    }
+    let (chosen, why) = match rule {
+        Rule::PeakEwma => (tier.cheaper_of_two(rng)?, Why::CheaperOfTwo),
+        Rule::LeastRequest => (tier.cheaper_of_two(rng)?, Why::LeastInFlight),
+        Rule::RoundRobin => (tier.next_in_turn(turn)?, Why::NextInTurn),
+    };
+    Some(Picked { index: chosen.index, why })
+}
+
+impl<'a> Tier<'a> {
+    fn best_of(all: &'a [Candidate]) -> Option<Self> {
+        let tier = all.iter().map(|candidate| candidate.tier).min()?;
+        let count = all.iter().filter(|candidate| candidate.tier == tier).count();
+        Some(Self { all, tier, count })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'a Candidate> {
+        let tier = self.tier;
+        self.all.iter().filter(move |candidate| candidate.tier == tier)
+    }
+
+    fn get(&self, at: usize) -> Option<&'a Candidate> {
+        if self.count == self.all.len() { self.all.get(at) } else { self.iter().nth(at) }
+    }
+
+    /// Draws two different ones; of equals, the first drawn.
+    fn cheaper_of_two(&self, rng: &mut fastrand::Rng) -> Option<&'a Candidate> {
+        let first = rng.usize(..self.count);
+        let step = rng.usize(1..self.count);
+        let one = self.get(first)?;
+        let other = self.get((first + step) % self.count)?;
+        Some(if price(other) < price(one) { other } else { one })
+    }
+
+    /// In order where all weigh the same; otherwise each as often as it weighs, evenly spread.
+    fn next_in_turn(&self, turn: u32) -> Option<&'a Candidate> {
+        let first = weight(self.get(0)?);
+        if self.iter().all(|candidate| weight(candidate).to_bits() == first.to_bits()) {
+            return self.get(turn as usize % self.count);
+        }
+        let total: f32 = self.iter().map(weight).sum();
+        let mut point = turn.wrapping_mul(GOLDEN) as f32 / (u32::MAX as f32) * total;
+        for candidate in self.iter() {
+            point -= weight(candidate);
+            if point < 0.0 {
+                return Some(candidate);
+            }
+        }
+        self.get(self.count - 1)
+    }
+}
+
+fn price(candidate: &Candidate) -> f64 {
+    candidate.cost / f64::from(weight(candidate))
+}
+
+fn weight(candidate: &Candidate) -> f32 {
+    // `max` also turns what is not a number into the least.
+    candidate.weight.max(LEAST_WEIGHT)
+}

@@ -1,0 +1,1 @@
+//! What a breaker promises, as tables and as properties.
