@@ -21,10 +21,10 @@ wrk.headers["Content-Type"] = "application/json"
 function done(summary, latency, requests)
   io.write(string.format(
     'RESULT {{"requests":%d,"micros":%d,"connect":%d,"read":%d,"write":%d,"status":%d,' ..
-    '"timeout":%d,"p50":%d,"p99":%d}}\\n',
+    '"timeout":%d,"p50":%d,"p99":%d,"slowest":%d}}\\n',
     summary.requests, summary.duration, summary.errors.connect, summary.errors.read,
     summary.errors.write, summary.errors.status, summary.errors.timeout,
-    latency:percentile(50), latency:percentile(99)))
+    latency:percentile(50), latency:percentile(99), latency.max))
 end
 """
 
@@ -39,6 +39,7 @@ class Load:
     errors: int
     p50_us: float
     p99_us: float
+    slowest_us: float
 
     @property
     def per_second(self) -> float:
@@ -57,7 +58,8 @@ def saturate(scenario: Scenario, port: int, seconds: float, core: int, folder: p
     line = next(line for line in output.splitlines() if line.startswith("RESULT "))
     seen = json.loads(line.removeprefix("RESULT "))
     errors = sum(seen[kind] for kind in ("connect", "read", "write", "status", "timeout"))
-    return Load(seen["requests"], seen["micros"] / 1e6, errors, seen["p50"], seen["p99"])
+    times = (seen["p50"], seen["p99"], seen["slowest"])
+    return Load(seen["requests"], seen["micros"] / 1e6, errors, *times)
 
 
 def at_rate(
@@ -80,9 +82,10 @@ def _read_log(log: pathlib.Path, seconds: float) -> Load:
     rows = [line.split("\t") for line in log.read_text().splitlines()]
     times = sorted(int(row[2]) for row in rows if row[1].startswith("2"))
     if not times:
-        return Load(0, seconds, len(rows), float("nan"), float("nan"))
+        return Load(0, seconds, len(rows), *[float("nan")] * 3)
     errors = len(rows) - len(times)
-    return Load(len(rows), seconds, errors, _percentile(times, 50), _percentile(times, 99))
+    middle, late = _percentile(times, 50), _percentile(times, 99)
+    return Load(len(rows), seconds, errors, middle, late, float(times[-1]))
 
 
 def _percentile(ordered: list[int], percent: int) -> float:

@@ -9,6 +9,7 @@ CACHE = BENCH / ".cache"
 RESULTS_TEXT = BENCH / "RESULTS.md"
 RESULTS_DATA = BENCH / "results.json"
 INSTRUCTIONS = BENCH / "instructions.json"
+SOAK = BENCH / "SOAK.md"
 
 
 def mainstay_binary() -> pathlib.Path:

@@ -62,6 +62,16 @@ class Pinned:
         pages = [pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in family]
         return sum(map(int, pages)) * page / 2**20
 
+    def signal(self, number: int) -> None:
+        """Sends a signal, if it still runs."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """As a crash would end it."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """Asks it to end, and kills it if it does not."""
         if self._process.poll() is None:
@@ -69,8 +79,7 @@ class Pinned:
         try:
             self._process.wait(STOP_LIMIT)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
 
 
 def _family(pid: int) -> list[int]:

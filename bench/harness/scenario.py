@@ -17,7 +17,7 @@ class Scenario:
     title: str
 
 
-def _infer_body() -> str:
+def infer_body() -> str:
     """An inference request of 64 numbers, padded with blanks to BODY_BYTES."""
     data = ",".join(f"{0.015 * index:.3f}" for index in range(64))
     body = (
@@ -28,5 +28,5 @@ def _infer_body() -> str:
 
 SCENARIOS = (
     Scenario("get", MODEL_PATH, None, "GET of model metadata, answer about 200 bytes"),
-    Scenario("post", INFER_PATH, _infer_body(), "POST of a 1 KiB inference, answer about 200 bytes"),
+    Scenario("post", INFER_PATH, infer_body(), "POST of a 1 KiB inference, answer about 200 bytes"),
 )
