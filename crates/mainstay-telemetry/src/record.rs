@@ -53,14 +53,8 @@ pub enum End {
 
 impl End {
     /// Every end, in the order of the codes.
-    pub const ALL: [Self; 6] = [
-        Self::Answered,
-        Self::ClientFault,
-        Self::Shed,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Cut,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Answered, Self::ClientFault, Self::Shed, Self::Failed, Self::Cancelled, Self::Cut];
 
     /// The end in kebab case.
     #[must_use]
@@ -97,6 +91,14 @@ pub struct Attempt {
     pub took_us: u32,
     /// What was passed over.
     pub skipped: Skipped,
+}
+
+impl Attempt {
+    /// How long it took.
+    #[must_use]
+    pub const fn took(&self) -> Duration {
+        Duration::from_micros(self.took_us as u64)
+    }
 }
 
 /// Everything that was decided for one request.

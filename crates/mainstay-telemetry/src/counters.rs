@@ -1,0 +1,155 @@
+//! Counters of one worker: flat arrays, indexed by what a record says.
+//!
+//! Only the worker that owns them writes, so that an increment is a plain load and store; a
+//! reader sums the workers and may see one request half counted, never a wrong total later.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::histogram::Histograms;
+use crate::names::Names;
+use crate::record::{Attempt, End, Reason, Record};
+use mainstay_policy::{Class, SentState};
+
+/// How many ways a request can end.
+pub(crate) const ENDS: usize = End::ALL.len();
+/// How many reasons a degraded answer can have.
+pub(crate) const REASONS: usize = Reason::ALL.len();
+/// How many classes an attempt can fall into: success and each failure.
+pub(crate) const CLASSES: usize = Class::ALL.len() + 1;
+
+/// Counters with a single writer.
+#[derive(Debug)]
+pub(crate) struct Tally(Box<[AtomicU64]>);
+
+/// Where the counters of a (model, step) stand. The last model is "none recognised", the last
+/// step of each model "none answered".
+#[derive(Debug)]
+pub(crate) struct Layout {
+    /// The first cell of each model, and the end of the last one.
+    starts: Vec<usize>,
+}
+
+/// Everything that one worker counts.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    /// By cell and end.
+    pub(crate) requests: Tally,
+    /// By cell and reason.
+    pub(crate) degraded: Tally,
+    /// By model: attempts beyond the first of their request.
+    pub(crate) retries: Tally,
+    /// By model: requests that reached a server.
+    pub(crate) forwarded: Tally,
+    /// By model: attempts that may have reached a server.
+    pub(crate) sent: Tally,
+    /// By model: rows that a later step than the first answered.
+    pub(crate) rows_moved: Tally,
+    /// By target and class; class 0 is success.
+    pub(crate) attempts: Tally,
+    /// By model.
+    pub(crate) durations: Histograms,
+    /// By target.
+    pub(crate) attempt_durations: Histograms,
+}
+
+impl Tally {
+    pub(crate) fn new(size: usize) -> Self {
+        Self((0..size).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// Adds to a counter; one that does not exist is left out.
+    pub(crate) fn add(&self, index: usize, by: u64) {
+        if let Some(counter) = self.0.get(index) {
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self, index: usize) -> u64 {
+        self.0.get(index).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+}
+
+impl Layout {
+    pub(crate) fn new(names: &Names) -> Self {
+        let mut starts = vec![0];
+        for model in 0..=names.models.len() {
+            let steps = names.steps.get(model).map_or(0, Vec::len);
+            starts.push(starts[model] + steps + 1);
+        }
+        Self { starts }
+    }
+
+    /// Models, with the one that stands for "none recognised".
+    pub(crate) fn models(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The number of a record's model.
+    pub(crate) fn model(&self, model: u16) -> usize {
+        usize::from(model).min(self.models() - 1)
+    }
+
+    /// The cells of a model, one for each step and a last one for "none answered".
+    pub(crate) fn cells(&self, model: usize) -> std::ops::Range<usize> {
+        self.starts[model]..self.starts[model + 1]
+    }
+
+    fn cell(&self, model: usize, step: u8) -> usize {
+        let cells = self.cells(model);
+        (cells.start + usize::from(step)).min(cells.end - 1)
+    }
+
+    fn all_cells(&self) -> usize {
+        self.starts[self.models()]
+    }
+}
+
+impl Counters {
+    pub(crate) fn new(layout: &Layout, targets: usize) -> Self {
+        let (cells, models) = (layout.all_cells(), layout.models());
+        Self {
+            requests: Tally::new(cells * ENDS),
+            degraded: Tally::new(cells * REASONS),
+            retries: Tally::new(models),
+            forwarded: Tally::new(models),
+            sent: Tally::new(models),
+            rows_moved: Tally::new(models),
+            attempts: Tally::new(targets * CLASSES),
+            durations: Histograms::new(models),
+            attempt_durations: Histograms::new(targets),
+        }
+    }
+
+    /// Counts a finished request.
+    pub(crate) fn count(&self, layout: &Layout, record: &Record) {
+        let model = layout.model(record.model);
+        let cell = layout.cell(model, record.step);
+        self.requests.add(cell * ENDS + record.end as usize, 1);
+        self.durations.observe(model, record.took);
+        if record.degraded {
+            self.degraded.add(cell * REASONS + record.reason as usize, 1);
+        }
+        if record.rows_moved > 0 {
+            self.rows_moved.add(model, u64::from(record.rows_moved));
+        }
+        self.count_attempts(model, record.attempts());
+    }
+
+    fn count_attempts(&self, model: usize, attempts: &[Attempt]) {
+        let mut sent = 0;
+        for attempt in attempts {
+            sent += u64::from(attempt.sent != SentState::NotSent);
+            let target = attempt.target as usize;
+            let class = attempt.class.map_or(0, |class| class as usize);
+            self.attempts.add(target * CLASSES + class, 1);
+            self.attempt_durations.observe(target, attempt.took());
+        }
+        if attempts.len() > 1 {
+            self.retries.add(model, attempts.len() as u64 - 1);
+        }
+        if sent > 0 {
+            self.forwarded.add(model, 1);
+            self.sent.add(model, sent);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What all workers of a gateway account for, and who reads it.
+
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use mainstay_policy::Moment;
+
+use crate::clock::Clock;
+use crate::counters::{Counters, ENDS, Layout, REASONS, Tally};
+use crate::event::{Event, Journal, StampedEvent};
+use crate::names::Names;
+use crate::record::{End, Record, RequestId};
+use crate::ring::Ring;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Workers that will finish requests, at least 1.
+    pub workers: usize,
+    /// Records of the latest requests, over all workers. Default 4096 (0.8 MB).
+    pub recent: usize,
+    /// Records of the latest requests that were retried, degraded or not answered, over all
+    /// workers. Default 4096.
+    pub kept: usize,
+}
+
+/// The accounts of one gateway, shared by all who write and read them.
+#[derive(Debug)]
+pub struct Telemetry {
+    clock: Clock,
+    started: Moment,
+    names: Names,
+    layout: Layout,
+    shards: Vec<Shard>,
+    journal: Journal,
+}
+
+/// The hand of one worker on the accounts: only one thread may hold it, so it is not `Sync`.
+#[derive(Debug)]
+pub struct Worker {
+    telemetry: Arc<Telemetry>,
+    index: usize,
+    one_thread: PhantomData<Cell<()>>,
+}
+
+/// What became of all requests for one model since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelTotals {
+    /// Finished requests, whatever their end.
+    pub requests: u64,
+    /// Those with an answer of lesser quality, marked as such.
+    pub degraded: u64,
+    /// Those whose client saw an error that was not its own: failed, shed or cut.
+    pub failed: u64,
+    /// Attempts beyond the first of their request.
+    pub retries: u64,
+    /// Requests that reached at least one server.
+    pub forwarded: u64,
+    /// Attempts that may have reached a server.
+    pub sent: u64,
+}
+
+/// What one worker writes.
+#[derive(Debug)]
+struct Shard {
+    counters: Counters,
+    recent: Ring,
+    kept: Ring,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { workers: 1, recent: 4096, kept: 4096 }
+    }
+}
+
+impl ModelTotals {
+    /// Attempts for each request that reached a server: 1.0 when nothing is retried.
+    #[must_use]
+    pub fn amplification(&self) -> f64 {
+        if self.forwarded == 0 { 1.0 } else { self.sent as f64 / self.forwarded as f64 }
+    }
+}
+
+impl Telemetry {
+    /// Accounts with room for what `names` names.
+    #[must_use]
+    pub fn new(settings: Settings, names: Names, clock: Clock) -> Arc<Self> {
+        let layout = Layout::new(&names);
+        let workers = settings.workers.max(1);
+        let shard = |_| Shard {
+            counters: Counters::new(&layout, names.targets.len()),
+            recent: Ring::new(settings.recent.div_ceil(workers)),
+            kept: Ring::new(settings.kept.div_ceil(workers)),
+        };
+        let shards = (0..workers).map(shard).collect();
+        let journal = Journal::default();
+        Arc::new(Self { clock, started: clock.now(), names, layout, shards, journal })
+    }
+
+    /// The hand of worker `index` (counted from 0; beyond the number of workers the last one).
+    /// Ask once for each: two hands on one shard would lose counts.
+    #[must_use]
+    pub fn worker(self: &Arc<Self>, index: usize) -> Worker {
+        let index = index.min(self.shards.len() - 1);
+        Worker { telemetry: Arc::clone(self), index, one_thread: PhantomData }
+    }
+
+    /// The clock that all moments of these accounts come from.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// When these accounts were opened.
+    #[must_use]
+    pub const fn started(&self) -> Moment {
+        self.started
+    }
+
+    /// What the indexes in records stand for.
+    #[must_use]
+    pub const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The record of a request, if it is still in a ring.
+    #[must_use]
+    pub fn request(&self, id: RequestId) -> Option<Record> {
+        let rings = self.shards.iter().flat_map(|shard| [&shard.kept, &shard.recent]);
+        rings.flat_map(Ring::records).find(|record| record.id == id)
+    }
+
+    /// At most `limit` records, the latest first; with `only_kept` those that were retried,
+    /// degraded or not answered.
+    #[must_use]
+    pub fn recent(&self, limit: usize, only_kept: bool) -> Vec<Record> {
+        let rings = self.shards.iter().map(|s| if only_kept { &s.kept } else { &s.recent });
+        let mut records: Vec<_> = rings.flat_map(Ring::records).collect();
+        records.sort_unstable_by_key(|record| Reverse(record.started));
+        records.truncate(limit);
+        records
+    }
+
+    /// Stamps an event, keeps it, counts it and logs it.
+    pub fn event(&self, event: Event) {
+        self.journal.add(self.clock, event);
+    }
+
+    /// At most `limit` events with a number above `seq`, the oldest first. The last 1024 are
+    /// kept.
+    #[must_use]
+    pub fn events_since(&self, seq: u64, limit: usize) -> Vec<StampedEvent> {
+        self.journal.since(seq, limit)
+    }
+
+    /// The number of the latest event; 0 before the first.
+    #[must_use]
+    pub fn last_event(&self) -> u64 {
+        self.journal.last()
+    }
+
+    /// What became of all requests for the model with this index.
+    #[must_use]
+    pub fn totals(&self, model: u16) -> ModelTotals {
+        let model = self.layout.model(model);
+        let cells = self.layout.cells(model);
+        let failed = cells.clone().flat_map(|cell| {
+            [End::Failed, End::Shed, End::Cut].map(|end| cell * ENDS + end as usize)
+        });
+        ModelTotals {
+            requests: self.sum(|c| &c.requests, cells.start * ENDS..cells.end * ENDS),
+            degraded: self.sum(|c| &c.degraded, cells.start * REASONS..cells.end * REASONS),
+            failed: self.sum(|c| &c.requests, failed),
+            retries: self.sum(|c| &c.retries, [model]),
+            forwarded: self.sum(|c| &c.forwarded, [model]),
+            sent: self.sum(|c| &c.sent, [model]),
+        }
+    }
+
+    /// These counters, summed over all workers.
+    fn sum(
+        &self,
+        tally: impl Fn(&Counters) -> &Tally,
+        indexes: impl IntoIterator<Item = usize>,
+    ) -> u64 {
+        let sum = |at| self.shards.iter().map(|shard| tally(&shard.counters).get(at)).sum::<u64>();
+        indexes.into_iter().map(sum).sum()
+    }
+}
+
+impl Worker {
+    /// Accounts for a finished request. Takes no lock and allocates nothing.
+    pub fn finish(&self, record: &Record) {
+        let shard = &self.telemetry.shards[self.index];
+        shard.counters.count(&self.telemetry.layout, record);
+        shard.recent.push(record);
+        if record.is_remarkable() {
+            shard.kept.push(record);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
