@@ -15,6 +15,11 @@ const DECAY: Duration = Duration::from_secs(10);
 /// The first request is free, so that a new target is tried; the others wait for its answer.
 const UNKNOWN: f32 = 1e6;
 
+/// How much slower than usual a failure is scored; and the most that it is scored, since a row of
+/// them would otherwise multiply without end.
+const FAILURE_FACTOR: f32 = 3.0;
+const FAILURE_MOST: f32 = 5e6;
+
 /// Stamps count 2^17 ns, about 131 µs, and repeat after 6.5 days: a target that answered nothing
 /// for that long may look as fresh as it last was.
 const STAMP_SHIFT: u32 = 17;
@@ -41,16 +46,37 @@ impl Load {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request that went there is over: after `latency`, or cancelled (`None`), which says
-    /// nothing about the target. A failure belongs here with a latency that makes it a bad
-    /// choice, its limit for example, however fast it came.
+    /// A request that went there is over: answered after `latency`, or cancelled (`None`), which
+    /// says nothing about the target. Failures go to [`failed`](Self::failed), or come here with
+    /// a latency that makes their target a bad choice.
     #[inline]
     pub fn finish(&self, latency: Option<Duration>, now: Moment) {
-        let one_less = |count: u32| count.checked_sub(1);
-        let _ = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        self.one_less();
         if let Some(latency) = latency {
-            self.observe((latency.as_secs_f32() * 1e6).max(1.0), stamp(now));
+            self.observe(micros(latency), stamp(now));
         }
+    }
+
+    /// A request that went there failed after `latency`. It is scored as slower than the target
+    /// usually is, however fast it failed: otherwise the quickest to refuse would look best.
+    pub fn failed(&self, latency: Duration, now: Moment) {
+        self.one_less();
+        let usual = average(self.average.load(Ordering::Relaxed));
+        let scored = (usual * FAILURE_FACTOR).min(FAILURE_MOST);
+        let unknown = if usual > 0.0 { 0.0 } else { UNKNOWN };
+        self.observe(micros(latency).max(scored).max(unknown), stamp(now));
+    }
+
+    /// Forgets how fast it answered, as if it had never been asked: what a server did before it
+    /// was restarted says nothing about it now. What is in flight stays.
+    pub fn forget(&self) {
+        self.average.store(0, Ordering::Relaxed);
+    }
+
+    /// Forgets how fast it answered: it came back, and what it was like before it failed says
+    /// little of it now.
+    pub fn reset(&self) {
+        self.average.store(0, Ordering::Relaxed);
     }
 
     /// Requests that are there now.
@@ -88,6 +114,12 @@ impl Load {
             Rule::LeastRequest => f64::from(self.in_flight()) + 1.0,
             Rule::RoundRobin => 0.0,
         }
+    }
+
+    /// Never below zero, should a caller finish twice.
+    fn one_less(&self) {
+        let next = |count: u32| count.checked_sub(1);
+        let _ = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     fn observe(&self, micros: f32, now: u32) {
@@ -135,6 +167,11 @@ fn remains(word: u64, now: u32) -> f32 {
     (-(elapsed as f32) / constant).exp()
 }
 
+/// At least one, so that an answer is never mistaken for none.
+fn micros(latency: Duration) -> f32 {
+    (latency.as_secs_f32() * 1e6).max(1.0)
+}
+
 fn average(word: u64) -> f32 {
     f32::from_bits((word >> 32) as u32)
 }
@@ -145,4 +182,126 @@ const fn stamp(now: Moment) -> u32 {
 
 fn pack(average: f32, stamp: u32) -> u64 {
     u64::from(average.to_bits()) << 32 | u64::from(stamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Moment = Moment::from_millis(1_000_000);
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// A target that has answered once, after `millis`, at [`START`].
+    fn answered(millis: u64) -> Load {
+        let load = Load::new();
+        load.start();
+        load.finish(Some(ms(millis)), START);
+        load
+    }
+
+    fn near(actual: Duration, expected: f64) -> bool {
+        (actual.as_secs_f64() * 1e3 / expected - 1.0).abs() < 0.02
+    }
+
+    #[test]
+    fn a_peak_counts_at_once_and_fades() {
+        let load = answered(10);
+        load.finish(Some(ms(100)), START + ms(1));
+        assert!(near(load.latency(START + ms(1)), 100.0));
+        // After one time constant a third of the peak and two thirds of the news are left.
+        load.finish(Some(ms(10)), START + ms(10_001));
+        assert!(near(load.latency(START + ms(10_001)), 43.1), "{:?}", load.latency(START));
+    }
+
+    #[test]
+    fn without_answers_it_fades_to_nothing() {
+        let load = answered(100);
+        assert!(near(load.latency(START + ms(10_000)), 36.8));
+        assert!(load.latency(START + ms(200_000)) < Duration::from_micros(1));
+    }
+
+    #[test]
+    fn cost_grows_with_what_is_in_flight() {
+        let load = answered(10);
+        let alone = load.cost(START);
+        load.start();
+        load.start();
+        assert!((load.cost(START) / alone - 3.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_new_target_is_free_for_one_request_only() {
+        let (new, known) = (Load::new(), answered(50));
+        assert!(new.cost(START) < known.cost(START));
+        new.start();
+        assert!(new.cost(START) > known.cost(START));
+        new.finish(Some(ms(50)), START);
+        assert!((new.cost(START) - known.cost(START)).abs() < 1.0);
+    }
+
+    #[test]
+    fn a_target_left_alone_is_cheap_for_one_request_only() {
+        let (idle, busy) = (answered(50), answered(50));
+        let later = START + ms(60_000);
+        busy.finish(Some(ms(50)), later);
+        assert!(idle.cost(later) < busy.cost(later) / 100.0);
+        idle.start();
+        assert!((idle.cost(later) / busy.cost(later) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_quick_failure_makes_a_target_dearer() {
+        let (failing, well) = (answered(10), answered(10));
+        failing.start();
+        failing.failed(ms(0), START);
+        assert!(failing.cost(START) > 2.5 * well.cost(START));
+        (0..100).for_each(|_| failing.failed(ms(0), START));
+        assert!(near(failing.latency(START), 5_000.0));
+    }
+
+    #[test]
+    fn a_first_failure_is_no_bargain_either() {
+        let new = Load::new();
+        new.failed(ms(0), START);
+        assert!(new.cost(START) > answered(500).cost(START));
+        new.forget();
+        assert!(new.cost(START) < answered(1).cost(START));
+    }
+
+    #[test]
+    fn a_cancelled_request_says_nothing() {
+        let load = answered(10);
+        let before = load.cost(START);
+        load.start();
+        load.finish(None, START + ms(3));
+        assert!((load.cost(START) - before).abs() < f64::EPSILON);
+        load.finish(None, START);
+        assert_eq!(load.in_flight(), 0);
+    }
+
+    #[test]
+    fn clocks_of_two_workers_may_differ_a_little() {
+        let load = answered(10);
+        assert!(near(load.latency(START - Duration::from_micros(500)), 10.0));
+    }
+
+    #[test]
+    fn workers_lose_no_request() {
+        let load = Load::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for n in 0..10_000 {
+                        load.start();
+                        load.finish(Some(Duration::from_micros(n % 100 + 1)), START);
+                    }
+                });
+            }
+        });
+        assert_eq!(load.in_flight(), 0);
+        assert!(near(load.latency(START), 0.1));
+    }
 }

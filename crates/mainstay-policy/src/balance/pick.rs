@@ -171,3 +171,122 @@ fn weight(candidate: &Candidate) -> f32 {
     // `max` also turns what is not a number into the least.
     candidate.weight.max(LEAST_WEIGHT)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RULES: [Rule; 3] = [Rule::PeakEwma, Rule::LeastRequest, Rule::RoundRobin];
+
+    const fn candidate(index: u16, cost: f64, weight: f32, tier: u8) -> Candidate {
+        Candidate { index, cost, weight, tier }
+    }
+
+    fn rng() -> fastrand::Rng {
+        fastrand::Rng::with_seed(21)
+    }
+
+    /// How often each index is picked in 10 000 turns.
+    fn shares(rule: Rule, candidates: &[Candidate]) -> Vec<u32> {
+        let (mut counts, mut rng) = (vec![0; candidates.len()], rng());
+        for turn in 0..10_000 {
+            let picked = pick(rule, candidates, turn, &mut rng).unwrap();
+            counts[usize::from(picked.index)] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn nobody_and_only_one() {
+        for rule in RULES {
+            assert_eq!(pick(rule, &[], 0, &mut rng()), None);
+            let only = pick(rule, &[candidate(7, 1.0, 1.0, 3)], 5, &mut rng());
+            assert_eq!(only, Some(Picked { index: 7, why: Why::Only }));
+        }
+    }
+
+    #[test]
+    fn a_better_tier_goes_before_any_cost() {
+        let candidates = [candidate(0, 0.0, 1.0, 1), candidate(1, 9e9, 0.1, 0)];
+        for rule in RULES {
+            assert_eq!(shares(rule, &candidates), [0, 10_000]);
+        }
+    }
+
+    #[test]
+    fn of_two_the_cheaper_for_its_weight() {
+        let candidates = [candidate(0, 2.0, 1.0, 0), candidate(1, 1.0, 0.4, 0)];
+        assert_eq!(shares(Rule::PeakEwma, &candidates), [10_000, 0]);
+        let why = pick(Rule::LeastRequest, &candidates, 0, &mut rng()).unwrap().why;
+        assert_eq!(why, Why::LeastInFlight);
+    }
+
+    #[test]
+    fn of_many_the_dearest_is_never_picked_and_the_others_by_their_rank() {
+        let candidates: Vec<_> = (0..4).map(|n| candidate(n, f64::from(n), 1.0, 0)).collect();
+        let counts = shares(Rule::PeakEwma, &candidates);
+        // Of the six pairs, 3, 2, 1 and 0 are won.
+        for (count, pairs) in counts.iter().zip([3.0, 2.0, 1.0, 0.0]) {
+            assert!((f64::from(*count) / 10_000.0 - pairs / 6.0).abs() < 0.02, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn equals_share_alike() {
+        let candidates: Vec<_> = (0..5).map(|n| candidate(n, 0.0, 1.0, 0)).collect();
+        let counts = shares(Rule::PeakEwma, &candidates);
+        assert!(counts.iter().all(|count| (1_850..=2_150).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn turns_go_round_in_order() {
+        let candidates = [candidate(4, 5.0, 1.0, 0), candidate(8, 1.0, 1.0, 0)];
+        let picked = |turn| pick(Rule::RoundRobin, &candidates, turn, &mut rng()).unwrap();
+        let order: Vec<_> = (0..4).map(|turn| picked(turn).index).collect();
+        assert_eq!(order, [4, 8, 4, 8]);
+        assert_eq!(picked(u32::MAX).why, Why::NextInTurn);
+    }
+
+    #[test]
+    fn turns_follow_weights_evenly() {
+        let weights = [1.0, 0.5, 0.1];
+        let candidates: Vec<_> =
+            weights.iter().zip(0..).map(|(w, n)| candidate(n, 0.0, *w, 0)).collect();
+        let counts = shares(Rule::RoundRobin, &candidates);
+        for (count, weight) in counts.iter().zip(weights) {
+            let expected = 10_000.0 * weight / 1.6;
+            assert!((*count as f32 - expected).abs() < 20.0, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn codes_lead_back_to_their_reason() {
+        for why in Why::ALL {
+            assert_eq!(Why::from_code(why as u8), Some(why));
+        }
+        assert_eq!(Why::from_code(6), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_is_picked_was_listed_in_the_best_tier(
+            listed in prop::collection::vec((any::<f64>(), any::<f32>(), 0u8..3), 1..20),
+            turn in any::<u32>(),
+            seed in any::<u64>(),
+        ) {
+            let candidates: Vec<_> = listed
+                .iter()
+                .zip(0..)
+                .map(|((cost, weight, tier), index)| candidate(index, *cost, *weight, *tier))
+                .collect();
+            let best = candidates.iter().map(|candidate| candidate.tier).min();
+            for rule in RULES {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let picked = pick(rule, &candidates, turn, &mut rng).unwrap();
+                prop_assert_eq!(Some(candidates[usize::from(picked.index)].tier), best);
+            }
+        }
+    }
+}
