@@ -1,0 +1,120 @@
+//! What the listener asks of the gateway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_telemetry::Telemetry;
+use serde::{Deserialize, Serialize};
+
+use crate::status::Status;
+
+/// A gateway, as its operators see it. All calls answer at once, from what is known already.
+pub trait Source: Send + Sync {
+    /// Everything that is known of pools and models.
+    fn status(&self) -> Status;
+
+    /// Whether the process does its work: none of its workers is stuck. If not, restart it.
+    fn live(&self) -> bool;
+
+    /// Whether clients should be sent here: it serves, and does not drain.
+    fn readiness(&self) -> Readiness;
+
+    /// Whether everything that it depends on is healthy too.
+    fn deep(&self) -> Readiness;
+
+    /// Forces breakers, or gives them back to themselves. Returns how many targets it met.
+    ///
+    /// # Errors
+    /// Nothing has that name.
+    fn force_breaker(&self, request: &BreakerOverride) -> Result<usize, OverrideError>;
+
+    /// The accounts: metrics, records, events.
+    fn telemetry(&self) -> &Arc<Telemetry>;
+}
+
+/// A verdict on the gateway itself, with what speaks against it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether nothing speaks against it.
+    pub ready: bool,
+    /// One line for each thing that does, or that is worth knowing.
+    pub reasons: Vec<String>,
+}
+
+/// What a breaker is forced to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Force {
+    /// No request passes.
+    Open,
+    /// Every request passes.
+    Closed,
+    /// The breaker decides again.
+    None,
+}
+
+impl Force {
+    /// The word for it in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::None => "none",
+        }
+    }
+}
+
+/// An operator's word on the breakers of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerOverride {
+    /// The pool's name.
+    pub pool: String,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// The model upstream; `None` means all of the endpoint's.
+    pub model: Option<String>,
+    /// What the breakers are forced to.
+    pub force: Force,
+    /// Why; kept and shown for as long as it lasts.
+    pub reason: String,
+    /// How long it lasts, at most a day; zero for [`Force::None`].
+    pub lasts: Duration,
+}
+
+/// Why an operator's word met no target. Each names what there is instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OverrideError {
+    /// No pool has that name.
+    #[error("there is no such pool; the pools are: {}", .known.join(", "))]
+    Pool {
+        /// The pools' names.
+        known: Vec<String>,
+    },
+    /// The pool has no such endpoint.
+    #[error("the pool has no such endpoint; its endpoints are: {}", .known.join(", "))]
+    Endpoint {
+        /// The endpoints' names.
+        known: Vec<String>,
+    },
+    /// The endpoint does not serve that model.
+    #[error("the endpoint has no such model; its models are: {}", .known.join(", "))]
+    Model {
+        /// The models' names.
+        known: Vec<String>,
+    },
+}
+
+impl Readiness {
+    /// Nothing speaks against it.
+    #[must_use]
+    pub const fn yes() -> Self {
+        Self { ready: true, reasons: Vec::new() }
+    }
+
+    /// This speaks against it.
+    #[must_use]
+    pub const fn no(reasons: Vec<String>) -> Self {
+        Self { ready: false, reasons }
+    }
+}

@@ -1,0 +1,180 @@
+//! What `GET /api/status` answers, and `mainstay status` reads: the state of everything.
+//!
+//! Times are seconds before or after the moment of the answer, so that reader and gateway need
+//! no common clock.
+
+use mainstay_policy::Verdict;
+use serde::{Deserialize, Serialize};
+
+mod verdict;
+
+/// The whole gateway.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The node's name.
+    pub node: String,
+    /// The program's version.
+    pub version: String,
+    /// The configuration's short hash.
+    pub config: String,
+    /// Since the start.
+    pub uptime_seconds: f64,
+    /// Whether clients should be sent here.
+    pub ready: bool,
+    /// The pools, in the order of the configuration.
+    pub pools: Vec<PoolStatus>,
+    /// The models, in the order of the configuration.
+    pub models: Vec<ModelStatus>,
+}
+
+/// One pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// Its endpoints, in the order of the configuration.
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Its name within the pool.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// The models that are asked of it.
+    pub models: Vec<TargetStatus>,
+}
+
+/// One model at one endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// The model's name upstream, with its version where one is pinned.
+    pub model: String,
+    /// What it is held to be.
+    #[serde(with = "verdict")]
+    pub verdict: Verdict,
+    /// How long the verdict has stood.
+    pub since_seconds: f64,
+    /// What the verdict rests on, in one line.
+    pub evidence: String,
+    /// Whether what the endpoint depends on is healthy.
+    pub deep: bool,
+    /// Its breaker.
+    pub breaker: BreakerStatus,
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Recent latency (a decaying peak), as the balancer sees it; 0 before the first answer.
+    pub latency_ms: f64,
+}
+
+/// One breaker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BreakerStatus {
+    /// Its own state, whatever it is forced to.
+    pub state: BreakerState,
+    /// An operator's word, while it lasts.
+    pub forced: Option<ForcedStatus>,
+    /// Calls in its window.
+    pub calls: u32,
+    /// Failures among them.
+    pub failures: u32,
+    /// How long it stays open.
+    pub until_seconds: Option<f64>,
+}
+
+/// The state of a breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BreakerState {
+    /// Requests pass.
+    #[default]
+    Closed,
+    /// No request passes.
+    Open,
+    /// A few requests pass, to see.
+    HalfOpen,
+}
+
+/// An operator's word on a breaker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForcedStatus {
+    /// `open` or `closed`.
+    pub to: BreakerState,
+    /// How long it lasts.
+    pub until_seconds: f64,
+    /// What the operator said.
+    pub reason: String,
+}
+
+/// One model as clients ask for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether any step could answer now.
+    pub available: bool,
+    /// Its chain.
+    pub steps: Vec<StepStatus>,
+    /// Requests since the start.
+    pub requests: u64,
+    /// Answers of lesser quality among them.
+    pub degraded: u64,
+    /// Errors among them that were not the client's own.
+    pub failed: u64,
+    /// Attempts for each request that reached a server; 1.0 when nothing is retried.
+    pub amplification: f64,
+}
+
+/// One step of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepStatus {
+    /// What kind of source it is.
+    pub kind: StepKind,
+    /// The pool's or the embedded model's name.
+    pub name: String,
+    /// Whether it could answer now.
+    pub available: bool,
+    /// Why, or why not, in one line.
+    pub why: String,
+}
+
+/// What kind of source a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepKind {
+    /// Servers.
+    Pool,
+    /// A model inside the gateway.
+    Embedded,
+    /// A default prediction.
+    Default,
+}
+
+impl BreakerState {
+    /// The state in kebab case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
+}
+
+impl StepKind {
+    /// The kind in kebab case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Embedded => "embedded",
+            Self::Default => "default",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

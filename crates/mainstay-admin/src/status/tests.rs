@@ -1,0 +1,94 @@
+//! The JSON of the status is an interface: scripts read it.
+
+use serde_json::json;
+
+use super::*;
+
+fn status() -> Status {
+    let target = TargetStatus {
+        model: "fraud".to_owned(),
+        verdict: Verdict::Ready,
+        since_seconds: 12.5,
+        evidence: "3 checks passed".to_owned(),
+        deep: true,
+        breaker: BreakerStatus {
+            state: BreakerState::HalfOpen,
+            forced: Some(ForcedStatus {
+                to: BreakerState::Open,
+                until_seconds: 60.0,
+                reason: "maintenance".to_owned(),
+            }),
+            calls: 20,
+            failures: 3,
+            until_seconds: Some(1.5),
+        },
+        in_flight: 4,
+        latency_ms: 2.5,
+    };
+    let endpoint = EndpointStatus {
+        name: "a:8000".to_owned(),
+        url: "http://a:8000".to_owned(),
+        models: vec![target],
+    };
+    let step = StepStatus {
+        kind: StepKind::Pool,
+        name: "fraud-v2".to_owned(),
+        available: true,
+        why: "1 of 1 endpoints takes traffic".to_owned(),
+    };
+    Status {
+        node: "gw-a".to_owned(),
+        version: "0.1.0".to_owned(),
+        config: "1f2e3d".to_owned(),
+        uptime_seconds: 61.0,
+        ready: true,
+        pools: vec![PoolStatus { name: "fraud-v2".to_owned(), endpoints: vec![endpoint] }],
+        models: vec![ModelStatus {
+            name: "fraud".to_owned(),
+            available: true,
+            steps: vec![step],
+            requests: 100,
+            degraded: 2,
+            failed: 1,
+            amplification: 1.25,
+        }],
+    }
+}
+
+#[test]
+fn the_json_of_the_status_is_an_interface() {
+    let expected = json!({
+        "node": "gw-a", "version": "0.1.0", "config": "1f2e3d", "uptime_seconds": 61.0,
+        "ready": true,
+        "pools": [{"name": "fraud-v2", "endpoints": [{
+            "name": "a:8000", "url": "http://a:8000", "models": [{
+                "model": "fraud", "verdict": "ready", "since_seconds": 12.5,
+                "evidence": "3 checks passed", "deep": true,
+                "breaker": {
+                    "state": "half-open",
+                    "forced": {"to": "open", "until_seconds": 60.0, "reason": "maintenance"},
+                    "calls": 20, "failures": 3, "until_seconds": 1.5
+                },
+                "in_flight": 4, "latency_ms": 2.5
+            }]
+        }]}],
+        "models": [{
+            "name": "fraud", "available": true,
+            "steps": [{
+                "kind": "pool", "name": "fraud-v2", "available": true,
+                "why": "1 of 1 endpoints takes traffic"
+            }],
+            "requests": 100, "degraded": 2, "failed": 1, "amplification": 1.25
+        }]
+    });
+    assert_eq!(serde_json::to_value(status()).unwrap(), expected);
+    assert_eq!(serde_json::from_value::<Status>(expected).unwrap(), status());
+}
+
+#[test]
+fn a_verdict_that_is_none_is_refused() {
+    let mut value = serde_json::to_value(status()).unwrap();
+    value["pools"][0]["endpoints"][0]["models"][0]["verdict"] = json!("lively");
+    let error = serde_json::from_value::<Status>(value).unwrap_err();
+    assert!(error.to_string().contains("\"lively\" is no verdict"), "{error}");
+}
