@@ -16,6 +16,12 @@
 //! - before a client sees an error, endpoints that health alone had ruled out are tried once
 //!   more, after a pause: a wrong probe must not cost an answer.
 
+pub mod climb;
+pub mod plan;
+
+pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next};
+pub use plan::{Local, Member, Plan, Pool, Step};
+
 /// Why a later step of the chain answered than the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]

@@ -9,9 +9,11 @@ pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod chain;
+pub mod health;
 pub mod moment;
 pub mod outcome;
 pub mod ratio;
+pub mod target;
 pub mod verdict;
 mod window;
 

@@ -1,0 +1,305 @@
+//! One request on its way through its chain.
+
+use std::time::Duration;
+
+use crate::Moment;
+use crate::balance::{self, Candidate, Why};
+use crate::budget::{Division, RetryBudget, attempt_limit};
+use crate::outcome::{Class, SentState};
+use crate::target::Target;
+use crate::verdict::Verdict;
+
+use super::plan::{Plan, Pool, Step};
+use super::{Reason, Skipped};
+
+/// Attempts of one request altogether, those that never left us included. Bounds the work of a
+/// request whose every endpoint refuses, and the size of its record.
+pub const MAX_ATTEMPTS: u8 = 6;
+
+/// What a climb needs from outside for one decision.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The time now.
+    pub now: Moment,
+    /// Chance for the choice between endpoints and for pauses.
+    pub rng: &'a mut fastrand::Rng,
+    /// A number that grows with each choice of this worker: whose turn it is.
+    pub turn: u32,
+    /// The worker that asks.
+    pub shard: usize,
+    /// The gateway's allowance of retries.
+    pub retries: &'a RetryBudget,
+    /// Room for the candidates, kept by the worker so that no choice allocates.
+    pub candidates: &'a mut Vec<Candidate>,
+}
+
+/// An attempt to make.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// Step of the chain.
+    pub step: usize,
+    /// Member of the step's pool.
+    pub member: usize,
+    /// Why this member.
+    pub why: Why,
+    /// The longest that the attempt may take.
+    pub limit: Duration,
+    /// The pause to make before it.
+    pub delay: Duration,
+    /// Who was passed over.
+    pub skipped: Skipped,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Next {
+    /// Try this member.
+    Attempt(Choice),
+    /// Ask the source inside the gateway at this step.
+    Local(usize),
+    /// Nothing is left to ask.
+    Exhausted,
+}
+
+/// The state of one request's climb.
+#[derive(Debug)]
+pub struct Climb<'p> {
+    plan: &'p Plan,
+    deadline: Moment,
+    step: usize,
+    /// Members of the present step that this request has tried.
+    tried: [u16; MAX_ATTEMPTS as usize],
+    tried_count: u8,
+    /// Attempts that may have reached a server.
+    spent: u8,
+    /// All attempts.
+    total: u8,
+    /// Set once no pool may be asked any more.
+    pools_closed: Option<Reason>,
+    /// Whether the sources inside the gateway can answer this kind of request.
+    locals: bool,
+    /// The second and last pass, over what health alone had ruled out.
+    last_resort: bool,
+    /// Whether some answer is already at hand, so that no last resort is needed.
+    content: bool,
+    reason: Reason,
+}
+
+impl<'p> Climb<'p> {
+    /// A climb that must end by `deadline`. `locals` says whether embedded models and default
+    /// predictions can answer this kind of request.
+    #[must_use]
+    pub fn new(plan: &'p Plan, deadline: Moment, locals: bool) -> Self {
+        Self {
+            plan,
+            deadline,
+            step: 0,
+            tried: [0; MAX_ATTEMPTS as usize],
+            tried_count: 0,
+            spent: 0,
+            total: 0,
+            pools_closed: None,
+            locals,
+            last_resort: false,
+            content: false,
+            reason: Reason::None,
+        }
+    }
+
+    /// Why the first step did not answer, as far as is known.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What to do next.
+    pub fn next(&mut self, cx: &mut Context<'_>) -> Next {
+        loop {
+            match self.plan.steps().get(self.step) {
+                Some(Step::Pool(pool)) => match self.choose(pool, cx) {
+                    Ok(choice) => return Next::Attempt(choice),
+                    Err(reason) => self.leave(reason),
+                },
+                Some(Step::Local(local)) => {
+                    if self.locals && !self.last_resort && local.is_available() {
+                        return Next::Local(self.step);
+                    }
+                    self.leave(Reason::EmbeddedUnavailable);
+                }
+                None if self.may_resort(cx.now) => {
+                    self.last_resort = true;
+                    self.step = 0;
+                }
+                None => return Next::Exhausted,
+            }
+        }
+    }
+
+    /// The attempt was not made after all: the breaker gave its last permit to someone else.
+    pub fn refused(&mut self, choice: &Choice) {
+        self.mark_tried(choice.member);
+    }
+
+    /// The attempt failed and another source may be asked. (A failure of a class that does not
+    /// [move on](Class::moves_on) is passed back to the client; it ends the climb.)
+    pub fn failed(&mut self, choice: &Choice, class: Class, sent: SentState) {
+        self.mark_tried(choice.member);
+        self.total = self.total.saturating_add(1);
+        if sent == SentState::NotSent {
+            return;
+        }
+        self.spent = self.spent.saturating_add(1);
+        // A server that says that it is full or not ready has not executed the request.
+        let declined = matches!(class, Class::NotReady | Class::Capacity);
+        if !self.plan.repeatable && !declined {
+            self.pools_closed.get_or_insert(Reason::NotRepeatable);
+        }
+    }
+
+    /// The present step gave no usable answer for `reason`; the next one is asked.
+    pub fn leave(&mut self, reason: Reason) {
+        if self.reason == Reason::None {
+            self.reason = reason;
+        }
+        self.step += 1;
+        self.tried_count = 0;
+    }
+
+    /// Some answer is at hand, if not the best: no last resort is needed.
+    pub const fn has_answer(&mut self) {
+        self.content = true;
+    }
+
+    fn mark_tried(&mut self, member: usize) {
+        if let Some(slot) = self.tried.get_mut(usize::from(self.tried_count)) {
+            *slot = u16::try_from(member).unwrap_or(u16::MAX);
+            self.tried_count += 1;
+        }
+    }
+
+    fn has_tried(&self, member: usize) -> bool {
+        self.tried[..usize::from(self.tried_count)].iter().any(|tried| usize::from(*tried) == member)
+    }
+
+    fn may_resort(&self, now: Moment) -> bool {
+        !self.last_resort
+            && !self.content
+            && self.pools_closed.is_none()
+            && !self.deadline.remaining(now).is_zero()
+    }
+
+    fn choose(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Result<Choice, Reason> {
+        self.may_attempt()?;
+        let skipped = self.list(pool, cx);
+        let (member, why) = self.pick(pool, cx).ok_or(if self.tried_count > 0 {
+            Reason::AttemptsFailed
+        } else {
+            Reason::NoEndpoint
+        })?;
+        let delay = self.pause(pool, cx);
+        let limit = self.limit(pool, cx, delay).ok_or(Reason::OutOfTime)?;
+        self.draw(cx)?;
+        Ok(Choice { step: self.step, member, why, limit, delay, skipped })
+    }
+
+    /// Draws on the gateway's allowance: a first attempt adds to it, a later one takes from it.
+    fn draw(&mut self, cx: &Context<'_>) -> Result<(), Reason> {
+        if self.total == 0 {
+            cx.retries.request(cx.shard, cx.now);
+        }
+        if self.spent > 0 && !cx.retries.try_retry(cx.shard, cx.now) {
+            self.pools_closed = Some(Reason::RetryBudgetSpent);
+            return Err(Reason::RetryBudgetSpent);
+        }
+        Ok(())
+    }
+
+    fn may_attempt(&self) -> Result<(), Reason> {
+        if let Some(reason) = self.pools_closed {
+            return Err(reason);
+        }
+        if self.spent >= self.plan.attempts || self.total >= MAX_ATTEMPTS {
+            return Err(Reason::AttemptsSpent);
+        }
+        Ok(())
+    }
+
+    /// Lists the members that may be asked, and says who may not.
+    fn list(&self, pool: &Pool, cx: &mut Context<'_>) -> Skipped {
+        let mut skipped = Skipped::default();
+        cx.candidates.clear();
+        for (index, member) in pool.members.iter().enumerate() {
+            let bit = 1u16.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
+            let target = &*member.target;
+            if self.has_tried(index) {
+                skipped.tried |= bit;
+                continue;
+            }
+            let Some(tier) = tier(target, self.last_resort) else {
+                skipped.verdict |= bit;
+                continue;
+            };
+            if target.breaker.would_admit(cx.now).is_err() {
+                skipped.breaker |= bit;
+                continue;
+            }
+            cx.candidates.push(Candidate {
+                index: u16::try_from(index).unwrap_or(u16::MAX),
+                cost: target.load.cost_under(pool.rule, cx.now),
+                weight: member.weight * pool.slow_start.weight(target.health.recovered(), cx.now),
+                tier,
+            });
+        }
+        skipped
+    }
+
+    /// Who is asked: first a target on probation, since only real requests can end it, then
+    /// whoever the pool's rule says.
+    fn pick(&self, pool: &Pool, cx: &mut Context<'_>) -> Option<(usize, Why)> {
+        if let Some(index) = on_probation(pool, cx) {
+            return Some((index, Why::Probation));
+        }
+        let picked = balance::pick(pool.rule, cx.candidates, cx.turn, cx.rng)?;
+        let why = if self.last_resort { Why::LastResort } else { picked.why };
+        Some((usize::from(picked.index), why))
+    }
+
+    /// Another endpoint is asked at once; only the last resort, which may ask the same one
+    /// again, waits a little for what broke to come back.
+    fn pause(&self, pool: &Pool, cx: &mut Context<'_>) -> Duration {
+        if !self.last_resort || self.total == 0 {
+            return Duration::ZERO;
+        }
+        pool.backoff.delay(u32::from(self.total), cx.rng)
+    }
+
+    fn limit(&self, pool: &Pool, cx: &Context<'_>, delay: Duration) -> Option<Duration> {
+        let remaining = self.deadline.remaining(cx.now + delay);
+        let reserve =
+            if self.last_resort { Duration::ZERO } else { self.plan.reserve(self.step, remaining) };
+        let left = u32::from(self.plan.attempts - self.spent.min(self.plan.attempts - 1));
+        let choices = u32::try_from(cx.candidates.len()).unwrap_or(u32::MAX);
+        let tries_left = left.min(choices).max(1);
+        attempt_limit(Division { configured: pool.limit, remaining, reserve, tries_left })
+    }
+}
+
+/// The order in which targets are preferred; `None` where none may be asked.
+fn tier(target: &Target, last_resort: bool) -> Option<u8> {
+    match target.health.verdict() {
+        Verdict::Ready if target.health.deep() => Some(0),
+        Verdict::Ready | Verdict::Unknown => Some(1),
+        Verdict::Busy | Verdict::Slow => Some(2),
+        Verdict::Stalled | Verdict::Loading | Verdict::Draining | Verdict::Dead => {
+            last_resort.then_some(3)
+        }
+    }
+}
+
+/// A listed member whose breaker wants real requests to prove it.
+fn on_probation(pool: &Pool, cx: &Context<'_>) -> Option<usize> {
+    cx.candidates
+        .iter()
+        .map(|candidate| usize::from(candidate.index))
+        .find(|index| pool.members[*index].target.breaker.on_probation())
+}

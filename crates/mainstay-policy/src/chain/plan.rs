@@ -1,0 +1,114 @@
+//! What the configuration says of a chain, ready to be climbed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::balance::{Rule, SlowStart};
+use crate::budget::Backoff;
+use crate::target::Target;
+
+/// Share of the deadline kept back for each pool that stands later in the chain.
+const POOL_RESERVE: f64 = 0.2;
+
+/// All reserves together never take more of the deadline than this, so that the first source
+/// always has the larger part.
+const RESERVE_CAP: f64 = 0.5;
+
+/// One endpoint of a pool, seen from a chain.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its shared state.
+    pub target: Arc<Target>,
+    /// Its share of the load relative to the others; above 0, 1 by default.
+    pub weight: f32,
+}
+
+/// A pool as a step of a chain.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// The interchangeable members, in the order of the file.
+    pub members: Vec<Member>,
+    /// How one of them is picked.
+    pub rule: Rule,
+    /// How a member that came back takes up its share.
+    pub slow_start: SlowStart,
+    /// The longest that one attempt may take.
+    pub limit: Duration,
+    /// The pause before a member is tried that failed this request before.
+    pub backoff: Backoff,
+}
+
+/// A source inside the gateway: an embedded model or a default prediction.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Whether it can answer now; an embedded model that failed to load cannot.
+    pub available: Arc<AtomicBool>,
+    /// The time to keep back for it.
+    pub needs: Duration,
+}
+
+/// One ordered source.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Endpoints behind the gateway.
+    Pool(Pool),
+    /// Inside the gateway.
+    Local(Local),
+}
+
+/// A model's chain with its rules.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    steps: Vec<Step>,
+    reserves: Vec<Duration>,
+    /// The most attempts that may have reached a server, over all steps; at least 1.
+    pub attempts: u8,
+    /// Whether a request that may have been executed may be sent again.
+    pub repeatable: bool,
+}
+
+impl Local {
+    /// Whether it can answer now.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.available.load(Ordering::Relaxed)
+    }
+}
+
+impl Plan {
+    /// A plan over `steps` for requests of at most `deadline`.
+    #[must_use]
+    pub fn new(steps: Vec<Step>, attempts: u8, repeatable: bool, deadline: Duration) -> Self {
+        let reserves = (0..steps.len())
+            .map(|at| {
+                let later: Duration = steps[at + 1..].iter().map(|s| wish(s, deadline)).sum();
+                later.min(deadline.mul_f64(RESERVE_CAP))
+            })
+            .collect();
+        Self { steps, reserves, attempts: attempts.max(1), repeatable }
+    }
+
+    /// The steps in order.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The time to keep back for the steps behind `step`, out of `remaining`.
+    ///
+    /// A client that shortened its deadline shortens the reserves with it.
+    #[must_use]
+    pub fn reserve(&self, step: usize, remaining: Duration) -> Duration {
+        let planned = self.reserves.get(step).copied().unwrap_or_default();
+        planned.min(remaining.mul_f64(RESERVE_CAP))
+    }
+}
+
+/// What a later step would like to have kept back of a deadline.
+fn wish(step: &Step, deadline: Duration) -> Duration {
+    match step {
+        Step::Pool(pool) => deadline.mul_f64(POOL_RESERVE).min(pool.limit),
+        Step::Local(local) => local.needs,
+    }
+}

@@ -1,0 +1,110 @@
+//! A target: one model at one endpoint, the key of health and breaker state.
+//!
+//! A server that has lost one of its three models goes on answering for the other two, so the
+//! state belongs to (pool, endpoint, model, version) and is rolled up from there. The registry
+//! outlives configurations: a reload finds the state of every target that it keeps. Only
+//! configured targets exist, so no client can make it grow.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::balance::Load;
+use crate::breaker::{self, Breaker};
+use crate::health::Cell;
+
+/// What makes two targets the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The pool's name.
+    pub pool: Arc<str>,
+    /// The endpoint's name within its pool.
+    pub endpoint: Arc<str>,
+    /// The model's name upstream; `*` where a pool takes any.
+    pub model: Arc<str>,
+    /// The model's version upstream, where the chain pins one.
+    pub version: Option<Arc<str>>,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.pool, self.endpoint, self.model)?;
+        self.version.as_ref().map_or(Ok(()), |version| write!(f, "@{version}"))
+    }
+}
+
+/// The shared state of one target; every worker reads and writes the same one.
+#[derive(Debug)]
+pub struct Target {
+    /// Dense number within the registry: the index of metrics and records.
+    pub id: u32,
+    /// Who it is.
+    pub key: Key,
+    /// Whether attempts may be made.
+    pub breaker: Breaker,
+    /// How much it has to do and how fast it answers.
+    pub load: Load,
+    /// What probes and dependencies say.
+    pub health: Cell,
+}
+
+/// All targets of a process.
+#[derive(Debug, Default)]
+pub struct Registry {
+    targets: Mutex<HashMap<Key, Arc<Target>>>,
+}
+
+impl Registry {
+    /// The target of this key, made with these settings if it is new.
+    ///
+    /// `shards` is the number of workers that will record outcomes. Meant for building a
+    /// configuration, not for the way of a request: it takes a lock.
+    pub fn target(&self, key: Key, settings: &breaker::Settings, shards: usize) -> Arc<Target> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+        Arc::clone(targets.entry(key.clone()).or_insert_with(|| {
+            Arc::new(Target {
+                id,
+                key,
+                breaker: Breaker::new(settings.clone(), shards),
+                load: Load::new(),
+                health: Cell::default(),
+            })
+        }))
+    }
+
+    /// Every target, by its number.
+    pub fn all(&self) -> Vec<Arc<Target>> {
+        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = targets.values().cloned().collect();
+        all.sort_by_key(|target| target.id);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(model: &str) -> Key {
+        Key { pool: "p".into(), endpoint: "e:1".into(), model: model.into(), version: None }
+    }
+
+    #[test]
+    fn a_key_leads_to_one_target_with_a_dense_number() {
+        let registry = Registry::default();
+        let settings = breaker::Settings::default();
+        let first = registry.target(key("a"), &settings, 1);
+        let second = registry.target(key("b"), &settings, 1);
+        let again = registry.target(key("a"), &settings, 1);
+        assert!(Arc::ptr_eq(&first, &again));
+        assert_eq!((first.id, second.id), (0, 1));
+        assert_eq!(registry.all().len(), 2);
+    }
+
+    #[test]
+    fn a_key_reads_as_a_path() {
+        let pinned = Key { version: Some("3".into()), ..key("fraud") };
+        assert_eq!(pinned.to_string(), "p/e:1/fraud@3");
+    }
+}
