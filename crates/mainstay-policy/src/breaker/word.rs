@@ -254,7 +254,7 @@ impl Word {
         let Phase::Closed { since, .. } = self.phase else { return another };
         let proof = cx.settings.wait(self.openings, 0.0);
         let proven = cx.now >= Moment::from_millis(since) + proof;
-        if self.openings == 0 || proven { 1 } else { another }
+        if proven { 1 } else { another }
     }
 
     fn half_open(self, out: u8, now: Moment) -> Self {

@@ -1,5 +1,6 @@
 //! Many workers at one breaker.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::thread;
 
@@ -40,6 +41,25 @@ fn no_more_trials_are_out_than_permits_and_none_leaks() {
     });
     assert!(most.load(Ordering::SeqCst) <= 3, "{most:?} at once");
     assert!(admitted.load(Ordering::SeqCst) >= ROUNDS, "{admitted:?} admitted");
+    let _all = [bench.permit(), bench.permit(), bench.permit()];
+    assert_eq!(breaker.admit(now), Err(Refusal::HalfOpenFull));
+}
+
+#[test]
+fn a_step_that_was_overtaken_is_taken_again() {
+    let mut bench = Bench::new(steady());
+    bench.trip();
+    bench.wait(2_000);
+    let (breaker, now) = (&bench.breaker, bench.now);
+    let (mine, other) = (bench.permit(), bench.permit());
+    let cx = breaker.context(now, None, 0.0);
+    let overtaken = Cell::new(false);
+    breaker.update(|word| {
+        if !overtaken.replace(true) {
+            breaker.release(other);
+        }
+        word.step_with(mine, Event::Void, &cx)
+    });
     let _all = [bench.permit(), bench.permit(), bench.permit()];
     assert_eq!(breaker.admit(now), Err(Refusal::HalfOpenFull));
 }
