@@ -1,1 +1,19 @@
 //! Active checks of endpoints, models and dependencies.
+//!
+//! The prober owns time and sockets; what a row of results amounts to, and when to ask again, is
+//! decided by `mainstay_policy::health`. It tells an [`Observer`] what it finds and changes
+//! nothing itself.
+//!
+//! Three questions are kept apart, because their answers call for different actions:
+//!
+//! | question | asked how | if not |
+//! |---|---|---|
+//! | live? | does it answer at all | dead: no traffic |
+//! | ready? | does this model there say so | loading: no traffic, and no failure either |
+//! | deep? | are its declared dependencies healthy | asked after its peers, not ejected |
+
+mod check;
+mod prober;
+
+pub use check::{Found, ModelName, Probe, probe};
+pub use prober::{Observer, Prober, Subject};

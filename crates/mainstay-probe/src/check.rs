@@ -1,0 +1,91 @@
+//! One check: ask once, within a time, and say what was found.
+
+mod command;
+mod grpc;
+mod http;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_config::{Check, EndpointUrl};
+use mainstay_policy::health;
+use tokio::net::TcpStream;
+
+/// Which model's readiness is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelName {
+    /// Its name upstream.
+    pub name: Arc<str>,
+    /// Its version upstream, where the chain pins one.
+    pub version: Option<Arc<str>>,
+}
+
+/// What is asked, and where.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// Where; a command needs none.
+    pub address: Option<EndpointUrl>,
+    /// `None` asks for the server's own readiness.
+    pub model: Option<ModelName>,
+    /// What.
+    pub check: Check,
+    /// The longest that it may take.
+    pub timeout: Duration,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The result.
+    pub check: health::Check,
+    /// The same in a few words, for example `HTTP 503`.
+    pub detail: String,
+}
+
+impl Found {
+    pub(crate) fn new(check: health::Check, detail: impl Into<String>) -> Self {
+        Self { check, detail: detail.into() }
+    }
+
+    fn unreachable(error: &std::io::Error) -> Self {
+        Self::new(health::Check::Refused, error.to_string())
+    }
+}
+
+/// Asks once. Never takes longer than the probe's timeout.
+pub async fn probe(probe: &Probe) -> Found {
+    if let Check::Command { argv } = &probe.check {
+        // A command has its own way to end in time: its whole group is killed.
+        return command::run(argv, probe.timeout).await;
+    }
+    tokio::time::timeout(probe.timeout, ask(probe)).await.unwrap_or_else(|_| {
+        Found::new(health::Check::TimedOut, format!("no answer within {:?}", probe.timeout))
+    })
+}
+
+async fn ask(probe: &Probe) -> Found {
+    let Some(address) = &probe.address else {
+        return Found::new(health::Check::Failed, "the check has no address");
+    };
+    match &probe.check {
+        Check::OipReady => http::oip_ready(address, probe.model.as_ref()).await,
+        Check::Http(check) => http::matches(address, check).await,
+        Check::Tcp { port } => tcp(address, *port).await,
+        Check::Grpc { service, port } => grpc::health(address, service.as_deref(), *port).await,
+        Check::Command { .. } | Check::Off => Found::new(health::Check::Passed, "not asked"),
+    }
+}
+
+async fn tcp(address: &EndpointUrl, port: Option<u16>) -> Found {
+    match connect(address, port).await {
+        Ok(_) => Found::new(health::Check::Passed, "connected"),
+        Err(error) => Found::unreachable(&error),
+    }
+}
+
+async fn connect(address: &EndpointUrl, port: Option<u16>) -> std::io::Result<TcpStream> {
+    TcpStream::connect((&*address.host, port.unwrap_or(address.port))).await
+}
+
+#[cfg(test)]
+mod tests;

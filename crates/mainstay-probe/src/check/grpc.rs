@@ -1,0 +1,59 @@
+//! The gRPC health protocol, version 1.
+//!
+//! Source: <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>
+
+use mainstay_config::EndpointUrl;
+use mainstay_policy::health::Check;
+use tonic::Code;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::Found;
+
+/// Asks for the health of `service`, or of the server as a whole.
+pub(super) async fn health(
+    address: &EndpointUrl,
+    service: Option<&str>,
+    port: Option<u16>,
+) -> Found {
+    let mut there = address.clone();
+    there.port = port.unwrap_or(there.port);
+    let endpoint = match Endpoint::from_shared(format!("http://{}", there.authority())) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return Found::new(Check::Failed, error.to_string()),
+    };
+    let channel = match endpoint.connect().await {
+        Ok(channel) => channel,
+        Err(error) => return Found::new(Check::Refused, innermost(&error)),
+    };
+    let request = HealthCheckRequest { service: service.unwrap_or_default().to_owned() };
+    match HealthClient::new(channel).check(request).await {
+        Ok(answer) => said(answer.get_ref().status()),
+        // The server does not know the service: it is not (or no more) registered.
+        Err(status) if status.code() == Code::NotFound => {
+            Found::new(Check::NotReady, "unknown service")
+        }
+        Err(status) => Found::new(Check::Failed, format!("{:?}: {}", status.code(), status.message())),
+    }
+}
+
+fn said(status: ServingStatus) -> Found {
+    match status {
+        ServingStatus::Serving => Found::new(Check::Passed, "SERVING"),
+        ServingStatus::NotServing => Found::new(Check::NotReady, "NOT_SERVING"),
+        ServingStatus::Unknown | ServingStatus::ServiceUnknown => {
+            Found::new(Check::NotReady, status.as_str_name())
+        }
+    }
+}
+
+/// The cause at the bottom: "transport error" alone helps nobody.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
