@@ -13,10 +13,16 @@ use std::time::Duration;
 
 use mainstay_policy::budget;
 
+use crate::fault::Fault;
+
 mod model;
 mod pool;
 
+pub(crate) use model::{ATTEMPTS, DEADLINE};
 pub use model::{Degrade, Engine, Exhausted, Model, Source, Step};
+pub(crate) use pool::{
+    CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
+};
 pub use pool::{Check, Dependency, Endpoint, EndpointUrl, HttpCheck, Pool, Probe};
 
 /// One KiB, in bytes.
@@ -64,8 +70,8 @@ pub struct Config {
     pub models: Vec<Model>,
     /// A short hash of the text that this was read from, includes and all.
     pub version: String,
-    /// What is allowed and probably not meant, ready to be shown.
-    pub warnings: Vec<String>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Fault>,
 }
 
 /// Who this gateway is.

@@ -1,13 +1,57 @@
 //! YAML to a valid configuration, with every error at once.
 //!
 //! [`Config::load`] reads a file and its includes and answers either with a [`Config`] in which
-//! illegal states cannot be written, or with [`Errors`]: every fault of the file at once, each
+//! illegal states cannot be written, or with [`Errors`]: every fault of the files at once, each
 //! with its line, column, stable code and remedy.
+//!
+//! The way of a file: text → a tree whose nodes know their places (`tree`, `load`) → structs as
+//! written, every key documented (`raw`, `reader`) → reviewed against each other (`review`) →
+//! [`Config`]. JSON Schema and the annotated example are generated from the second stage.
 
+use std::path::Path;
+
+pub mod code;
 pub mod config;
+pub mod fault;
+pub mod schema;
+pub mod secret;
 
+mod example;
+mod load;
+mod raw;
+mod reader;
+mod review;
+mod source;
+mod spanned;
+mod tree;
+mod value;
+mod wording;
+
+pub use code::Code;
 pub use config::{
     Admin, Check, Config, Degrade, Dependency, EmbeddedPool, Endpoint, EndpointUrl, Engine,
     Exhausted, HttpCheck, Limits, Listen, Log, LogFormat, LogLevel, Model, Node, Pool, Probe,
     Records, Source, Step,
 };
+pub use example::annotated_example;
+pub use fault::{Errors, Fault, render_graphical, render_plain};
+pub use secret::Secret;
+
+impl Config {
+    /// Reads a configuration file and the files that it includes.
+    ///
+    /// # Errors
+    /// Every fault that the files have.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, Errors> {
+        review::review(load::from_path(path.as_ref()))
+    }
+
+    /// Reads a configuration from a text; `name` is what messages call it, and paths in the text
+    /// are relative to its folder.
+    ///
+    /// # Errors
+    /// Every fault that the text has.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Errors> {
+        review::review(load::from_text(name, text))
+    }
+}

@@ -51,7 +51,6 @@ pub struct Step {
 
 /// Who answers in a step.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Source {
     /// A pool of servers.
     Pool {

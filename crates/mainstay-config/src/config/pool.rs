@@ -64,7 +64,7 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// Where it is.
     pub url: EndpointUrl,
-    /// Its share beside the others, above 0 and at most 1. Default 1.
+    /// Its share relative to the others, above 0 and at most 100. Default 1.
     pub weight: f32,
     /// What the server needs to answer well; asked for its deep health. Default none.
     pub dependencies: Vec<Dependency>,
@@ -112,7 +112,6 @@ pub struct Probe {
 
 /// What a check asks.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Check {
     /// `GET /v2/models/NAME/ready` for each model behind the endpoint.
     OipReady,

@@ -1,0 +1,275 @@
+//! The configuration as it is written: every key, its documentation and its default.
+//!
+//! These structs are what the JSON Schema and the annotated example are generated from, so the
+//! doc comments here speak to operators. Everything is optional; `crate::review` says what is
+//! missing. Extensions that begin with `x-` steer the example only: `x-name` names the entry of
+//! a mapping, `x-item` the element of a list that shows a key, `x-comment` leaves a key
+//! commented out. A key with both a default and an example shows the example.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::spanned::{Entries, Spanned};
+use crate::value::{Length, Share, Size};
+
+mod check;
+mod model;
+mod pool;
+
+pub(crate) use check::{
+    RawCheck, RawCommand, RawDependency, RawGrpc, RawHeader, RawHttp, RawProbe, RawTcp, RawUrlCheck,
+};
+pub(crate) use model::{
+    Literal, RawBatch, RawConfidence, RawDegrade, RawEmbedded, RawEngine, RawExhausted, RawModel,
+    RawModelDefaults, RawOutput, RawReduce, RawStep,
+};
+pub(crate) use pool::{
+    RawBackoff, RawBalance, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawPool,
+    RawSlowCalls, RawSlowStart,
+};
+
+/// A key that may be left out.
+pub(crate) type Opt<T> = Option<Spanned<T>>;
+
+/// Configuration of a Mainstay gateway.
+///
+/// Only `pools` and `models` are needed; everything else has a default.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Config")]
+pub(crate) struct RawConfig {
+    /// Other files to read, relative to this one. Their pools and models join those here; every
+    /// other section may stand in one file only.
+    #[schemars(extend("examples" = [["pools.yaml"]], "x-comment" = true))]
+    #[expect(dead_code, reason = "includes are merged before the structs are read")]
+    pub(crate) include: Option<Vec<String>>,
+    /// Who this gateway is.
+    pub(crate) node: Opt<RawNode>,
+    /// Where clients are served.
+    pub(crate) listen: Opt<RawListen>,
+    /// Data-path workers, each a thread with its own connections. Default: one for each core
+    /// that the process may use.
+    #[schemars(extend("examples" = [2], "x-comment" = true, "minimum" = 1, "maximum" = 256))]
+    pub(crate) workers: Opt<u32>,
+    /// Bounds on what one client or one request may take.
+    pub(crate) limits: Opt<RawLimits>,
+    /// How long requests in flight may take after SIGTERM.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) drain: Opt<Length>,
+    /// Where the gateway keeps what outlives it, such as the operators' token. Default:
+    /// `mainstay` under $STATE_DIRECTORY, $XDG_STATE_HOME or ~/.local/state.
+    #[schemars(extend("examples" = ["/var/lib/mainstay"], "x-comment" = true))]
+    pub(crate) state_dir: Opt<String>,
+    /// Refuse to start when an embedded model does not load. Otherwise its step is skipped and
+    /// an alert says so.
+    #[schemars(extend("default" = false))]
+    pub(crate) strict_start: Opt<bool>,
+    /// The listener for operators: status, metrics, records and verbs.
+    pub(crate) admin: Opt<RawAdmin>,
+    /// How the program logs.
+    pub(crate) log: Opt<RawLog>,
+    /// How many decision records are kept, one for each request.
+    pub(crate) records: Opt<RawRecords>,
+    /// The share of requests that may be retried, over the whole gateway. It keeps retries from
+    /// multiplying the load on servers that are failing under load. Embedded models and default
+    /// predictions cost servers nothing and are not counted.
+    pub(crate) retry: Opt<RawRetry>,
+    /// The threads that run embedded models.
+    pub(crate) embedded: Opt<RawEmbeddedPool>,
+    /// What the gateway itself depends on; asked by /healthz/deep.
+    #[schemars(extend(
+        "default" = [],
+        "examples" = [[{"name": "features", "tcp": "10.0.2.1:6379"}]]
+    ))]
+    pub(crate) dependencies: Opt<Vec<Spanned<RawDependency>>>,
+    /// Settings laid under every pool and every model; an entry's own keys win. Sections of a
+    /// pool (probe, breaker, slow-start, backoff) are merged key by key.
+    pub(crate) defaults: Opt<RawDefaults>,
+    /// Pools by name: interchangeable servers.
+    #[schemars(extend("x-name" = "fraud-v2"))]
+    pub(crate) pools: Opt<Entries<RawPool>>,
+    /// Models by the name that clients use; "*" passes any other name through.
+    #[schemars(extend("x-name" = "fraud"))]
+    pub(crate) models: Opt<Entries<RawModel>>,
+}
+
+/// Who this gateway is.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Node")]
+pub(crate) struct RawNode {
+    /// Shown in status, logs and metrics. Default: the host's name.
+    #[schemars(extend("examples" = ["gw-a"]))]
+    pub(crate) name: Opt<String>,
+}
+
+/// Where clients are served.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Listen")]
+pub(crate) struct RawListen {
+    /// Address and port for the Open Inference Protocol over HTTP.
+    #[schemars(extend("default" = "0.0.0.0:8080"))]
+    pub(crate) http: Opt<String>,
+}
+
+/// Bounds on what one client or one request may take.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Limits")]
+pub(crate) struct RawLimits {
+    /// Request line and headers together; more is answered with 431.
+    #[schemars(extend("default" = "32KiB"))]
+    pub(crate) header: Opt<Size>,
+    /// One request body; more is answered with 413.
+    #[schemars(extend("default" = "64MiB"))]
+    pub(crate) body: Opt<Size>,
+    /// The largest request body that is kept to repeat it elsewhere. Larger ones stream through
+    /// with one attempt.
+    #[schemars(extend("default" = "8MiB"))]
+    pub(crate) replay: Opt<Size>,
+    /// All kept bodies together.
+    #[schemars(extend("default" = "256MiB"))]
+    pub(crate) replay_memory: Opt<Size>,
+    /// Client connections at once.
+    #[schemars(extend("default" = 10000, "minimum" = 1))]
+    pub(crate) connections: Opt<u32>,
+    /// How long a client may take to send its headers.
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) header_timeout: Opt<Length>,
+    /// How long a client's connection is kept without a request. Longer than clients keep
+    /// theirs (commonly 60s), so that they close first.
+    #[schemars(extend("default" = "75s"))]
+    pub(crate) idle_timeout: Opt<Length>,
+    /// An answer is held back until it is complete or so much of it has come; until then another
+    /// source can still replace it.
+    #[schemars(extend("default" = "64KiB"))]
+    pub(crate) hold: Opt<Size>,
+}
+
+/// The listener for operators.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Admin")]
+pub(crate) struct RawAdmin {
+    /// Address and port; on loopback by default, so that nobody reaches it by accident.
+    #[schemars(extend("default" = "127.0.0.1:9901"))]
+    pub(crate) address: Opt<String>,
+    /// The file with the operators' token. Default: admin-token in the state directory, made on
+    /// the first start and readable by its owner alone.
+    #[schemars(extend("examples" = ["/run/secrets/mainstay-token"], "x-comment" = true))]
+    pub(crate) token_file: Opt<String>,
+}
+
+/// How the program logs.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Log")]
+pub(crate) struct RawLog {
+    /// The least severe level that is written: error, warn, info, debug or trace.
+    #[schemars(extend("default" = "info"))]
+    pub(crate) level: Opt<RawLevel>,
+    /// pretty for people, json for collectors, auto for pretty on a terminal only.
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) format: Opt<RawFormat>,
+}
+
+/// The least severe level that is written.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "LogLevel", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawLevel {
+    /// Only what failed.
+    Error,
+    /// And what may fail soon.
+    Warn,
+    /// And every change of state.
+    Info,
+    /// And each retried, degraded or failed request.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "LogFormat", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawFormat {
+    /// pretty on a terminal, json otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How many decision records are kept.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Records")]
+pub(crate) struct RawRecords {
+    /// The latest requests, whatever became of them.
+    #[schemars(extend("default" = 4096))]
+    pub(crate) recent: Opt<u32>,
+    /// The latest requests that were retried, degraded or failed; they outlast the others.
+    #[schemars(extend("default" = 4096))]
+    pub(crate) kept: Opt<u32>,
+}
+
+/// The share of requests that may be retried.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Retry")]
+pub(crate) struct RawRetry {
+    /// Retries as a share of the requests of the window.
+    #[schemars(extend("default" = "20%"))]
+    pub(crate) ratio: Opt<Share>,
+    /// Retries a second that are allowed beside that share, so that a quiet gateway can retry.
+    #[schemars(extend("default" = 3))]
+    pub(crate) per_second: Opt<u32>,
+    /// The time over which requests and retries are counted.
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) window: Opt<Length>,
+}
+
+/// The threads that run embedded models.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "EmbeddedPool")]
+pub(crate) struct RawEmbeddedPool {
+    /// Threads.
+    #[schemars(extend("default" = 1, "minimum" = 1, "maximum" = 256))]
+    pub(crate) threads: Opt<u32>,
+    /// Runs that may wait for a thread; one more moves on to the next step.
+    #[schemars(extend("default" = 256, "minimum" = 1))]
+    pub(crate) queue: Opt<u32>,
+    /// The onnxruntime shared library, for steps with `engine: onnxruntime`.
+    #[schemars(extend("examples" = ["/usr/lib/libonnxruntime.so"], "x-comment" = true))]
+    pub(crate) library: Opt<String>,
+}
+
+/// Settings laid under every entry.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write `pool:` or `model:` below it, and their keys below those")]
+#[schemars(rename = "Defaults")]
+pub(crate) struct RawDefaults {
+    /// Under every pool; any key of a pool but its endpoints.
+    #[schemars(extend("examples" = [{"connect-timeout": "250ms"}], "x-whole" = true))]
+    pub(crate) pool: Opt<RawPool>,
+    /// Under every model: deadline, attempts, degrade, repeatable, exhausted.
+    #[schemars(extend("examples" = [{"deadline": "10s"}], "x-whole" = true))]
+    #[expect(dead_code, reason = "laid under the models before the structs are read")]
+    pub(crate) model: Opt<RawModelDefaults>,
+}

@@ -1,0 +1,280 @@
+//! Models and their chains as they are written.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+
+use super::Opt;
+use crate::spanned::{Entries, Spanned};
+use crate::value::{Length, Short, Shorthand};
+
+/// What clients ask for by name.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a model; write its keys below its name, at least `chain:`")]
+#[schemars(rename = "Model")]
+pub(crate) struct RawModel {
+    /// For everything that is done for one request, all attempts together. Set it to what your
+    /// callers can wait; the default is far too long for most models.
+    #[schemars(extend("default" = "10s", "examples" = ["200ms"]))]
+    pub(crate) deadline: Opt<Length>,
+    /// The output tensors by name, as the model's metadata gives them (`mainstay init` asks the
+    /// servers for them). Needed for default predictions and confidence rules.
+    #[schemars(extend("x-name" = "probabilities"))]
+    pub(crate) outputs: Opt<Entries<RawOutput>>,
+    /// `first-dimension` declares the first dimension of every input and output to be the batch,
+    /// so that rows may be split and merged; `none` takes a request as one row.
+    #[schemars(extend("default" = "none", "examples" = ["first-dimension"]))]
+    pub(crate) batch: Opt<RawBatch>,
+    /// The sources that may answer, best first: pools, then an embedded model, then a default
+    /// prediction. Each step has one of `pool`, `embedded` and `default`.
+    pub(crate) chain: Opt<Vec<Spanned<RawStep>>>,
+    /// When no answer was confident enough: best-answer gives the most confident one, default
+    /// the default prediction, error an error.
+    #[schemars(extend("default" = "best-answer"))]
+    pub(crate) exhausted: Opt<RawExhausted>,
+    /// `never` uses only the first step and those declared equivalent; a request can ask for
+    /// the same by header.
+    #[schemars(extend("default" = "allowed"))]
+    pub(crate) degrade: Opt<RawDegrade>,
+    /// Whether a request that may have been executed may be sent again. Inference changes
+    /// nothing, so it may; say false for a model that has side effects.
+    #[schemars(extend("default" = true))]
+    pub(crate) repeatable: Opt<bool>,
+    /// Attempts at servers for one request, over all pools; 1 never retries.
+    #[schemars(extend("default" = 3, "minimum" = 1))]
+    pub(crate) attempts: Opt<u8>,
+}
+
+/// What may be laid under every model.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "ModelDefaults")]
+#[expect(dead_code, reason = "read for its faults alone; the tree has been merged already")]
+pub(crate) struct RawModelDefaults {
+    /// See a model's deadline.
+    pub(crate) deadline: Opt<Length>,
+    /// See a model's exhausted.
+    pub(crate) exhausted: Opt<RawExhausted>,
+    /// See a model's degrade.
+    pub(crate) degrade: Opt<RawDegrade>,
+    /// See a model's repeatable.
+    pub(crate) repeatable: Opt<bool>,
+    /// See a model's attempts.
+    pub(crate) attempts: Opt<u8>,
+}
+
+/// One output tensor.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a tensor; write for example {datatype: FP32, shape: [-1, 2]}")]
+#[schemars(rename = "Output")]
+pub(crate) struct RawOutput {
+    /// BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 or BYTES.
+    #[schemars(extend("examples" = ["FP32"]))]
+    pub(crate) datatype: Opt<String>,
+    /// The dimensions; -1 may be of any size.
+    #[schemars(extend("examples" = [[-1, 2]]))]
+    pub(crate) shape: Opt<Vec<Spanned<i64>>>,
+}
+
+/// What the first dimension means.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Batch", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawBatch {
+    /// A request is one row.
+    None,
+    /// The first dimension counts the rows.
+    FirstDimension,
+}
+
+/// One source of a chain: one of `pool`, `embedded` and `default`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    expecting = "a step; write for example {pool: NAME}, {embedded: FILE.onnx} or {default: {OUTPUT: VALUE}}"
+)]
+#[schemars(rename = "Step")]
+pub(crate) struct RawStep {
+    /// A pool by its name.
+    #[schemars(extend("examples" = ["fraud-v2"]))]
+    pub(crate) pool: Opt<String>,
+    /// The model's name upstream, if it differs from the client's.
+    #[schemars(extend("examples" = ["fraud"]))]
+    pub(crate) model: Opt<String>,
+    /// The model's version upstream, if the client's does not hold.
+    #[schemars(extend("examples" = ["1"]))]
+    pub(crate) version: Opt<String>,
+    /// As good as the first step: its answers are not marked degraded.
+    #[schemars(extend("default" = false))]
+    pub(crate) equivalent: Opt<bool>,
+    /// An answer below this counts as no answer and the next step is asked.
+    pub(crate) confidence: Opt<RawConfidence>,
+    /// An ONNX file, relative to this one, that runs inside the gateway. `{path: FILE, engine:
+    /// onnxruntime}` runs it by the onnxruntime library instead of the built-in engine.
+    #[schemars(extend("examples" = ["models/fraud-lite.onnx"], "x-item" = 2))]
+    pub(crate) embedded: Opt<Short<RawEmbedded>>,
+    /// A fixed prediction: for each output one row, typed by `outputs`.
+    #[schemars(extend("examples" = [{"probabilities": [0.5, 0.5]}], "x-item" = 3))]
+    pub(crate) default: Opt<Entries<Literal>>,
+}
+
+/// A model that runs inside the gateway.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Embedded")]
+pub(crate) struct RawEmbedded {
+    /// The ONNX file, relative to this one.
+    pub(crate) path: Opt<String>,
+    /// tract (built in) or onnxruntime (a shared library, see `embedded.library`).
+    #[schemars(extend("default" = "tract"))]
+    pub(crate) engine: Opt<RawEngine>,
+}
+
+impl Shorthand for RawEmbedded {
+    const EXPECTING: &'static str =
+        "an embedded model; write the path of an ONNX file, or {path: FILE, engine: NAME}";
+}
+
+/// Who runs an embedded model.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Engine", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawEngine {
+    /// Built in.
+    #[default]
+    Tract,
+    /// A shared library.
+    #[serde(rename = "onnxruntime")]
+    OnnxRuntime,
+}
+
+/// What an answer must reach to count.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write for example {output: probabilities, at-least: 0.3}")]
+#[schemars(rename = "Confidence")]
+pub(crate) struct RawConfidence {
+    /// The numeric output that is looked at, for each row.
+    #[schemars(extend("examples" = ["probabilities"]))]
+    pub(crate) output: Opt<String>,
+    /// The least value that counts as an answer.
+    #[schemars(extend("examples" = [0.3]))]
+    pub(crate) at_least: Opt<f64>,
+    /// How a row becomes one value: max (its largest) or margin (its largest less its second).
+    #[schemars(extend("default" = "max"))]
+    pub(crate) reduce: Opt<RawReduce>,
+}
+
+/// How a row becomes one value.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Reduce", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawReduce {
+    /// Its largest.
+    Max,
+    /// Its largest less its second.
+    Margin,
+}
+
+/// What is answered when no step was good enough.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Exhausted", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawExhausted {
+    /// The most confident answer.
+    BestAnswer,
+    /// The default prediction.
+    Default,
+    /// An error.
+    Error,
+}
+
+/// Whether answers of lesser quality are allowed.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Degrade", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawDegrade {
+    /// Yes, and marked.
+    Allowed,
+    /// Only the first step and those declared equivalent.
+    Never,
+}
+
+/// A value of a default prediction, not yet typed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Literal {
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    Text(String),
+    List(Vec<Self>),
+}
+
+impl<'de> Deserialize<'de> for Literal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LiteralVisitor)
+    }
+}
+
+struct LiteralVisitor;
+
+impl<'de> Visitor<'de> for LiteralVisitor {
+    type Value = Literal;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value of an output; write a number, a text, a boolean, or lists of them")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Literal, E> {
+        Ok(Literal::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Literal, E> {
+        Ok(Literal::Integer(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Literal, E> {
+        Ok(Literal::Integer(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Literal, E> {
+        Ok(Literal::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Literal, E> {
+        Ok(Literal::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Literal, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Literal::List(items))
+    }
+}
+
+impl JsonSchema for Literal {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Literal".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["number", "string", "boolean", "array"] })
+    }
+}

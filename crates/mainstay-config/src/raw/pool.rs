@@ -1,0 +1,231 @@
+//! Pools as they are written.
+
+use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
+
+use super::{Opt, RawDependency, RawProbe};
+use crate::spanned::Spanned;
+use crate::value::{Length, Share, Short, Shorthand, off_schema};
+
+/// Interchangeable servers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a pool; write its keys below its name, at least `endpoints:`")]
+#[schemars(rename = "Pool")]
+pub(crate) struct RawPool {
+    /// Whose dialect of failures the servers speak: auto, triton, mlserver, torchserve or
+    /// tensorflow-serving. The same status means different things from different servers.
+    #[schemars(extend("default" = "auto"))]
+    pub(crate) flavour: Opt<RawFlavour>,
+    /// The servers. A URL alone is enough for one.
+    #[schemars(extend("x-more" = ["http://10.0.0.2:8000"]))]
+    pub(crate) endpoints: Opt<Vec<Spanned<Short<RawEndpoint>>>>,
+    /// How a server is picked: peak-ewma (the faster and less busy of two drawn at random),
+    /// least-request or round-robin.
+    #[schemars(extend("default" = "peak-ewma"))]
+    pub(crate) balance: Opt<RawBalance>,
+    /// To establish a connection. Two lost packets inside a data centre take longer, and by then
+    /// another server is the better bet.
+    #[schemars(extend("default" = "250ms"))]
+    pub(crate) connect_timeout: Opt<Length>,
+    /// From the start of an attempt to the first byte of its answer. The model's deadline may
+    /// leave an attempt less.
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) first_byte_timeout: Opt<Length>,
+    /// Between two parts of a body.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) idle_timeout: Opt<Length>,
+    /// For a whole attempt, body included. Default: only the model's deadline bounds it.
+    #[schemars(extend("examples" = ["10s"], "x-comment" = true))]
+    pub(crate) total_timeout: Opt<Length>,
+    /// Idle connections that one worker keeps to one server.
+    #[schemars(extend("default" = 64))]
+    pub(crate) max_idle_connections: Opt<u16>,
+    /// How long an idle connection is kept. Shorter than the servers keep theirs, so that a
+    /// connection is rarely closed under a request.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) keep_alive: Opt<Length>,
+    /// The active check of each server and model.
+    pub(crate) probe: Opt<RawProbe>,
+    /// Stops traffic to a server that fails, for each model apart; `off` turns it off.
+    pub(crate) breaker: Opt<Short<RawBreaker>>,
+    /// How traffic returns to a server that has recovered.
+    pub(crate) slow_start: Opt<RawSlowStart>,
+    /// The wait before the same server is tried again; another one is tried at once.
+    pub(crate) backoff: Opt<RawBackoff>,
+}
+
+/// Whose dialect of failures the servers speak.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Flavour", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawFlavour {
+    /// Found out from the answers.
+    Auto,
+    /// NVIDIA Triton Inference Server.
+    Triton,
+    /// Seldon MLServer.
+    #[serde(rename = "mlserver")]
+    MlServer,
+    /// PyTorch TorchServe.
+    #[serde(rename = "torchserve")]
+    TorchServe,
+    /// TensorFlow Serving.
+    #[serde(rename = "tensorflow-serving")]
+    TfServing,
+}
+
+/// How a server is picked.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Balance", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawBalance {
+    /// The cheaper of two drawn at random, by latency and requests in flight.
+    PeakEwma,
+    /// The one of two drawn at random with fewer requests in flight.
+    LeastRequest,
+    /// One after the other.
+    RoundRobin,
+}
+
+/// One server.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Endpoint")]
+pub(crate) struct RawEndpoint {
+    /// `http://host:port`, with a path if the server has one before /v2.
+    #[schemars(extend("examples" = ["http://10.0.0.1:8000"]))]
+    pub(crate) url: Opt<String>,
+    /// Shown in status and trails. Default: host:port.
+    #[schemars(extend("examples" = ["a"]))]
+    pub(crate) name: Opt<String>,
+    /// Its share relative to the others.
+    #[schemars(extend("default" = 1.0, "exclusiveMinimum" = 0, "maximum" = 100))]
+    pub(crate) weight: Opt<f32>,
+    /// What the server needs to answer well. While one of them fails, the server is asked only
+    /// when no better one is left.
+    #[schemars(extend(
+        "default" = [],
+        "examples" = [[{"name": "features", "http": "http://10.0.2.1:6566/health"}]]
+    ))]
+    pub(crate) dependencies: Opt<Vec<Spanned<RawDependency>>>,
+}
+
+impl Shorthand for RawEndpoint {
+    const EXPECTING: &'static str =
+        "an endpoint; write a URL such as http://10.0.0.1:8000, or a mapping with `url:`";
+}
+
+/// Stops traffic to a target that fails.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Breaker")]
+pub(crate) struct RawBreaker {
+    /// Opens when this share of the window's calls failed.
+    #[schemars(extend("default" = "50%"))]
+    pub(crate) failure_rate: Opt<Share>,
+    /// But not before the window holds so many calls.
+    #[schemars(extend("default" = 20, "minimum" = 1))]
+    pub(crate) minimum_calls: Opt<u32>,
+    /// What is counted: the calls of the last so many seconds, or `{calls: 50}` for the last 50
+    /// (at most 64).
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) window: Opt<Short<RawCallWindow>>,
+    /// Opens after so many failures in a row, however few calls there are; 0 is off.
+    #[schemars(extend("default" = 5))]
+    pub(crate) consecutive: Opt<u8>,
+    /// Opens when too many calls are slow; `off` turns it off.
+    pub(crate) slow: Opt<Short<RawSlowCalls>>,
+    /// How long it stays open the first time; doubled each time it opens again.
+    #[schemars(extend("default" = "2s"))]
+    pub(crate) open: Opt<Length>,
+    /// The longest that it stays open.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) open_max: Opt<Length>,
+    /// Random share added to or taken from the open time, so that targets do not return at once.
+    #[schemars(extend("default" = "20%"))]
+    pub(crate) jitter: Opt<Share>,
+    /// Real requests let through when the open time is over; all must succeed to close it.
+    #[schemars(extend("default" = 3, "minimum" = 1, "maximum" = 31))]
+    pub(crate) permits: Opt<u8>,
+}
+
+impl Shorthand for RawBreaker {
+    const EXPECTING: &'static str =
+        "a breaker; write its keys below it, or `off` for no breaker at all";
+
+    fn text_schema() -> Schema {
+        off_schema()
+    }
+}
+
+/// A window over the last calls.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "CallWindow")]
+pub(crate) struct RawCallWindow {
+    /// How many calls.
+    #[schemars(extend("examples" = [50], "minimum" = 1, "maximum" = 64))]
+    pub(crate) calls: Opt<u8>,
+}
+
+impl Shorthand for RawCallWindow {
+    const EXPECTING: &'static str =
+        "a window; write a duration such as 10s, or {calls: 50} for the last 50 calls";
+}
+
+/// When a call counts as slow, and how many may be.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "SlowCalls")]
+pub(crate) struct RawSlowCalls {
+    /// Opens when this share of the window's calls was slow.
+    #[schemars(extend("default" = "80%"))]
+    pub(crate) rate: Opt<Share>,
+    /// Slow is more than so many times the target's usual 95th percentile; 0 looks at the floor
+    /// alone.
+    #[schemars(extend("default" = 3.0, "minimum" = 0, "maximum" = 1000))]
+    pub(crate) factor: Opt<f32>,
+    /// And never less than this.
+    #[schemars(extend("default" = "1s"))]
+    pub(crate) floor: Opt<Length>,
+}
+
+impl Shorthand for RawSlowCalls {
+    const EXPECTING: &'static str =
+        "a rule for slow calls; write its keys below it, or `off` for none";
+
+    fn text_schema() -> Schema {
+        off_schema()
+    }
+}
+
+/// How traffic returns to a recovered target.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "SlowStart")]
+pub(crate) struct RawSlowStart {
+    /// How long until it has its full share again; 0s gives it at once.
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) window: Opt<Length>,
+    /// The share it starts with.
+    #[schemars(extend("default" = "10%"))]
+    pub(crate) minimum: Opt<Share>,
+}
+
+/// The wait before the same server is tried again.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Backoff")]
+pub(crate) struct RawBackoff {
+    /// The wait is random between nothing and this, doubled with each retry.
+    #[schemars(extend("default" = "25ms"))]
+    pub(crate) base: Opt<Length>,
+    /// But never longer.
+    #[schemars(extend("default" = "1s"))]
+    pub(crate) max: Opt<Length>,
+}

@@ -1,0 +1,246 @@
+//! Models: deadlines that can be kept, outputs that can be typed, chains that can be climbed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_protocol::TensorSpec;
+
+use super::pool::Pools;
+use super::{Review, chain, span_of};
+use crate::code::Code;
+use crate::config::{ATTEMPTS, DEADLINE, Degrade, Exhausted, Model, Pool, Source, Step};
+use crate::raw::{Opt, RawBatch, RawConfig, RawDegrade, RawExhausted, RawModel, RawOutput};
+use crate::reader::shorten;
+use crate::source::Span;
+use crate::spanned::{Entries, Spanned};
+use crate::wording::suggestion;
+
+/// What the steps of a chain must fit.
+pub(super) struct Outputs {
+    /// The declared outputs, without those that are faulty.
+    pub(super) specs: Vec<TensorSpec>,
+    /// Whether the first dimension counts rows.
+    pub(super) batch: bool,
+    /// Whether every declared output is there; if not, nothing is said of missing ones.
+    pub(super) complete: bool,
+}
+
+/// Reviews all models.
+pub(super) fn models(review: &mut Review, raw: &RawConfig, pools: &Pools) -> Vec<Model> {
+    let section = raw.models.as_ref();
+    let entries = section.map_or(&[][..], |section| &section.value.0);
+    if entries.is_empty() && !review.partial && !section.is_some_and(|section| section.damaged) {
+        let help = "add `models:` with at least one model and its chain";
+        let place = section.map_or_else(Span::default, |section| section.span);
+        review.fault(Code::Missing, place, "there are no models", help);
+    }
+    let models: Vec<Model> =
+        entries.iter().map(|(name, raw)| model(review, name, raw, pools)).collect();
+    if pools.complete && !section.is_some_and(|section| section.damaged) {
+        unused_pools(review, &models, pools);
+    }
+    engines_have_a_library(review, raw, entries);
+    models
+}
+
+fn unused_pools(review: &mut Review, models: &[Model], pools: &Pools) {
+    let steps: Vec<&Step> = models.iter().flat_map(|model| &model.chain).collect();
+    for (index, (pool, place)) in pools.built.iter().zip(&pools.places).enumerate() {
+        let used = |step: &&Step| matches!(step.source, Source::Pool { pool, .. } if pool == index);
+        if !steps.iter().any(used) {
+            let message = format!("no model uses the pool {:?}", pool.name);
+            review.warn(Code::Unused, *place, message, "add it to a chain, or take it out");
+        }
+    }
+}
+
+/// Steps that ask for onnxruntime need its shared library.
+fn engines_have_a_library(
+    review: &mut Review,
+    raw: &RawConfig,
+    models: &[(Spanned<String>, Spanned<RawModel>)],
+) {
+    if raw.embedded.as_ref().is_some_and(|embedded| embedded.library.is_some() || embedded.damaged)
+    {
+        return;
+    }
+    let chains = models.iter().filter_map(|(_, model)| model.chain.as_ref());
+    if let Some(place) = chains.flat_map(|chain| &chain.value).find_map(|s| chain::onnxruntime(s)) {
+        let message = "engine onnxruntime needs its shared library, and none is named";
+        let help = "add `embedded: {library: /path/to/libonnxruntime.so}`, or use engine tract";
+        review.fault(Code::Missing, place, message, help);
+    }
+}
+
+fn model(
+    review: &mut Review,
+    name: &Spanned<String>,
+    raw: &Spanned<RawModel>,
+    pools: &Pools,
+) -> Model {
+    check_name(review, name);
+    let outputs = outputs(review, raw);
+    let degrade = raw.degrade.as_ref().map_or(Degrade::Allowed, |degrade| match degrade.value {
+        RawDegrade::Allowed => Degrade::Allowed,
+        RawDegrade::Never => Degrade::Never,
+    });
+    let chain = chain::chain(review, name, raw, &outputs, pools);
+    if degrade == Degrade::Never {
+        chain::only_equivalent(review, raw);
+    }
+    let deadline = review.time(&raw.deadline, DEADLINE);
+    deadline_fits(review, name, raw, deadline, &chain, pools);
+    Model {
+        name: Arc::from(name.as_str()),
+        deadline,
+        batch: outputs.batch,
+        outputs: outputs.specs,
+        exhausted: exhausted(review, raw, &chain),
+        chain,
+        degrade,
+        repeatable: raw.repeatable.as_ref().is_none_or(|repeatable| repeatable.value),
+        attempts: attempts(review, &raw.attempts),
+    }
+}
+
+fn check_name(review: &mut Review, name: &Spanned<String>) {
+    let fit = !name.is_empty() && name.len() <= 256 && !name.chars().any(char::is_control);
+    if !fit {
+        let message = format!("{:?} cannot be the name of a model", shorten(name));
+        let help = "write the name that clients use in /v2/models/NAME/infer, or \"*\" for any";
+        review.fault(Code::BadValue, name.span, message, help);
+    }
+}
+
+fn attempts(review: &mut Review, raw: &Opt<u8>) -> u8 {
+    match raw {
+        Some(attempts) if attempts.value == 0 => {
+            let message = "with 0 attempts no server would ever be asked";
+            let help = "write 1 for a single attempt without retries";
+            review.fault(Code::BadValue, attempts.span, message, help);
+            ATTEMPTS
+        }
+        Some(attempts) => attempts.value,
+        None => ATTEMPTS,
+    }
+}
+
+fn exhausted(review: &mut Review, raw: &Spanned<RawModel>, chain: &[Step]) -> Exhausted {
+    let Some(written) = &raw.exhausted else { return Exhausted::default() };
+    match written.value {
+        RawExhausted::BestAnswer => Exhausted::BestAnswer,
+        RawExhausted::Error => Exhausted::Error,
+        RawExhausted::Default => {
+            let has_default =
+                chain.iter().any(|step| matches!(step.source, Source::Default { .. }));
+            let declared = raw.chain.as_ref().is_some_and(|chain| {
+                chain.damaged || chain.iter().any(|step| step.damaged || step.default.is_some())
+            });
+            if !has_default && !declared && raw.chain.is_some() {
+                let message = "exhausted is `default`, and the chain has no default step";
+                let help = "end the chain with `- default: {OUTPUT: VALUE}`, or choose best-answer \
+                            or error";
+                review.fault(Code::Contradiction, written.span, message, help);
+            }
+            Exhausted::Default
+        }
+    }
+}
+
+/// A deadline must hold at least one attempt at each pool of the chain.
+fn deadline_fits(
+    review: &mut Review,
+    name: &Spanned<String>,
+    raw: &Spanned<RawModel>,
+    deadline: Duration,
+    chain: &[Step],
+    pools: &Pools,
+) {
+    let steps = chain.iter().filter_map(|step| match step.source {
+        Source::Pool { pool, .. } => Some(pool),
+        Source::Embedded { .. } | Source::Default { .. } => None,
+    });
+    let mut slow = steps.filter(|index| pools.built[*index].connect_timeout >= deadline);
+    let Some(index) = slow.next() else { return };
+    let Pool { name: pool, connect_timeout, .. } = &pools.built[index];
+    let place = span_of(&raw.deadline).or(pools.connect_places[index]).unwrap_or(name.span);
+    let message = format!(
+        "the deadline of {deadline:?} cannot hold one attempt at pool {pool:?}: connecting alone \
+         may take {connect_timeout:?}"
+    );
+    let help = "raise deadline, or lower the pool's connect-timeout well below it";
+    review.fault(Code::Times, place, message, help);
+}
+
+fn outputs(review: &mut Review, raw: &Spanned<RawModel>) -> Outputs {
+    let written = raw.outputs.as_ref();
+    let entries = written.map_or(&[][..], |outputs: &Spanned<Entries<RawOutput>>| &outputs.value.0);
+    let specs: Vec<TensorSpec> =
+        entries.iter().filter_map(|(name, raw)| output(review, name, raw)).collect();
+    let batch =
+        matches!(&raw.batch, Some(batch) if matches!(batch.value, RawBatch::FirstDimension));
+    if batch {
+        batch_fits(review, entries, &specs);
+    }
+    let damaged = raw.damaged || written.is_some_and(|outputs| outputs.damaged);
+    Outputs { complete: !damaged && specs.len() == entries.len(), specs, batch }
+}
+
+fn output(
+    review: &mut Review,
+    name: &Spanned<String>,
+    raw: &Spanned<RawOutput>,
+) -> Option<TensorSpec> {
+    let example = "write for example {datatype: FP32, shape: [-1, 2]}";
+    let (Some(datatype), Some(shape)) = (&raw.datatype, &raw.shape) else {
+        if !raw.damaged {
+            let message = format!("output {:?} needs a datatype and a shape", name.value);
+            review.fault(Code::Missing, name.span, message, example);
+        }
+        return None;
+    };
+    let parsed = datatype.parse::<mainstay_protocol::Datatype>();
+    if parsed.is_err() {
+        let names = mainstay_protocol::Datatype::NAMES.iter().map(|(_, name)| *name);
+        let help = suggestion(&datatype.to_uppercase(), names, "the datatypes are");
+        let message = format!("{:?} is no datatype", shorten(datatype));
+        review.fault(Code::BadValue, datatype.span, message, help);
+    }
+    let dimensions: Option<Vec<_>> = shape.iter().map(|size| dimension(review, size)).collect();
+    if shape.damaged {
+        return None;
+    }
+    Some(TensorSpec { name: name.value.clone(), datatype: parsed.ok()?, shape: dimensions? })
+}
+
+fn dimension(review: &mut Review, size: &Spanned<i64>) -> Option<Option<usize>> {
+    match size.value {
+        -1 => Some(None),
+        1..=0x7fff_ffff => Some(usize::try_from(size.value).ok()),
+        _ => {
+            let help = "write -1 for a dimension of any size";
+            let message = format!("a dimension cannot be {}", size.value);
+            review.fault(Code::BadValue, size.span, message, help);
+            None
+        }
+    }
+}
+
+/// Where rows are split and merged, every output must have a row dimension of any size.
+fn batch_fits(
+    review: &mut Review,
+    entries: &[(Spanned<String>, Spanned<RawOutput>)],
+    specs: &[TensorSpec],
+) {
+    for spec in specs.iter().filter(|spec| spec.shape.first().is_none_or(Option::is_some)) {
+        let place = entries.iter().find(|(name, _)| name.value == spec.name);
+        let Some((name, raw)) = place else { continue };
+        let message = format!(
+            "output {:?} has no row dimension, and batch says that the first one counts rows",
+            spec.name
+        );
+        let help = "begin its shape with -1, or take `batch: first-dimension` out";
+        let place = raw.shape.as_ref().map_or(name.span, |shape| shape.span);
+        review.fault(Code::Contradiction, place, message, help);
+    }
+}

@@ -1,0 +1,205 @@
+//! Pools: names, endpoints, limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mainstay_policy::balance;
+use mainstay_protocol::classify::Flavour;
+
+use super::{Review, address, breaker, check, is_name};
+use crate::code::Code;
+use crate::config::{
+    CONNECT_TIMEOUT, Endpoint, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
+    Pool,
+};
+use crate::raw::{Opt, RawBalance, RawConfig, RawEndpoint, RawFlavour, RawPool};
+use crate::source::Span;
+use crate::spanned::Spanned;
+use crate::value::Short;
+
+/// Endpoints that one pool can number.
+const MAX_ENDPOINTS: usize = 1024;
+
+/// The pools of a configuration and what the models need to know of them.
+pub(super) struct Pools {
+    /// In the order of the file, faulty ones with defaults in place of their faults.
+    pub(super) built: Vec<Pool>,
+    /// The place of each name.
+    pub(super) places: Vec<Span>,
+    /// Where each connect timeout is written.
+    pub(super) connect_places: Vec<Option<Span>>,
+    /// Whether every pool is there; if not, an unknown name may be one that could not be read.
+    pub(super) complete: bool,
+}
+
+/// Reviews all pools.
+pub(super) fn pools(review: &mut Review, raw: &RawConfig) -> Pools {
+    defaults_without_endpoints(review, raw);
+    let section = raw.pools.as_ref();
+    let entries = section.map_or(&[][..], |section| &section.value.0);
+    if entries.is_empty() && !review.partial && !section.is_some_and(|section| section.damaged) {
+        let help = "add `pools:` with at least one pool and its endpoints";
+        let place = section.map_or_else(Span::default, |section| section.span);
+        review.fault(Code::Missing, place, "there are no pools", help);
+    }
+    Pools {
+        built: entries.iter().map(|(name, raw)| pool(review, name, raw)).collect(),
+        places: entries.iter().map(|(name, _)| name.span).collect(),
+        connect_places: entries
+            .iter()
+            .map(|(_, raw)| super::span_of(&raw.connect_timeout))
+            .collect(),
+        complete: !review.partial && !section.is_some_and(|section| section.damaged),
+    }
+}
+
+fn defaults_without_endpoints(review: &mut Review, raw: &RawConfig) {
+    let pool = raw.defaults.as_ref().and_then(|defaults| defaults.pool.as_ref());
+    if let Some(endpoints) = pool.and_then(|pool| pool.endpoints.as_ref()) {
+        let help = "move them to a pool of their own";
+        let message = "endpoints belong to one pool and cannot be a default";
+        review.fault(Code::Contradiction, endpoints.span, message, help);
+    }
+}
+
+fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> Pool {
+    check_name(review, name, "a pool");
+    Pool {
+        name: Arc::from(name.as_str()),
+        flavour: raw.flavour.as_ref().map_or(Flavour::Auto, |flavour| dialect(flavour.value)),
+        endpoints: endpoints(review, name, raw),
+        balance: raw.balance.as_ref().map_or(balance::Rule::PeakEwma, |rule| balance(rule.value)),
+        connect_timeout: review.time(&raw.connect_timeout, CONNECT_TIMEOUT),
+        first_byte_timeout: review.time(&raw.first_byte_timeout, FIRST_BYTE_TIMEOUT),
+        idle_timeout: review.time(&raw.idle_timeout, IDLE_TIMEOUT),
+        total_timeout: raw
+            .total_timeout
+            .is_some()
+            .then(|| review.time(&raw.total_timeout, FIRST_BYTE_TIMEOUT)),
+        max_idle_connections: raw
+            .max_idle_connections
+            .as_ref()
+            .map_or(MAX_IDLE_CONNECTIONS, |number| number.value.into()),
+        keep_alive: raw.keep_alive.as_ref().map_or(KEEP_ALIVE, |length| length.value.0),
+        probe: check::probe(review, &raw.probe, name.span),
+        breaker: breaker::breaker(review, &raw.breaker),
+        slow_start: breaker::slow_start(review, &raw.slow_start),
+        backoff: breaker::backoff(review, &raw.backoff),
+    }
+}
+
+const fn dialect(flavour: RawFlavour) -> Flavour {
+    match flavour {
+        RawFlavour::Auto => Flavour::Auto,
+        RawFlavour::Triton => Flavour::Triton,
+        RawFlavour::MlServer => Flavour::MlServer,
+        RawFlavour::TorchServe => Flavour::TorchServe,
+        RawFlavour::TfServing => Flavour::TfServing,
+    }
+}
+
+const fn balance(rule: RawBalance) -> balance::Rule {
+    match rule {
+        RawBalance::PeakEwma => balance::Rule::PeakEwma,
+        RawBalance::LeastRequest => balance::Rule::LeastRequest,
+        RawBalance::RoundRobin => balance::Rule::RoundRobin,
+    }
+}
+
+/// Refuses names that cannot stand in trails, headers and metrics.
+fn check_name(review: &mut Review, name: &Spanned<String>, of: &str) {
+    if !is_name(name) {
+        let message = format!("{:?} cannot be the name of {of}", crate::reader::shorten(name));
+        let help = "use letters, digits and . _ - : [ ] only, at most 128 of them";
+        review.fault(Code::BadValue, name.span, message, help);
+    }
+}
+
+fn endpoints(review: &mut Review, pool: &Spanned<String>, raw: &Spanned<RawPool>) -> Vec<Endpoint> {
+    let written = raw.endpoints.as_ref();
+    let list = written.map_or(&[][..], |list| list.value.as_slice());
+    let damaged = raw.damaged || written.is_some_and(|list| list.damaged);
+    if list.is_empty() && !damaged {
+        let place = written.map_or(pool.span, |list| list.span);
+        let message = format!("pool {:?} has no endpoints", pool.value);
+        let help = "add `endpoints:` with at least one URL, for example http://10.0.0.1:8000";
+        review.fault(Code::Missing, place, message, help);
+    }
+    if let Some(beyond) = list.get(MAX_ENDPOINTS) {
+        let message = format!("a pool holds at most {MAX_ENDPOINTS} endpoints");
+        review.fault(Code::BadValue, beyond.span, message, "split the pool");
+    }
+    let mut seen = Seen::default();
+    let found = list.iter().take(MAX_ENDPOINTS).filter_map(|raw| endpoint(review, raw, &mut seen));
+    found.collect()
+}
+
+/// The lines on which names and URLs of a pool first stood.
+#[derive(Default)]
+struct Seen {
+    names: HashMap<String, Span>,
+    urls: HashMap<String, Span>,
+}
+
+fn endpoint(
+    review: &mut Review,
+    written: &Spanned<Short<RawEndpoint>>,
+    seen: &mut Seen,
+) -> Option<Endpoint> {
+    let short = RawEndpoint::default();
+    let (raw, text, place) = match &written.value {
+        Short::Text(text) => (&short, text.as_str(), written.span),
+        Short::Full(raw) => match &raw.url {
+            Some(url) => (raw, url.as_str(), url.span),
+            None => {
+                missing_url(review, written);
+                return None;
+            }
+        },
+    };
+    let weight = weight(review, &raw.weight);
+    let dependencies = check::dependencies(review, &raw.dependencies);
+    let url = address::endpoint(text).map_err(|refusal| review.refuse(place, refusal)).ok()?;
+    let name = raw.name.as_ref().map_or_else(|| url.authority(), |name| name.value.clone());
+    let name_place = raw.name.as_ref().map_or(place, |name| name.span);
+    if let Some(name) = &raw.name {
+        check_name(review, name, "an endpoint");
+    }
+    if once(review, &mut seen.urls, url.to_string(), place) {
+        once(review, &mut seen.names, name.clone(), name_place);
+    }
+    Some(Endpoint { name: name.into(), url, weight, dependencies })
+}
+
+fn missing_url(review: &mut Review, written: &Spanned<Short<RawEndpoint>>) {
+    if !written.damaged {
+        let help = "add for example `url: http://10.0.0.1:8000`";
+        review.fault(Code::Missing, written.span, "the endpoint has no url", help);
+    }
+}
+
+fn weight(review: &mut Review, raw: &Opt<f32>) -> f32 {
+    match raw {
+        Some(weight) if weight.value > 0.0 && weight.value <= 100.0 => weight.value,
+        Some(weight) => {
+            let message =
+                format!("expected a weight above 0 and up to 100, found {}", weight.value);
+            let help = "to send nothing to an endpoint, take it out of the pool";
+            review.fault(Code::BadValue, weight.span, message, help);
+            1.0
+        }
+        None => 1.0,
+    }
+}
+
+/// Whether it was not there before; if it was, says where.
+fn once(review: &mut Review, seen: &mut HashMap<String, Span>, what: String, place: Span) -> bool {
+    let Some(first) = seen.get(&what) else {
+        seen.insert(what, place);
+        return true;
+    };
+    let line = review.line(*first);
+    let message = format!("{what} is in this pool twice, first on line {line}");
+    review.fault(Code::SetTwice, place, message, "keep one; use `weight` for a larger share");
+    false
+}

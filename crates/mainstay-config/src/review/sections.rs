@@ -1,0 +1,180 @@
+//! The sections beside pools and models, and all of them put together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mainstay_policy::budget;
+
+use super::{Review, address, check, first_place, model, pool, share, span_of};
+use crate::code::Code;
+use crate::config::{
+    Admin, Config, DRAIN, EmbeddedPool, Limits, Listen, Log, LogFormat, LogLevel, Node, Records,
+    default_workers,
+};
+use crate::raw::{
+    Opt, RawAdmin, RawConfig, RawEmbeddedPool, RawFormat, RawLevel, RawLimits, RawListen, RawLog,
+    RawNode, RawRecords, RawRetry,
+};
+use crate::source::Span;
+
+/// Records of a kind that are kept at most; each takes some hundred bytes.
+const MAX_RECORDS: u32 = 1 << 20;
+
+/// Reviews everything.
+pub(super) fn config(review: &mut Review, raw: &RawConfig, version: String) -> Config {
+    let pools = pool::pools(review, raw);
+    let config = Config {
+        node: node(review, &raw.node),
+        listen: listen(review, &raw.listen),
+        workers: review.count(&raw.workers, 256, default_workers()),
+        limits: limits(review, &raw.limits),
+        drain: raw.drain.as_ref().map_or(DRAIN, |drain| drain.value.0),
+        state_dir: raw.state_dir.as_ref().map_or_else(state_dir, |dir| review.path(dir)),
+        strict_start: raw.strict_start.as_ref().is_some_and(|strict| strict.value),
+        admin: admin(review, &raw.admin),
+        log: log(&raw.log),
+        records: records(review, &raw.records),
+        retry: retry(review, &raw.retry),
+        embedded: embedded(review, &raw.embedded),
+        dependencies: check::dependencies(review, &raw.dependencies),
+        models: model::models(review, raw, &pools),
+        pools: pools.built,
+        version,
+        warnings: Vec::new(),
+    };
+    listeners_apart(review, raw, &config);
+    config
+}
+
+fn node(review: &mut Review, raw: &Opt<RawNode>) -> Node {
+    let name = match raw.as_ref().and_then(|node| node.name.as_ref()) {
+        Some(name) if super::is_name(name) => Arc::from(name.as_str()),
+        Some(name) => {
+            let help = "use letters, digits and . _ - only";
+            review.fault(Code::BadValue, name.span, "this name cannot be shown safely", help);
+            Arc::from("mainstay")
+        }
+        None => host_name(),
+    };
+    Node { name }
+}
+
+/// The host's name, as far as it is a name.
+fn host_name() -> Arc<str> {
+    let from_env = std::env::var("HOSTNAME").ok();
+    let from_file = || std::fs::read_to_string("/etc/hostname").ok();
+    let name = from_env.or_else(from_file).map(|name| name.trim().to_owned());
+    name.filter(|name| super::is_name(name)).map_or_else(|| "mainstay".into(), Into::into)
+}
+
+/// `mainstay` under the first state directory that the environment names.
+fn state_dir() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let home = || variable("HOME").map(|home| home.join(".local/state"));
+    let base = variable("STATE_DIRECTORY").or_else(|| variable("XDG_STATE_HOME")).or_else(home);
+    base.unwrap_or_else(|| PathBuf::from(".")).join("mainstay")
+}
+
+fn listen(review: &mut Review, raw: &Opt<RawListen>) -> Listen {
+    let http = raw.as_ref().and_then(|listen| listen.http.clone());
+    Listen { http: address_or(review, &http, Listen::default().http) }
+}
+
+fn address_or(review: &mut Review, text: &Opt<String>, default: SocketAddr) -> SocketAddr {
+    let Some(text) = text else { return default };
+    address::listening(text).unwrap_or_else(|refusal| {
+        review.refuse(text.span, refusal);
+        default
+    })
+}
+
+fn admin(review: &mut Review, raw: &Opt<RawAdmin>) -> Admin {
+    let default = Admin::default();
+    let Some(raw) = raw else { return default };
+    Admin {
+        address: address_or(review, &raw.address, default.address),
+        token_file: raw.token_file.as_ref().map(|file| review.path(file)),
+    }
+}
+
+fn listeners_apart(review: &mut Review, raw: &RawConfig, config: &Config) {
+    if !address::collide(config.listen.http, config.admin.address) {
+        return;
+    }
+    let admin = raw.admin.as_ref().and_then(|admin| span_of(&admin.address));
+    let http = raw.listen.as_ref().and_then(|listen| span_of(&listen.http));
+    let message = format!(
+        "clients ({}) and operators ({}) cannot share an address",
+        config.listen.http, config.admin.address
+    );
+    let help = "give admin.address a port of its own, on loopback or a management network";
+    review.fault(Code::Contradiction, first_place(&[admin, http], Span::default()), message, help);
+}
+
+fn limits(review: &mut Review, raw: &Opt<RawLimits>) -> Limits {
+    let default = Limits::default();
+    let Some(raw) = raw else { return default };
+    let limits = Limits {
+        header: review.size(&raw.header, default.header),
+        body: review.size(&raw.body, default.body),
+        replay: raw.replay.as_ref().map_or(default.replay, |size| size.value.0),
+        replay_memory: raw.replay_memory.as_ref().map_or(default.replay_memory, |s| s.value.0),
+        connections: review.count(&raw.connections, 10_000_000, default.connections),
+        header_timeout: review.time(&raw.header_timeout, default.header_timeout),
+        idle_timeout: review.time(&raw.idle_timeout, default.idle_timeout),
+        hold: raw.hold.as_ref().map_or(default.hold, |size| size.value.0),
+    };
+    if limits.replay > limits.replay_memory {
+        let place = first_place(&[span_of(&raw.replay), span_of(&raw.replay_memory)], raw.span);
+        let message = "replay is larger than replay-memory, so the largest body could not be kept";
+        review.fault(Code::Contradiction, place, message, "raise replay-memory or lower replay");
+    }
+    limits
+}
+
+fn log(raw: &Opt<RawLog>) -> Log {
+    let Some(raw) = raw else { return Log::default() };
+    let level = raw.level.as_ref().map_or(LogLevel::default(), |level| match level.value {
+        RawLevel::Error => LogLevel::Error,
+        RawLevel::Warn => LogLevel::Warn,
+        RawLevel::Info => LogLevel::Info,
+        RawLevel::Debug => LogLevel::Debug,
+        RawLevel::Trace => LogLevel::Trace,
+    });
+    let format = raw.format.as_ref().map_or(LogFormat::default(), |format| match format.value {
+        RawFormat::Auto => LogFormat::Auto,
+        RawFormat::Pretty => LogFormat::Pretty,
+        RawFormat::Json => LogFormat::Json,
+    });
+    Log { level, format }
+}
+
+fn records(review: &mut Review, raw: &Opt<RawRecords>) -> Records {
+    let default = Records::default();
+    let Some(raw) = raw else { return default };
+    Records {
+        recent: review.count(&raw.recent, MAX_RECORDS, default.recent),
+        kept: review.count(&raw.kept, MAX_RECORDS, default.kept),
+    }
+}
+
+fn retry(review: &mut Review, raw: &Opt<RawRetry>) -> budget::RetrySettings {
+    let default = budget::RetrySettings::default();
+    let Some(raw) = raw else { return default };
+    budget::RetrySettings {
+        ratio: share(&raw.ratio, default.ratio),
+        per_second: raw.per_second.as_ref().map_or(default.per_second, |number| number.value),
+        window: review.time(&raw.window, default.window),
+    }
+}
+
+fn embedded(review: &mut Review, raw: &Opt<RawEmbeddedPool>) -> EmbeddedPool {
+    let default = EmbeddedPool::default();
+    let Some(raw) = raw else { return default };
+    EmbeddedPool {
+        threads: review.count(&raw.threads, 256, default.threads),
+        queue: review.count(&raw.queue, 1_000_000, default.queue),
+        library: raw.library.as_ref().map(|file| review.path(file)),
+    }
+}
