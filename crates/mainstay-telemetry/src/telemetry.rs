@@ -9,7 +9,7 @@ use mainstay_policy::Moment;
 
 use crate::clock::Clock;
 use crate::counters::{Counters, ENDS, Layout, REASONS, Tally};
-use crate::event::{Event, Journal, StampedEvent};
+use crate::event::{Event, EventKind, Journal, StampedEvent};
 use crate::names::Names;
 use crate::record::{End, Record, RequestId};
 use crate::ring::Ring;
@@ -180,8 +180,23 @@ impl Telemetry {
         }
     }
 
+    /// How many events of this kind there have been.
+    #[must_use]
+    pub fn event_count(&self, kind: EventKind) -> u64 {
+        self.journal.count(kind)
+    }
+
+    pub(crate) const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The counters of each worker.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = &Counters> {
+        self.shards.iter().map(|shard| &shard.counters)
+    }
+
     /// These counters, summed over all workers.
-    fn sum(
+    pub(crate) fn sum(
         &self,
         tally: impl Fn(&Counters) -> &Tally,
         indexes: impl IntoIterator<Item = usize>,

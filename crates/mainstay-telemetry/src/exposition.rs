@@ -1,0 +1,79 @@
+//! The page that Prometheus scrapes, in the OpenMetrics text format.
+//!
+//! Everything is summed up when it is asked for. `prometheus-client`'s own metric types would
+//! share each counter between the workers; its encoder is used over our arrays instead.
+
+use std::fmt;
+use std::time::Duration;
+
+use mainstay_policy::Verdict;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+
+use crate::names::TargetName;
+use crate::telemetry::Telemetry;
+
+mod collect;
+pub mod family;
+mod page;
+
+/// The content type of the page.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What is true now and cannot be read from what has been counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gauges {
+    /// The program's version.
+    pub version: String,
+    /// Since the gateway started.
+    pub uptime: Duration,
+    /// Whether clients should be sent here.
+    pub ready: bool,
+    /// Every target.
+    pub targets: Vec<TargetGauges>,
+    /// Every model.
+    pub models: Vec<ModelGauges>,
+}
+
+/// The state of one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetGauges {
+    /// Who it is.
+    pub name: TargetName,
+    /// 0 closed, 1 open, 2 half-open.
+    pub breaker: u8,
+    /// What it is held to be.
+    pub verdict: Verdict,
+    /// Whether what its endpoint depends on is healthy.
+    pub deep: bool,
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// As the balancer sees it.
+    pub latency: Duration,
+}
+
+/// The state of one model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelGauges {
+    /// Its name.
+    pub name: String,
+    /// Attempts for each request that reached a server.
+    pub amplification: f64,
+    /// The steps of its chain, and whether each could answer.
+    pub steps: Vec<(String, bool)>,
+}
+
+impl Telemetry {
+    /// Appends the page to `out`.
+    ///
+    /// # Errors
+    /// Those of `out`; a `String` has none.
+    pub fn encode(&self, gauges: &Gauges, out: &mut impl fmt::Write) -> fmt::Result {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(collect::page(self, gauges)));
+        text::encode(out, &registry)
+    }
+}
+
+#[cfg(test)]
+mod tests;

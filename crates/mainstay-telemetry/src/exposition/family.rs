@@ -1,0 +1,182 @@
+//! The names of all metrics, in one place; `docs/metrics.md` is made from here.
+//!
+//! Names follow <https://prometheus.io/docs/practices/naming/>: one prefix, base units, the unit
+//! at the end. The encoder adds `_total`, `_seconds` and `_info` by kind and unit.
+
+use prometheus_client::metrics::MetricType;
+
+/// A metric and what its labels are.
+#[derive(Debug)]
+pub struct Family {
+    pub(super) stem: &'static str,
+    pub(super) kind: MetricType,
+    /// Whether its values are seconds.
+    pub(super) seconds: bool,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+/// Labels of one model at one endpoint.
+const TARGET: &[&str] = &["pool", "endpoint", "model"];
+
+pub(super) const BUILD: Family = Family {
+    stem: "mainstay_build",
+    kind: MetricType::Info,
+    seconds: false,
+    labels: &["version"],
+    help: "The program's version.",
+};
+pub(super) const UPTIME: Family =
+    Family { seconds: true, ..gauge("mainstay_uptime", &[], "Time since the gateway started.") };
+pub(super) const READY: Family =
+    gauge("mainstay_ready", &[], "1 while clients should be sent here, 0 otherwise.");
+pub(super) const REQUESTS: Family = counter(
+    "mainstay_requests",
+    &["model", "step", "outcome"],
+    "Finished requests, by the step that answered and by how they ended.",
+);
+pub(super) const REQUEST_DURATION: Family = histogram(
+    "mainstay_request_duration",
+    &["model"],
+    "From a request's head to the end of its answer.",
+);
+pub(super) const DEGRADED: Family = counter(
+    "mainstay_degraded",
+    &["model", "step", "reason"],
+    "Answers of lesser quality, by the step that gave them and why the first did not.",
+);
+pub(super) const ROWS_MOVED: Family = counter(
+    "mainstay_rows_moved",
+    &["model"],
+    "Rows of batches that a later step than the first answered.",
+);
+pub(super) const RETRIES: Family =
+    counter("mainstay_retries", &["model"], "Attempts beyond the first of their request.");
+pub(super) const FORWARDED: Family = counter(
+    "mainstay_forwarded_requests",
+    &["model"],
+    "Requests that reached at least one server.",
+);
+pub(super) const SENT: Family = counter(
+    "mainstay_sent_attempts",
+    &["model"],
+    "Attempts that may have reached a server; over forwarded requests, the amplification.",
+);
+pub(super) const AMPLIFICATION: Family = gauge(
+    "mainstay_amplification_ratio",
+    &["model"],
+    "Attempts for each request that reached a server; 1 when nothing is retried.",
+);
+pub(super) const STEP_AVAILABLE: Family = gauge(
+    "mainstay_step_available",
+    &["model", "step"],
+    "1 while this step of the model's chain could answer, 0 otherwise.",
+);
+pub(super) const ATTEMPTS: Family = counter(
+    "mainstay_attempts",
+    &["pool", "endpoint", "model", "class"],
+    "Attempts at a target, by what became of them; class ok is a usable answer.",
+);
+pub(super) const ATTEMPT_DURATION: Family = histogram(
+    "mainstay_attempt_duration",
+    TARGET,
+    "From the start of an attempt to its end, whatever became of it.",
+);
+pub(super) const BREAKER_STATE: Family =
+    gauge("mainstay_breaker_state", TARGET, "A target's breaker: 0 closed, 1 open, 2 half-open.");
+pub(super) const VERDICT: Family = gauge(
+    "mainstay_verdict",
+    &["pool", "endpoint", "model", "verdict"],
+    "1 for the verdict that stands on a target, 0 for all others.",
+);
+pub(super) const DEPENDENCIES_HEALTHY: Family = gauge(
+    "mainstay_dependencies_healthy",
+    TARGET,
+    "1 while what the target's endpoint depends on is healthy, 0 otherwise.",
+);
+pub(super) const IN_FLIGHT: Family =
+    gauge("mainstay_in_flight", TARGET, "Attempts at a target that are under way.");
+pub(super) const LATENCY: Family = Family {
+    seconds: true,
+    ..gauge("mainstay_latency", TARGET, "A target's recent latency, as the balancer sees it.")
+};
+pub(super) const EVENTS: Family =
+    counter("mainstay_events", &["kind"], "Changes of state, by what changed.");
+pub(super) const LOG_LINES_LOST: Family = counter(
+    "mainstay_log_lines_lost",
+    &[],
+    "Log lines that were dropped because nobody read them fast enough.",
+);
+
+/// Every metric, in the order of the page.
+pub const ALL: [&Family; 21] = [
+    &BUILD,
+    &UPTIME,
+    &READY,
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &DEGRADED,
+    &ROWS_MOVED,
+    &RETRIES,
+    &FORWARDED,
+    &SENT,
+    &AMPLIFICATION,
+    &STEP_AVAILABLE,
+    &ATTEMPTS,
+    &ATTEMPT_DURATION,
+    &BREAKER_STATE,
+    &VERDICT,
+    &DEPENDENCIES_HEALTHY,
+    &IN_FLIGHT,
+    &LATENCY,
+    &EVENTS,
+    &LOG_LINES_LOST,
+];
+
+const fn counter(
+    stem: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { stem, kind: MetricType::Counter, seconds: false, labels, help }
+}
+
+const fn gauge(stem: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { stem, kind: MetricType::Gauge, seconds: false, labels, help }
+}
+
+const fn histogram(
+    stem: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { stem, kind: MetricType::Histogram, seconds: true, labels, help }
+}
+
+impl Family {
+    /// The name to query; a histogram's series add `_bucket`, `_sum` and `_count` to it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let unit = if self.seconds { "_seconds" } else { "" };
+        let suffix = match self.kind {
+            MetricType::Counter => "_total",
+            MetricType::Info => "_info",
+            MetricType::Gauge | MetricType::Histogram | MetricType::Unknown => "",
+        };
+        format!("{}{unit}{suffix}", self.stem)
+    }
+
+    /// Counter, gauge, histogram or info.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self.kind {
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
+            MetricType::Histogram => "histogram",
+            MetricType::Info => "info",
+            MetricType::Unknown => "unknown",
+        }
+    }
+}
