@@ -73,10 +73,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="rounds (default 10)")
     parser.add_argument("--seconds", type=float, default=4, help="length of one sample (default 4)")
-    parser.add_argument("--quick", action="store_true", help="a look: 1 round of 1 s, nothing written")
+    parser.add_argument("--quick", action="store_true",
+                        help="a look: 1 round of 1 s, nothing written")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these (direct, nginx, ...)")
     parser.add_argument("--proxy-core", type=int, default=1, help="core of the proxy (default 1)")
-    parser.add_argument("--load-core", type=int, default=0, help="core of load and backend (default 0)")
+    parser.add_argument("--load-core", type=int, default=0,
+                        help="core of load and backend (default 0)")
     options = parser.parse_args()
     options.write = not options.quick
     if options.quick:
