@@ -7,11 +7,14 @@
 //! | verdict | leaves for | after |
 //! |---|---|---|
 //! | Unknown | Ready, Loading or Dead | the first check |
-//! | Ready | Loading | `fall` checks in a row that were answered "not ready" |
-//! | Ready | Dead | `fall` checks in a row that failed in any way |
-//! | Loading | Dead | `fall` checks in a row that failed otherwise |
-//! | Dead | Loading | the first answer: whoever answers is alive |
+//! | Ready | Dead | `fall` checks in a row that failed outright |
+//! | Ready | Loading | `fall` checks in a row that did not pass, some of them answered |
+//! | Loading | Dead | `fall` checks in a row that failed outright |
+//! | Dead | Loading | the first answer "not ready": whoever answers is alive |
 //! | Loading, Dead | Ready | `rise` checks in a row that passed |
+//!
+//! So `Dead` always means a row of outright failures. A server that says "not ready" while it
+//! stops, and is then gone, is first loading and a little later dead; neither takes traffic.
 //!
 //! Intervals follow the state as HAProxy's `fastinter` and `downinter` do: shorter while a row
 //! is building up, so that a change is confirmed quickly without probing all the time.

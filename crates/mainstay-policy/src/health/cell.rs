@@ -1,29 +1,26 @@
-//! The health of one target as every worker reads it: lock-free, a few loads.
+//! The health of one target as every worker reads it: two words, no lock.
+//!
+//! A request asks for the verdict and for deep health of every candidate, so both lie in one
+//! word. The moment of recovery has a word of its own, written before the verdict: whoever sees
+//! the target back in traffic also sees the foot of its slow start.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Moment, Verdict};
 
-/// Shared health of one target. Written by the prober, read on the way of every request.
-#[derive(Debug)]
-pub struct Cell {
-    verdict: AtomicU8,
-    /// Whether the dependencies behind the target are healthy.
-    deep: AtomicBool,
-    since: AtomicU64,
-    /// When it last came back to Ready; 0 if it never went away.
-    recovered: AtomicU64,
-}
+/// The lowest three bits hold the verdict's code.
+const VERDICT: u64 = 0b111;
+/// Set while a dependency is sick, so that a new cell (0) is unknown and deeply healthy.
+const SICK: u64 = 0b1000;
+/// Above it: milliseconds since the clock's origin.
+const SINCE: u32 = 4;
 
-impl Default for Cell {
-    fn default() -> Self {
-        Self {
-            verdict: AtomicU8::new(Verdict::Unknown as u8),
-            deep: AtomicBool::new(true),
-            since: AtomicU64::new(0),
-            recovered: AtomicU64::new(0),
-        }
-    }
+/// Shared health of one target. Written by the prober, read on the way of every request.
+#[derive(Debug, Default)]
+pub struct Cell {
+    state: AtomicU64,
+    /// When it last came back to Ready, in nanoseconds; 0 if it never went away.
+    recovered: AtomicU64,
 }
 
 impl Cell {
@@ -31,7 +28,8 @@ impl Cell {
     #[inline]
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        Verdict::from_code(self.verdict.load(Ordering::Relaxed)).unwrap_or_default()
+        let word = self.state.load(Ordering::Acquire);
+        Verdict::from_code((word & VERDICT) as u8).unwrap_or_default()
     }
 
     /// Whether the dependencies behind the target are healthy; true until one was seen not to
@@ -40,13 +38,13 @@ impl Cell {
     #[inline]
     #[must_use]
     pub fn deep(&self) -> bool {
-        self.deep.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed) & SICK == 0
     }
 
-    /// When the verdict last changed; the origin if it never did.
+    /// When the verdict last changed, to the millisecond; the origin if it never did.
     #[must_use]
     pub fn since(&self) -> Moment {
-        Moment::from_nanos(self.since.load(Ordering::Relaxed))
+        Moment::from_millis(self.state.load(Ordering::Relaxed) >> SINCE)
     }
 
     /// When it last came back to Ready after it had been away: the start of its slow start.
@@ -57,19 +55,24 @@ impl Cell {
         (nanos > 0).then_some(Moment::from_nanos(nanos))
     }
 
-    /// Another verdict from `now` on. The very first Ready is no recovery: a fleet that starts
+    /// The verdict from `now` on. The very first Ready is no recovery: a fleet that starts
     /// takes its full share at once.
     pub fn set(&self, verdict: Verdict, now: Moment) {
         let before = self.verdict();
         if verdict == Verdict::Ready && !matches!(before, Verdict::Unknown | Verdict::Ready) {
             self.recovered.store(now.as_nanos(), Ordering::Relaxed);
         }
-        self.since.store(now.as_nanos(), Ordering::Relaxed);
-        self.verdict.store(verdict as u8, Ordering::Relaxed);
+        self.change(|word| word & SICK | verdict as u64 | now.as_millis() << SINCE);
     }
 
     /// Whether the dependencies behind the target are healthy, from now on.
     pub fn set_deep(&self, healthy: bool) {
-        self.deep.store(healthy, Ordering::Relaxed);
+        self.change(|word| if healthy { word & !SICK } else { word | SICK });
+    }
+
+    fn change(&self, step: impl Fn(u64) -> u64) {
+        let step = |word| Some(step(word));
+        // Always `Ok`: the step never declines.
+        let _changed = self.state.fetch_update(Ordering::Release, Ordering::Relaxed, step);
     }
 }

@@ -6,7 +6,9 @@ use crate::Verdict;
 
 use super::{Settings, Streak};
 
-/// The delay before the next probe of a target in this state, jitter included.
+/// From the start of a probe to the start of the next one of a target in this state, jitter
+/// included.
+#[must_use]
 pub fn next_delay(streak: Streak, settings: &Settings, rng: &mut fastrand::Rng) -> Duration {
     let base = if streak.is_in_transition() {
         settings.fast
@@ -16,8 +18,8 @@ pub fn next_delay(streak: Streak, settings: &Settings, rng: &mut fastrand::Rng) 
             _ => settings.down,
         }
     };
-    let jitter = settings.jitter.get() * (2.0 * rng.f32() - 1.0);
-    base.mul_f32(1.0 + jitter)
+    let jitter = f64::from(settings.jitter.get()) * (2.0 * rng.f64() - 1.0);
+    Duration::try_from_secs_f64(base.as_secs_f64() * (1.0 + jitter)).unwrap_or(base)
 }
 
 /// The delay before the first probe of target `index` of `count`, so that all of them together

@@ -27,7 +27,7 @@ impl Check {
         [Self::Passed, Self::Refused, Self::TimedOut, Self::NotReady, Self::Failed];
 
     /// The verdict that a row of these amounts to.
-    const fn verdict(self) -> Verdict {
+    pub(super) const fn verdict(self) -> Verdict {
         match self {
             Self::Passed => Verdict::Ready,
             Self::NotReady => Verdict::Loading,
@@ -93,10 +93,29 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Streak {
     verdict: Verdict,
-    /// Passed checks in a row.
-    passed: u8,
-    /// Checks in a row that did not pass.
-    missed: u8,
+    last: Option<Check>,
+    /// Checks in a row that passed, or did not.
+    passed: Run,
+    /// Checks in a row that were answered ("not ready" is an answer), or were not.
+    answered: Run,
+}
+
+/// How many checks in a row were alike in one respect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Run {
+    alike: bool,
+    length: u8,
+}
+
+impl Run {
+    const fn step(self, alike: bool) -> Self {
+        let length = if self.alike == alike { self.length.saturating_add(1) } else { 1 };
+        Self { alike, length }
+    }
+
+    fn reaches(self, alike: bool, length: u8) -> bool {
+        self.alike == alike && self.length >= length.max(1)
+    }
 }
 
 impl Streak {
@@ -108,39 +127,45 @@ impl Streak {
 
     /// Whether checks speak against the verdict, not enough of them yet.
     #[must_use]
-    pub const fn is_in_transition(self) -> bool {
-        match self.verdict {
-            Verdict::Ready => self.missed > 0,
-            _ => self.passed > 0,
-        }
+    pub fn is_in_transition(self) -> bool {
+        self.last.is_some_and(|check| check.verdict() != self.verdict)
     }
 
     /// Counts a check; the change, if it was the one that decided.
     #[must_use]
     pub fn step(self, check: Check, settings: &Settings) -> (Self, Option<Change>) {
-        let (passed, missed) = match check {
-            Check::Passed => (self.passed.saturating_add(1), 0),
-            _ => (0, self.missed.saturating_add(1)),
+        let counted = Self {
+            verdict: self.verdict,
+            last: Some(check),
+            passed: self.passed.step(check == Check::Passed),
+            answered: self.answered.step(check.verdict() != Verdict::Dead),
         };
-        let counted = Self { verdict: self.verdict, passed, missed };
-        match counted.decides(check, settings) {
-            Some(to) if to != self.verdict => {
-                let evidence = Evidence { row: passed.max(missed), last: check };
-                let change = Change { from: self.verdict, to, evidence };
-                (Self { verdict: to, passed: 0, missed: 0 }, Some(change))
-            }
-            _ => (counted, None),
+        let to = counted.judge(check, settings);
+        if to == self.verdict {
+            return (counted, None);
+        }
+        let evidence = Evidence { row: counted.row(to), last: check };
+        let change = Change { from: self.verdict, to, evidence };
+        (Self { verdict: to, ..counted }, Some(change))
+    }
+
+    /// The verdict that the rows amount to.
+    fn judge(self, check: Check, settings: &Settings) -> Verdict {
+        match (self.verdict, check.verdict()) {
+            (Verdict::Unknown, first) => first,
+            (Verdict::Dead, Verdict::Loading) => Verdict::Loading,
+            (_, Verdict::Ready) if self.passed.reaches(true, settings.rise) => Verdict::Ready,
+            (_, Verdict::Dead) if self.answered.reaches(false, settings.fall) => Verdict::Dead,
+            (Verdict::Ready, _) if self.passed.reaches(false, settings.fall) => Verdict::Loading,
+            (unchanged, _) => unchanged,
         }
     }
 
-    /// The verdict that the row amounts to, if it is long enough to say so.
-    fn decides(self, check: Check, settings: &Settings) -> Option<Verdict> {
-        let wanted = check.verdict();
-        let enough = match (self.verdict, wanted) {
-            (Verdict::Unknown, _) | (Verdict::Dead, Verdict::Loading) => true,
-            (_, Verdict::Ready) => self.passed >= settings.rise,
-            _ => self.missed >= settings.fall,
-        };
-        enough.then_some(wanted)
+    /// How many checks in a row spoke for the change to this verdict.
+    const fn row(self, to: Verdict) -> u8 {
+        match (self.verdict, to) {
+            (_, Verdict::Dead) | (Verdict::Dead, Verdict::Loading) => self.answered.length,
+            _ => self.passed.length,
+        }
     }
 }

@@ -1,3 +1,5 @@
+//! Rows of checks and the verdicts that they amount to; delays; the shared cell.
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -49,16 +51,75 @@ fn whoever_answers_not_ready_is_alive() {
 }
 
 #[test]
-fn a_change_states_its_evidence() {
-    let settings = Settings::default();
-    let mut streak = Streak::default().step(Check::Passed, &settings).0;
-    for _ in 0..2 {
-        streak = streak.step(Check::Refused, &settings).0;
+fn dead_means_a_row_of_outright_failures() {
+    use Check::{Failed, NotReady, Passed, Refused, TimedOut};
+    use Verdict::{Dead, Loading, Ready};
+    let table: [(&[Check], Verdict); 7] = [
+        (&[Passed, Refused, TimedOut, Failed], Dead),
+        (&[Passed, Refused, Refused, NotReady], Loading),
+        (&[Passed, NotReady, Refused, Refused], Loading),
+        (&[Passed, NotReady, Refused, Refused, Refused], Dead),
+        (&[NotReady, NotReady, NotReady, NotReady, Refused, Refused], Loading),
+        (&[NotReady, Refused, Passed, Refused, Refused], Loading),
+        (&[Passed, NotReady, NotReady, Passed, NotReady, NotReady], Ready),
+    ];
+    for (checks, expected) in table {
+        assert_eq!(verdicts(checks).last(), Some(&expected), "{checks:?}");
     }
-    let (_, change) = streak.step(Check::Refused, &settings);
-    let change = change.unwrap();
-    assert_eq!((change.from, change.to), (Verdict::Ready, Verdict::Dead));
-    assert_eq!(change.evidence.to_string(), "3 probes in a row, the last was refused");
+}
+
+#[test]
+fn a_count_of_nothing_counts_as_one() {
+    let settings = Settings { rise: 0, fall: 0, ..Settings::default() };
+    let ready = Streak::default().step(Check::Passed, &settings).0;
+    let dead = ready.step(Check::Refused, &settings).0;
+    assert_eq!(dead.verdict(), Verdict::Dead);
+    assert_eq!(dead.step(Check::Passed, &settings).0.verdict(), Verdict::Ready);
+}
+
+#[test]
+fn intervals_follow_the_state() {
+    use Check::{NotReady, Passed, Refused};
+    let settings = Settings { jitter: Ratio::ZERO, ..Settings::default() };
+    let table: [(&[Check], Duration); 8] = [
+        (&[Passed], settings.interval),
+        (&[Passed, Refused], settings.fast),
+        (&[Passed, Refused, Passed], settings.interval),
+        (&[Refused], settings.down),
+        (&[Refused, Passed], settings.fast),
+        (&[Refused, Passed, Refused], settings.down),
+        (&[NotReady], settings.down),
+        (&[NotReady, Refused], settings.fast),
+    ];
+    for (checks, expected) in table {
+        let streak = checks.iter().fold(Streak::default(), |s, c| s.step(*c, &settings).0);
+        let delay = next_delay(streak, &settings, &mut fastrand::Rng::with_seed(7));
+        assert_eq!(delay, expected, "{checks:?}");
+    }
+}
+
+#[test]
+fn a_change_states_its_evidence() {
+    use Check::{NotReady, Passed, Refused};
+    let table: [(&[Check], &str); 5] = [
+        (&[Passed], "a probe passed"),
+        (&[Passed, Refused, Refused, Refused], "3 probes in a row, the last was refused"),
+        (&[Passed, Refused, Refused, NotReady], "3 probes in a row, the last said not ready"),
+        (&[Refused, Refused, NotReady], "a probe said not ready"),
+        (
+            &[NotReady, NotReady, Refused, Refused, Refused],
+            "3 probes in a row, the last was refused",
+        ),
+    ];
+    for (checks, expected) in table {
+        let settings = Settings::default();
+        let mut streak = Streak::default();
+        let mut last = None;
+        for check in checks {
+            (streak, last) = streak.step(*check, &settings);
+        }
+        assert_eq!(last.expect("the last check decides").evidence.to_string(), expected);
+    }
 }
 
 #[test]
@@ -70,6 +131,34 @@ fn only_a_return_is_a_recovery() {
     cell.set(Verdict::Ready, Moment::from_millis(3));
     assert_eq!(cell.recovered(), Some(Moment::from_millis(3)));
     assert_eq!(cell.since(), Moment::from_millis(3));
+}
+
+#[test]
+fn sick_dependencies_stand_beside_the_verdict() {
+    let cell = Cell::default();
+    assert!(cell.deep());
+    cell.set(Verdict::Ready, Moment::from_millis(5));
+    cell.set_deep(false);
+    assert_eq!((cell.verdict(), cell.deep()), (Verdict::Ready, false));
+    cell.set(Verdict::Loading, Moment::from_millis(9));
+    assert!(!cell.deep(), "another verdict does not heal a dependency");
+    cell.set_deep(true);
+    assert_eq!((cell.verdict(), cell.deep()), (Verdict::Loading, true));
+    assert_eq!(cell.since(), Moment::from_millis(9));
+}
+
+#[test]
+fn writers_of_the_verdict_and_of_deep_health_lose_nothing() {
+    let cell = Cell::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..20_000).for_each(|turn| cell.set_deep(turn % 2 == 0)));
+        for turn in 1..=20_000 {
+            let verdict = if turn % 2 == 0 { Verdict::Ready } else { Verdict::Dead };
+            cell.set(verdict, Moment::from_millis(turn));
+            assert_eq!((cell.verdict(), cell.since()), (verdict, Moment::from_millis(turn)));
+        }
+    });
+    assert!(!cell.deep());
 }
 
 #[test]
@@ -106,6 +195,36 @@ proptest! {
             }
             streak = next;
         }
+    }
+
+    #[test]
+    fn after_the_first_check_dead_takes_a_row_of_outright_failures(
+        checks in prop::collection::vec(check(), 1..60),
+        fall in 1_u8..6,
+        rise in 1_u8..6,
+    ) {
+        let settings = Settings { fall, rise, ..Settings::default() };
+        let mut streak = Streak::default();
+        let mut silent = 0_u32;
+        for (at, check) in checks.iter().enumerate() {
+            silent = if check.verdict() == Verdict::Dead { silent + 1 } else { 0 };
+            let (next, change) = streak.step(*check, &settings);
+            let died = change.is_some_and(|change| change.to == Verdict::Dead);
+            prop_assert!(at == 0 || !died || silent >= u32::from(fall));
+            prop_assert!(silent < u32::from(fall) || next.verdict() == Verdict::Dead);
+            prop_assert_ne!(next.verdict(), Verdict::Unknown);
+            streak = next;
+        }
+    }
+
+    #[test]
+    fn first_probes_cover_their_window_evenly(count in 1_usize..2000, millis in 1_u64..60_000) {
+        let window = Duration::from_millis(millis);
+        let share = window / u32::try_from(count).unwrap();
+        let delays: Vec<_> = (0..count).map(|at| initial_spread(at, count, window)).collect();
+        prop_assert_eq!(delays[0], Duration::ZERO);
+        prop_assert!(delays.windows(2).all(|pair| pair[1] - pair[0] == share));
+        prop_assert!(delays[count - 1] < window);
     }
 
     #[test]
