@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod completions;
+mod demo;
+mod model_server;
+mod tethered;
 
 /// Keeps predictions flowing when something breaks.
 #[derive(Debug, Parser)]
@@ -17,15 +20,25 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Watch predictions go on while their servers are killed, frozen and restarted.
+    Demo(demo::Args),
+    /// Serve ONNX models by the Open Inference Protocol, without a gateway.
+    ModelServer(model_server::Args),
     /// Print a shell completion script.
     Completions(completions::Args),
+    /// Run a command that ends with its parent.
+    #[command(hide = true)]
+    Tethered(tethered::Args),
 }
 
 impl Command {
     /// Runs the command; the code says how it ended.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Demo(args) => args.run(),
+            Self::ModelServer(args) => args.run(),
             Self::Completions(args) => Ok(args.run()),
+            Self::Tethered(args) => args.run(),
         }
     }
 }
