@@ -34,8 +34,8 @@ pub enum Format {
 }
 
 /// Sets up the program's log. `level` is a level or a list of `target=level`; the environment
-/// variable [`LEVEL_VARIABLE`] goes before it. Keep the returned value to the end of the program:
-/// dropping it writes what is still queued.
+/// variable [`LEVEL_VARIABLE`] goes before it. Hold the returned value to the end of the program:
+/// dropping it waits for what is still queued.
 ///
 /// # Errors
 /// The level cannot be read, or the log is set up already.

@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::error::Error;
 
 /// Lines that may wait: some seconds of a gateway in trouble, about 1 MB.
 const QUEUE: usize = 4096;
+/// How long the end of the program waits for its last lines.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The log is the program's, and so is this count.
 static LOST: AtomicU64 = AtomicU64::new(0);
@@ -19,12 +21,12 @@ pub fn lines_lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Writes what is still queued when it is dropped.
+/// Waits when it is dropped until what is queued has been written, for a second at most. Logging
+/// goes on after it.
 #[derive(Debug)]
-#[must_use = "dropping it ends the log"]
+#[must_use = "hold it to the end of the program, or the last lines may be lost"]
 pub struct Flush {
     queue: SyncSender<Message>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Queues one line with each write.
@@ -36,7 +38,8 @@ pub(super) struct Lines {
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
-    End,
+    /// Everything before it has been written: say so.
+    Flush(SyncSender<()>),
 }
 
 /// Starts the thread that writes to `out`.
@@ -45,17 +48,23 @@ pub(super) fn start(
 ) -> Result<(impl Fn() -> Lines + Send + Sync + 'static, Flush), Error> {
     let (queue, messages) = sync_channel(QUEUE);
     let thread = std::thread::Builder::new().name("log".to_owned());
-    let thread = thread.spawn(move || write_all(&messages, out)).map_err(Error::Thread)?;
+    thread.spawn(move || write_all(messages, out)).map_err(Error::Thread)?;
     let lines = Lines { queue: queue.clone() };
-    Ok((move || lines.clone(), Flush { queue, thread: Some(thread) }))
+    Ok((move || lines.clone(), Flush { queue }))
 }
 
 /// An output that fails (a closed terminal) does not end the thread: it may come back, and the
 /// queue must not fill.
-fn write_all(messages: &Receiver<Message>, mut out: impl Write) {
-    while let Ok(Message::Line(line)) = messages.recv() {
-        if out.write_all(&line).is_err() {
-            LOST.fetch_add(1, Ordering::Relaxed);
+fn write_all(messages: Receiver<Message>, mut out: impl Write) {
+    for message in messages {
+        match message {
+            Message::Line(line) => {
+                if out.write_all(&line).is_err() {
+                    LOST.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            // Whoever asked may have stopped waiting.
+            Message::Flush(done) => drop(done.try_send(())),
         }
     }
 }
@@ -75,9 +84,12 @@ impl Write for Lines {
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        // Neither can fail in a way that could still be told to anyone.
-        let _ = self.queue.send(Message::End);
-        let _ = self.thread.take().map(JoinHandle::join);
+        let (done, written) = sync_channel(1);
+        // Where the queue is full of lines that nobody reads, there is nothing to wait for.
+        if self.queue.try_send(Message::Flush(done)).is_ok() {
+            // Neither outcome could still be told to anyone.
+            let _ = written.recv_timeout(PATIENCE);
+        }
     }
 }
 
@@ -101,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_is_written_before_the_end() {
+    fn what_is_queued_is_written_when_the_flush_is_dropped() {
         let sink = Sink::default();
         let (lines, flush) = start(sink.clone()).unwrap();
         for number in 0..100 {
