@@ -1,1 +1,33 @@
 //! The data path: listeners, connections, and the way of a request.
+//!
+//! One thread with a current-thread runtime for each worker, each with connections of its own
+//! to every endpoint; accepted sockets are handed to the least loaded worker. What workers share
+//! (targets, retries, metrics) is held in atomics. Housekeeping (probes, models to reload, the
+//! admin listener) lives on a runtime of its own, so that it never delays a request.
+//!
+//! ```text
+//! acceptor ──socket──▶ worker ──▶ client/     one connection, HTTP/1.1 or HTTP/2
+//!                                 request/    recognise ▸ admit ▸ climb ▸ commit ▸ mark
+//!                                 upstream/   connections, one exchange
+//!                                 flight      the record of it all, finished at the end
+//! ```
+
+mod accept;
+mod build;
+mod client;
+mod embedded;
+mod error;
+mod flight;
+mod gateway;
+mod memory;
+mod observe;
+mod request;
+mod shared;
+mod snapshot;
+mod source;
+mod trial;
+mod upstream;
+mod worker;
+
+pub use error::Error;
+pub use gateway::{Gateway, Running};

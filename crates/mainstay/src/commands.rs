@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod completions;
 mod demo;
 mod model_server;
+mod serve;
 mod tethered;
 
 /// Keeps predictions flowing when something breaks.
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Demo(demo::Args),
     /// Serve ONNX models by the Open Inference Protocol, without a gateway.
     ModelServer(model_server::Args),
+    /// Serve predictions through a gateway.
+    Serve(serve::Args),
     /// Print a shell completion script.
     Completions(completions::Args),
     /// Run a command that ends with its parent.
@@ -37,6 +40,7 @@ impl Command {
         match self {
             Self::Demo(args) => args.run(),
             Self::ModelServer(args) => args.run(),
+            Self::Serve(args) => args.run(),
             Self::Completions(args) => Ok(args.run()),
             Self::Tethered(args) => args.run(),
         }

@@ -73,12 +73,6 @@ impl Load {
         self.average.store(0, Ordering::Relaxed);
     }
 
-    /// Forgets how fast it answered: it came back, and what it was like before it failed says
-    /// little of it now.
-    pub fn reset(&self) {
-        self.average.store(0, Ordering::Relaxed);
-    }
-
     /// Requests that are there now.
     #[must_use]
     pub fn in_flight(&self) -> u32 {

@@ -120,6 +120,15 @@ fn select<'a>(
     wanted.iter().map(find).collect()
 }
 
+/// The answer with only these rows of every output, in this order.
+///
+/// # Errors
+/// An output does not have a row that is asked for.
+pub fn select_rows(response: &Response, rows: &[usize]) -> Result<Response, Error> {
+    let outputs = response.outputs.iter().map(|tensor| rows::gather(tensor, rows));
+    Ok(Response { outputs: outputs.collect::<Result<_, _>>()?, ..response.clone() })
+}
+
 /// Puts the rows of `from`, in order, in the places `rows` of `into`.
 ///
 /// Both must have the same outputs with rows of the same shape and datatype; FP32 and FP64 are

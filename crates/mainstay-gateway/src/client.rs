@@ -1,0 +1,246 @@
+//! Connections from clients: one task each, HTTP/1.1 or HTTP/2 by what the client says first.
+//!
+//! Idle and half-sent connections are found by the worker's own sweep instead of a timer for
+//! each request: a request then costs two cell writes where a timer would cost two heap
+//! allocations.
+
+mod body;
+mod io;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use mainstay_config::Limits;
+use mainstay_policy::Moment;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::request;
+use crate::worker::Worker;
+
+pub(crate) use body::{AnswerBody, Busy, Committed, OpenBody};
+use io::ClientIo;
+
+/// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4); no HTTP/1.1 method begins
+/// like this.
+const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
+
+/// How long to wait before looking again at a connection that has said one to three bytes.
+const PEEK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Streams that one HTTP/2 connection may have open; the common default of servers.
+const HTTP2_STREAMS: u32 = 128;
+
+/// One client connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Requests that are being answered on it.
+    active: Cell<u32>,
+    /// Since when it idles, or since when a request's head has been coming.
+    since: Cell<Moment>,
+    /// Whether a head has begun and is not complete.
+    in_head: Cell<bool>,
+    state: Cell<State>,
+    changed: Notify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Finish what is in flight and take no more.
+    Finishing,
+    /// Close now.
+    Aborted,
+}
+
+impl Client {
+    fn ask(&self, state: State) {
+        if self.state.get() == State::Open || state == State::Aborted {
+            self.state.set(state);
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// The client connections of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    open: RefCell<HashMap<u64, Rc<Client>>>,
+    next: Cell<u64>,
+}
+
+impl Clients {
+    fn enter(&self, now: Moment) -> (u64, Rc<Client>) {
+        let key = self.next.get();
+        self.next.set(key + 1);
+        let client = Rc::new(Client {
+            active: Cell::new(0),
+            since: Cell::new(now),
+            in_head: Cell::new(false),
+            state: Cell::new(State::Open),
+            changed: Notify::new(),
+        });
+        self.open.borrow_mut().insert(key, Rc::clone(&client));
+        (key, client)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+
+    /// Closes what idles, or has been sending one head, for too long.
+    pub(crate) fn sweep(&self, limits: &Limits, now: Moment) {
+        for client in self.open.borrow().values().filter(|client| client.active.get() == 0) {
+            let quiet = now.since(client.since.get());
+            if client.in_head.get() && quiet > limits.header_timeout {
+                client.ask(State::Aborted);
+            } else if quiet > limits.idle_timeout {
+                client.ask(State::Finishing);
+            }
+        }
+    }
+
+    /// Lets every connection end after what it has in flight.
+    pub(crate) fn close_idle(&self) {
+        for client in self.open.borrow().values() {
+            client.ask(State::Finishing);
+        }
+    }
+}
+
+/// Takes a connection out of every count when its task ends, however it ends.
+struct Leave {
+    worker: Rc<Worker>,
+    key: u64,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.worker.clients.open.borrow_mut().remove(&self.key);
+        let pulse = &self.worker.shared.pulses[self.worker.index];
+        pulse.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves one connection until either side closes it.
+pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
+    let (key, client) = worker.clients.enter(worker.coarse_now.get());
+    let _leave = Leave { worker: Rc::clone(&worker), key };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a client left before it was served");
+        return;
+    }
+    let header_timeout = worker.shared.snapshot.limits.header_timeout;
+    let Ok(Some(is_http2)) = tokio::time::timeout(header_timeout, speaks_http2(&stream)).await
+    else {
+        return;
+    };
+    let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client));
+    let result = if is_http2 {
+        serve_http2(worker, client, io).await
+    } else {
+        serve_http1(worker, client, io).await
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a client connection ended early");
+    }
+}
+
+/// What the client speaks, by its first bytes; `None` if it left without a word.
+async fn speaks_http2(stream: &TcpStream) -> Option<bool> {
+    let mut first = [0; HTTP2_PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut first).await.ok().filter(|seen| *seen > 0)?;
+        if first[..seen] != HTTP2_PREFACE[..seen] {
+            return Some(false);
+        }
+        if seen == first.len() {
+            return Some(true);
+        }
+        tokio::time::sleep(PEEK_AGAIN).await;
+    }
+}
+
+async fn serve_http1(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hyper::Result<()> {
+    let limit = worker.shared.snapshot.limits.header.max(8192);
+    let service = service(worker, Rc::clone(&client));
+    let connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(limit)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            () = client.changed.notified() => match client.state.get() {
+                State::Open => {}
+                State::Finishing => connection.as_mut().graceful_shutdown(),
+                State::Aborted => return Ok(()),
+            }
+        }
+    }
+}
+
+async fn serve_http2(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hyper::Result<()> {
+    let limit = u32::try_from(worker.shared.snapshot.limits.header).unwrap_or(u32::MAX);
+    let service = service(worker, Rc::clone(&client));
+    let connection = http2::Builder::new(LocalTasks)
+        .max_header_list_size(limit)
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            () = client.changed.notified() => match client.state.get() {
+                State::Open => {}
+                State::Finishing => connection.as_mut().graceful_shutdown(),
+                State::Aborted => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection, and keeps count of them.
+fn service(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<AnswerBody>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<AnswerBody>, Infallible>>,
+> {
+    service_fn(move |message| {
+        let busy = Busy::new(&client, &worker);
+        let answer = request::answer(Rc::clone(&worker), message);
+        async move {
+            let mut response = answer.await;
+            response.body_mut().keep(busy);
+            Ok(response)
+        }
+    })
+}
+
+/// Runs the tasks of HTTP/2 connections on their worker's own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalTasks;
+
+impl<F> Executor<F> for LocalTasks
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}

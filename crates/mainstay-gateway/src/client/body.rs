@@ -1,0 +1,238 @@
+//! The body of an answer: whole, or passed on as it comes.
+//!
+//! An open body was committed: its first bytes may be with the client. If it is cut after that,
+//! the client's connection (or HTTP/2 stream) is aborted, so that the answer can never be taken
+//! for whole. What became of the attempt is told at the end of the body, not at its head.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use mainstay_policy::{Class, SentState};
+use mainstay_telemetry::record::End;
+use tokio::time::{Instant, Sleep};
+
+use super::Client;
+use crate::flight::Flight;
+use crate::snapshot::Upstream;
+use crate::trial::Trial;
+use crate::upstream::Connection;
+use crate::worker::Worker;
+
+/// The body of an answer to a client.
+#[derive(Debug)]
+pub(crate) struct AnswerBody {
+    source: BodySource,
+    /// Keeps the client's connection from counting as idle.
+    busy: Option<Busy>,
+}
+
+#[derive(Debug)]
+enum BodySource {
+    Whole(Option<Bytes>),
+    Open(Box<OpenBody>),
+}
+
+impl AnswerBody {
+    /// All of it at once.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+        Self { source: BodySource::Whole(bytes), busy: None }
+    }
+
+    /// Passed on as it comes.
+    pub(crate) fn open(body: OpenBody) -> Self {
+        Self { source: BodySource::Open(Box::new(body)), busy: None }
+    }
+
+    /// Holds on to `busy` until the body has been sent.
+    pub(crate) fn keep(&mut self, busy: Busy) {
+        self.busy = Some(busy);
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut self.get_mut().source {
+            BodySource::Whole(bytes) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+            BodySource::Open(body) => body.poll_next(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.source, BodySource::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            BodySource::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            BodySource::Open(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The answer was cut after its first bytes had been passed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut(Class);
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer was cut upstream ({})", self.0.as_str())
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// A committed answer on its way.
+#[derive(Debug)]
+pub(crate) struct OpenBody {
+    /// Held before the commit.
+    queue: VecDeque<Bytes>,
+    rest: Incoming,
+    status: u16,
+    idle_timeout: Duration,
+    /// Until the next part must have come.
+    idle: Pin<Box<Sleep>>,
+    /// Until everything must have come.
+    total: Option<Instant>,
+    ending: Option<Ending>,
+}
+
+/// What is settled at the end of an open body.
+#[derive(Debug)]
+struct Ending {
+    upstream: Arc<Upstream>,
+    connection: Connection,
+    trial: Trial,
+    flight: Flight,
+}
+
+/// The parts of a committed answer.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) queue: VecDeque<Bytes>,
+    pub(crate) rest: Incoming,
+    pub(crate) status: u16,
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) connection: Connection,
+    pub(crate) trial: Trial,
+}
+
+impl OpenBody {
+    pub(crate) fn new(parts: Committed, flight: Flight) -> Self {
+        let Committed { queue, rest, status, upstream, connection, trial } = parts;
+        let now = Instant::now();
+        Self {
+            queue,
+            rest,
+            status,
+            idle_timeout: upstream.idle_timeout,
+            idle: Box::pin(tokio::time::sleep_until(now + upstream.idle_timeout)),
+            total: upstream.total_timeout.map(|total| now + total),
+            ending: Some(Ending { upstream, connection, trial, flight }),
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(bytes) = self.queue.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        if self.ending.is_none() {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.rest).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                // With a known length nobody asks for more after the last part.
+                if self.rest.is_end_stream() {
+                    self.complete();
+                } else {
+                    self.rearm();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.cut(Class::Truncated)))),
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                ready!(self.idle.as_mut().poll(cx));
+                Poll::Ready(Some(Err(self.cut(Class::Timeout))))
+            }
+        }
+    }
+
+    /// The next part has its own time, within what is left of the whole.
+    fn rearm(&mut self) {
+        let next = Instant::now() + self.idle_timeout;
+        let next = self.total.map_or(next, |total| total.min(next));
+        self.idle.as_mut().reset(next);
+    }
+
+    fn complete(&mut self) {
+        let Some(mut ending) = self.ending.take() else { return };
+        let worker = Rc::clone(&ending.flight.worker);
+        let now = worker.clock.now();
+        ending.trial.finish(Ok(()), now);
+        worker.connections.put(&ending.upstream, ending.connection, now);
+        ending.flight.attempt_ended(None, SentState::Sent, self.status, now);
+        ending.flight.end(End::Answered, self.status);
+    }
+
+    fn cut(&mut self, class: Class) -> Cut {
+        if let Some(mut ending) = self.ending.take() {
+            let now = ending.flight.worker.clock.now();
+            ending.trial.finish(Err(class), now);
+            ending.flight.attempt_ended(Some(class), SentState::Sent, self.status, now);
+            ending.flight.end(End::Cut, self.status);
+        }
+        Cut(class)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held: u64 = self.queue.iter().map(|bytes| bytes.len() as u64).sum();
+        self.rest
+            .size_hint()
+            .exact()
+            .map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest.saturating_add(held)))
+    }
+}
+
+/// A request that is being answered: its client's connection does not idle.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    client: Rc<Client>,
+    worker: Rc<Worker>,
+}
+
+impl Busy {
+    pub(super) fn new(client: &Rc<Client>, worker: &Rc<Worker>) -> Self {
+        client.active.set(client.active.get() + 1);
+        client.in_head.set(false);
+        Self { client: Rc::clone(client), worker: Rc::clone(worker) }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.client.active.set(self.client.active.get() - 1);
+        self.client.since.set(self.worker.coarse_now.get());
+    }
+}

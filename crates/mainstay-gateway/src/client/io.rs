@@ -1,0 +1,78 @@
+//! A client's socket that notes when a request's head begins to come.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::Client;
+use crate::worker::Worker;
+
+/// The socket of one client.
+pub(super) struct ClientIo {
+    stream: TokioIo<TcpStream>,
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+}
+
+impl ClientIo {
+    pub(super) fn new(stream: TcpStream, worker: Rc<Worker>, client: Rc<Client>) -> Self {
+        Self { stream: TokioIo::new(stream), worker, client }
+    }
+
+    /// Bytes came (or the end): between requests they are the beginning of a head.
+    fn note_read(&self) {
+        if self.client.active.get() == 0 && !self.client.in_head.get() {
+            self.client.in_head.set(true);
+            self.client.since.set(self.worker.coarse_now.get());
+        }
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if result.is_ready() {
+            self.note_read();
+        }
+        result
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+}

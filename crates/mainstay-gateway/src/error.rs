@@ -1,0 +1,40 @@
+//! Why a gateway does not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The client listener's address cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address from the configuration.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `strict-start` is on and an embedded model does not load.
+    #[error("the embedded model {path} does not load, and strict-start is on")]
+    EmbeddedModel {
+        /// The model's file.
+        path: PathBuf,
+        /// What is wrong with it; names the operator that is missing.
+        #[source]
+        source: mainstay_onnx::Error,
+    },
+    /// Every step of a model's chain is an embedded model that does not load.
+    #[error("no step of the model {model:?} can answer: none of its embedded models loads")]
+    EmptyChain {
+        /// The model's name.
+        model: String,
+    },
+    /// A thread or runtime could not be started.
+    #[error("cannot start a worker")]
+    Worker(#[source] std::io::Error),
+    /// The admin listener does not start.
+    #[error("the admin listener does not start")]
+    Admin(#[source] mainstay_admin::Error),
+}

@@ -1,0 +1,94 @@
+//! A request in flight and the record of it, finished exactly once.
+//!
+//! The record ends when the answer's last byte has been handed over, also when that happens in
+//! a streamed body long after the head. A flight that is dropped before was cancelled: its
+//! client went away.
+
+use std::rc::Rc;
+
+use mainstay_policy::{Class, Moment, SentState};
+use mainstay_telemetry::record::{Attempt, End, Record, RequestId};
+
+use crate::worker::Worker;
+
+/// One request with its record.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) record: Record,
+    open: bool,
+}
+
+impl Flight {
+    /// A flight that begins now.
+    pub(crate) fn new(worker: Rc<Worker>) -> Self {
+        let started = worker.clock.now();
+        let record = Record {
+            id: worker.next_id(),
+            model: u16::MAX,
+            step: u8::MAX,
+            started,
+            ..Record::default()
+        };
+        worker.in_flight.set(worker.in_flight.get() + 1);
+        Self { worker, record, open: true }
+    }
+
+    /// Also what the client is told.
+    pub(crate) const fn id(&self) -> RequestId {
+        self.record.id
+    }
+
+    /// When the request's head had been read.
+    pub(crate) const fn started(&self) -> Moment {
+        self.record.started
+    }
+
+    /// Notes an attempt that begins now.
+    pub(crate) fn attempt(&mut self, attempt: Attempt, now: Moment) {
+        self.record.push(Attempt { started_us: micros(now, self.record.started), ..attempt });
+    }
+
+    /// Notes how the attempt that runs ended.
+    pub(crate) fn attempt_ended(
+        &mut self,
+        class: Option<Class>,
+        sent: SentState,
+        status: u16,
+        now: Moment,
+    ) {
+        let since_start = micros(now, self.record.started);
+        if let Some(attempt) = self.record.last_mut() {
+            attempt.class = class;
+            attempt.sent = sent;
+            attempt.status = status;
+            attempt.took_us = since_start.saturating_sub(attempt.started_us);
+        }
+    }
+
+    /// The client has, or will have, this status as the end of its request.
+    pub(crate) fn end(mut self, end: End, status: u16) {
+        self.record.status = status;
+        self.close(end);
+    }
+
+    fn close(&mut self, end: End) {
+        self.open = false;
+        self.record.end = end;
+        self.record.took = self.worker.clock.now().since(self.record.started);
+        self.worker.in_flight.set(self.worker.in_flight.get().saturating_sub(1));
+        self.worker.telemetry.finish(&self.record);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.open {
+            self.close(End::Cancelled);
+        }
+    }
+}
+
+fn micros(now: Moment, since: Moment) -> u32 {
+    u32::try_from(now.since(since).as_micros()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,184 @@
+//! A gateway from start to drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_admin::Admin;
+use mainstay_config::Config;
+use mainstay_telemetry::{Clock, Event, EventKind};
+use tokio::sync::{mpsc, watch};
+
+use crate::accept::{self, HANDOVER};
+use crate::build::{self, Built};
+use crate::embedded::{Embedded, LOOK_EVERY};
+use crate::error::Error;
+use crate::observe;
+use crate::shared::Shared;
+use crate::source::State;
+use crate::worker::{self, Worker};
+
+/// How long the listener stays open after the gateway stopped being ready, so that whoever
+/// balances over gateways sees it before clients are refused.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// A gateway whose listeners are open and which does not serve yet.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Config,
+    shared: Arc<Shared>,
+    embedded: Vec<Arc<Embedded>>,
+    prober: observe::Prober,
+    listener: std::net::TcpListener,
+    admin: Admin,
+    stop: watch::Sender<bool>,
+    seed: u64,
+}
+
+/// Where a gateway can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The client listener.
+    pub http: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+}
+
+impl Gateway {
+    /// Builds a gateway: loads the embedded models and opens the listeners.
+    ///
+    /// Must be called on the runtime that will [run](Self::run) it: the control runtime, which
+    /// carries everything but the way of requests.
+    ///
+    /// # Errors
+    /// A listener's address cannot be had, or an embedded model is missing that must not be.
+    pub async fn build(config: Config, clock: Clock, seed: u64) -> Result<Self, Error> {
+        let Built { shared, embedded, watched } = build::build(&config, clock)?;
+        let address = config.listen.http;
+        let listener =
+            accept::listen(address).map_err(|source| Error::Listen { address, source })?;
+        let (stop, _) = watch::channel(false);
+        let prober = observe::Prober::new(&config, Arc::clone(&shared), watched, seed);
+        let state = State::new(&config, Arc::clone(&shared), &embedded, prober.evidence());
+        let token =
+            config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
+        let admin = Admin::bind(config.admin.address, &token, Arc::new(state))
+            .await
+            .map_err(Error::Admin)?;
+        Ok(Self { config, shared, embedded, prober, listener, admin, stop, seed })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn addresses(&self) -> std::io::Result<Running> {
+        Ok(Running { http: self.listener.local_addr()?, admin: self.admin.local_addr() })
+    }
+
+    /// Serves until `shutdown` tells why to stop, then drains: not ready any more, no new
+    /// connections, and what is in flight is finished within the configured limit.
+    ///
+    /// # Errors
+    /// A worker could not be started.
+    pub async fn run(self, shutdown: impl Future<Output = String>) -> Result<(), Error> {
+        let Self { config, shared, embedded, prober, listener, admin, stop, seed } = self;
+        let (alive, mut ended) = mpsc::channel::<()>(1);
+        let mut senders = Vec::with_capacity(config.workers);
+        for index in 0..config.workers {
+            let (sender, sockets) = mpsc::channel(HANDOVER);
+            senders.push(sender);
+            let worker = Start {
+                shared: Arc::clone(&shared),
+                index,
+                seed: seed.wrapping_add(index as u64),
+                sockets,
+                stop: stop.subscribe(),
+                alive: alive.clone(),
+            };
+            worker.start()?;
+        }
+        drop(alive);
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Worker)?;
+        let most = u32::try_from(config.limits.connections).unwrap_or(u32::MAX);
+        let accepting =
+            accept::accept(listener, Arc::clone(&shared), senders, most, stop.subscribe());
+        let acceptor = tokio::spawn(accepting);
+        // The admin listener answers until the very end: it tells how the drain goes.
+        let admin = tokio::spawn(admin.run(std::future::pending()));
+        let probes = tokio::spawn(prober.run());
+        let models = tokio::spawn(look_after(embedded, Arc::clone(&shared)));
+        tell_started(&shared, config.workers);
+
+        let cause = shutdown.await;
+        shared.start_draining(&cause);
+        tokio::time::sleep(GRACE.min(config.drain)).await;
+        stop.send_replace(true);
+        let drained = tokio::time::timeout(config.drain, ended.recv()).await.is_ok();
+        if !drained {
+            tracing::warn!(limit = ?config.drain, "the drain limit passed with requests in flight");
+        }
+        for task in [&acceptor, &probes, &models] {
+            task.abort();
+        }
+        admin.abort();
+        Ok(())
+    }
+}
+
+/// What a worker's thread begins with.
+struct Start {
+    shared: Arc<Shared>,
+    index: usize,
+    seed: u64,
+    sockets: mpsc::Receiver<std::net::TcpStream>,
+    stop: watch::Receiver<bool>,
+    /// Dropped when the worker has ended.
+    alive: mpsc::Sender<()>,
+}
+
+impl Start {
+    fn start(self) -> Result<(), Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(Error::Worker)?;
+        let Self { shared, index, seed, sockets, stop, alive } = self;
+        shared.pulses[index].beat(shared.clock.now());
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let worker = Worker::new(shared, index, seed);
+                worker::run_thread(&runtime, worker, sockets, stop);
+                drop(alive);
+            })
+            .map_err(Error::Worker)?;
+        Ok(())
+    }
+}
+
+fn tell_started(shared: &Shared, workers: usize) {
+    shared.telemetry.event(Event {
+        kind: EventKind::Gateway,
+        subject: "gateway".to_owned(),
+        from: "starting".to_owned(),
+        to: "serving".to_owned(),
+        cause: format!("configuration {}, {workers} workers", shared.snapshot.version),
+    });
+}
+
+/// Tries embedded models again that did not load, and loads new files.
+async fn look_after(embedded: Vec<Arc<Embedded>>, shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tick.tick().await;
+        for model in &embedded {
+            let (model, telemetry) = (Arc::clone(model), Arc::clone(&shared.telemetry));
+            let looked = tokio::task::spawn_blocking(move || model.refresh(&telemetry)).await;
+            if let Err(error) = looked {
+                tracing::error!(%error, "loading an embedded model panicked");
+            }
+        }
+    }
+}

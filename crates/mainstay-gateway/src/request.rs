@@ -1,0 +1,69 @@
+//! The way of a request: recognise, admit, climb the chain, commit or move on, mark, account.
+
+mod admit;
+mod ask;
+mod assembly;
+mod attempt;
+mod climb;
+mod exhausted;
+mod fault;
+mod headers;
+mod hold;
+mod local;
+mod own;
+mod recognise;
+mod reply;
+
+use std::rc::Rc;
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use mainstay_telemetry::record::End;
+
+use crate::client::AnswerBody;
+use crate::flight::Flight;
+use crate::worker::Worker;
+use fault::{Blame, Fault};
+use recognise::Recognised;
+
+pub(crate) use own::route_available;
+
+/// Answers one request, whatever it takes.
+pub(crate) async fn answer(worker: Rc<Worker>, message: Request<Incoming>) -> Response<AnswerBody> {
+    let flight = Flight::new(worker);
+    let id = format!("{}", flight.id());
+    let mut response = respond(flight, message).await;
+    // Sixteen hexadecimal digits are always a valid header value.
+    if let Ok(id) = HeaderValue::from_maybe_shared(bytes::Bytes::from(id)) {
+        response.headers_mut().insert(headers::REQUEST_ID, id);
+    }
+    response
+}
+
+async fn respond(mut flight: Flight, message: Request<Incoming>) -> Response<AnswerBody> {
+    let (parts, body) = message.into_parts();
+    let ask = match recognise::recognise(&flight.worker, parts) {
+        Ok(Recognised::Own(response)) => {
+            flight.end(End::Answered, response.status().as_u16());
+            return response;
+        }
+        Ok(Recognised::Ask(ask)) => ask,
+        Err(fault) => return refuse(flight, &fault),
+    };
+    flight.record.model = ask.route.id;
+    match admit::admit(&flight.worker, ask, body).await {
+        Ok(ask) => {
+            flight.record.deadline = ask.deadline.since(flight.started());
+            climb::climb(flight, ask).await
+        }
+        Err(fault) => refuse(flight, &fault),
+    }
+}
+
+/// Ends a flight with a fault, said in the protocol's own form.
+fn refuse(flight: Flight, fault: &Fault) -> Response<AnswerBody> {
+    let response = reply::fault(fault);
+    let end = if fault.blame == Blame::Client { End::ClientFault } else { End::Failed };
+    flight.end(end, fault.status.as_u16());
+    response
+}

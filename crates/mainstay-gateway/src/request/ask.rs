@@ -1,0 +1,87 @@
+//! A recognised request: what is asked of which model, ready to be sent as often as needed.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Uri};
+use hyper::body::Incoming;
+use mainstay_policy::Moment;
+use mainstay_policy::chain::Plan;
+
+use crate::memory::Reservation;
+use crate::snapshot::Route;
+use crate::upstream::OutBody;
+
+/// What is asked of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A prediction.
+    Infer,
+    /// What the model takes and gives.
+    Metadata,
+    /// Anything else that its servers may know: passed through, answered by servers alone.
+    Other,
+}
+
+/// A request to a model.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    /// Path and query, as the client sent them.
+    pub(crate) uri: Uri,
+    /// What of the client's headers may go on.
+    pub(crate) headers: HeaderMap,
+    pub(crate) kind: Kind,
+    pub(crate) route: Arc<Route>,
+    /// Whether answers of lesser quality are refused.
+    pub(crate) strict: bool,
+    /// The length of the JSON part, where binary tensors follow it.
+    pub(crate) json_len: Option<usize>,
+    pub(crate) payload: Payload,
+    pub(crate) deadline: Moment,
+    /// The memory that the payload takes, until the request is over.
+    pub(crate) reservation: Option<Reservation>,
+}
+
+impl Ask {
+    /// The chain that may be climbed.
+    pub(crate) fn plan(&self) -> &Plan {
+        if self.strict { &self.route.strict } else { &self.route.plan }
+    }
+
+    /// The bytes of the body, where they were kept.
+    pub(crate) fn body(&self) -> Option<&Bytes> {
+        match &self.payload {
+            Payload::Kept(bytes) => Some(bytes),
+            Payload::Once(_) => None,
+        }
+    }
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// Kept whole: can be sent again, to anyone.
+    Kept(Bytes),
+    /// Too large to keep: can be sent to one endpoint, once.
+    Once(RefCell<Option<(VecDeque<Bytes>, Incoming)>>),
+}
+
+impl Payload {
+    /// The body to send; `None` where it was sent before and cannot be again.
+    pub(crate) fn body(&self) -> Option<OutBody> {
+        match self {
+            Self::Kept(bytes) => Some(OutBody::whole(bytes.clone())),
+            Self::Once(parts) => {
+                parts.borrow_mut().take().map(|(first, rest)| OutBody::Streaming { first, rest })
+            }
+        }
+    }
+
+    /// Whether the body can be sent again.
+    pub(crate) const fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+}

@@ -1,0 +1,219 @@
+//! Putting one answer together from several sources.
+//!
+//! A step's confidence rule may leave some rows of a batch unanswered; these move on alone and
+//! come back into their places. Until a rule has spoken nothing is parsed: an answer that is good
+//! at once stays the server's bytes.
+
+use std::sync::Arc;
+
+use mainstay_protocol::oip::answer::{self, Response};
+use mainstay_protocol::oip::confidence::{self, Rule};
+use mainstay_protocol::oip::{Encoded, infer};
+use mainstay_protocol::{Error, Tensor};
+
+use super::ask::{Ask, Payload};
+
+/// What an answer came to.
+pub(super) enum Judged {
+    /// Good as it is, and all that was asked.
+    Accepted,
+    /// With it the assembly is complete.
+    Completed,
+    /// Some rows are still unanswered.
+    Missing,
+}
+
+/// The answer so far.
+#[derive(Default)]
+pub(super) struct Assembly {
+    /// The request's tensors; read when first needed.
+    request: Option<infer::Request>,
+    /// The best answer so far, for every row.
+    best: Option<Response>,
+    /// How sure `best` is of each row.
+    confidence: Vec<f64>,
+    /// The rows that no answer was confident enough for; meaningful once `best` is there.
+    open: Vec<usize>,
+    /// Who contributed to `best`, in order.
+    served_by: Vec<Arc<str>>,
+    moved: usize,
+}
+
+/// An answer to be judged.
+pub(super) struct Candidate<'a> {
+    pub(super) rule: Option<&'a Rule>,
+    pub(super) served_by: &'a Arc<str>,
+    pub(super) response: Response,
+}
+
+impl Assembly {
+    /// Whether an answer, if not a confident one, is at hand for every row.
+    pub(super) const fn has_best(&self) -> bool {
+        self.best.is_some()
+    }
+
+    /// The best answer so far, with who contributed.
+    pub(super) fn best(&self) -> Option<(&Response, String)> {
+        Some((self.best.as_ref()?, self.served_by.join(", ")))
+    }
+
+    /// Rows in all, and rows that later steps answered.
+    pub(super) const fn rows(&self) -> (usize, usize) {
+        (self.confidence.len(), self.moved)
+    }
+
+    /// Whether only some rows of the request are still asked for.
+    fn is_partial(&self) -> bool {
+        self.best.is_some() && self.open.len() < self.confidence.len()
+    }
+
+    /// The request's tensors.
+    ///
+    /// # Errors
+    /// The body cannot be read as the protocol's.
+    pub(super) fn request(&mut self, ask: &Ask) -> Result<&infer::Request, Error> {
+        let parsed = match self.request.take() {
+            Some(parsed) => parsed,
+            None => {
+                let body = ask.body().map(|bytes| &bytes[..]).unwrap_or_default();
+                infer::parse(body, ask.json_len)?
+            }
+        };
+        Ok(self.request.insert(parsed))
+    }
+
+    /// The part of the request that is still to be answered, to be sent to servers; `None` where
+    /// that is all of it, as the client sent it.
+    pub(super) fn remainder(
+        &mut self,
+        ask: &Ask,
+    ) -> Result<Option<(Payload, Option<usize>)>, Error> {
+        if !self.is_partial() {
+            return Ok(None);
+        }
+        let open = std::mem::take(&mut self.open);
+        let selected = self.request(ask).and_then(|request| infer::select_rows(request, &open));
+        self.open = open;
+        let Encoded { body, json_len } = infer::render(&selected?);
+        Ok(Some((Payload::Kept(body), json_len)))
+    }
+
+    /// The tensors that are still to be answered.
+    pub(super) fn remaining_inputs(&mut self, ask: &Ask) -> Result<Vec<Tensor>, Error> {
+        if !self.is_partial() {
+            return Ok(self.request(ask)?.inputs.clone());
+        }
+        let open = self.open.clone();
+        Ok(infer::select_rows(self.request(ask)?, &open)?.inputs)
+    }
+
+    /// The number of rows that are still to be answered.
+    pub(super) fn remaining_rows(&mut self, ask: &Ask) -> Result<usize, Error> {
+        if self.is_partial() {
+            return Ok(self.open.len());
+        }
+        Ok(self.request(ask)?.rows())
+    }
+
+    /// Takes an answer for what is open.
+    ///
+    /// # Errors
+    /// The answer does not have what the rule looks at, or does not fit the rows it is for.
+    pub(super) fn take(&mut self, ask: &Ask, candidate: Candidate<'_>) -> Result<Judged, Error> {
+        let confidence = confidences(&candidate, ask.route.batch)?;
+        let rule = candidate.rule;
+        let accepts = |value: f64| rule.is_none_or(|rule| rule.accepts(value));
+        if self.best.is_none() {
+            let open = (0..confidence.len()).filter(|row| !accepts(confidence[*row])).collect();
+            return Ok(self.begin(candidate, confidence, open));
+        }
+        if !ask.route.batch {
+            return Ok(self.replace(candidate, confidence, accepts));
+        }
+        if confidence.len() != self.open.len() {
+            let tensor = candidate.response.outputs.first().map(|output| output.name.clone());
+            return Err(Error::Rows {
+                tensor: tensor.unwrap_or_default(),
+                expected: self.open.len(),
+                found: confidence.len(),
+            });
+        }
+        self.fill(candidate.served_by, &candidate.response, &confidence, &accepts)
+    }
+
+    /// The first answer that a rule has looked at.
+    fn begin(
+        &mut self,
+        candidate: Candidate<'_>,
+        confidence: Vec<f64>,
+        open: Vec<usize>,
+    ) -> Judged {
+        let judged = if open.is_empty() { Judged::Accepted } else { Judged::Missing };
+        self.confidence = confidence;
+        self.open = open;
+        self.served_by.push(Arc::clone(candidate.served_by));
+        self.best = Some(candidate.response);
+        judged
+    }
+
+    /// Without a batch there is one row, the whole answer: the surer one is kept.
+    fn replace(
+        &mut self,
+        candidate: Candidate<'_>,
+        confidence: Vec<f64>,
+        accepts: impl Fn(f64) -> bool,
+    ) -> Judged {
+        let found = confidence.first().copied().unwrap_or(f64::NEG_INFINITY);
+        let accepted = accepts(found);
+        if accepted || self.confidence.first().is_none_or(|held| found > *held) {
+            self.best = Some(candidate.response);
+            self.confidence = confidence;
+            self.served_by = vec![Arc::clone(candidate.served_by)];
+        }
+        if accepted {
+            self.moved = 1;
+            self.open.clear();
+        }
+        if accepted { Judged::Accepted } else { Judged::Missing }
+    }
+
+    /// Puts the rows that are better than what there was into their places.
+    fn fill(
+        &mut self,
+        served_by: &Arc<str>,
+        response: &Response,
+        confidence: &[f64],
+        accepts: &dyn Fn(f64) -> bool,
+    ) -> Result<Judged, Error> {
+        let better = |(at, row): (usize, &usize)| {
+            let found = confidence[at];
+            (accepts(found) || found > self.confidence[*row]).then_some((at, *row))
+        };
+        let taken: Vec<(usize, usize)> = self.open.iter().enumerate().filter_map(better).collect();
+        if let Some(best) = self.best.as_mut().filter(|_| !taken.is_empty()) {
+            let (from, to): (Vec<usize>, Vec<usize>) = taken.iter().copied().unzip();
+            answer::merge_rows(best, answer::select_rows(response, &from)?, &to)?;
+            self.served_by.push(Arc::clone(served_by));
+        }
+        let accepted: Vec<usize> =
+            taken.iter().filter(|(at, _)| accepts(confidence[*at])).map(|(_, row)| *row).collect();
+        for (at, row) in taken {
+            self.confidence[row] = confidence[at];
+        }
+        self.moved += accepted.len();
+        self.open.retain(|row| !accepted.contains(row));
+        Ok(if self.open.is_empty() { Judged::Completed } else { Judged::Missing })
+    }
+}
+
+/// How sure an answer is of each of its rows; an answer that no rule looks at is certain.
+fn confidences(candidate: &Candidate<'_>, batch: bool) -> Result<Vec<f64>, Error> {
+    match candidate.rule {
+        Some(rule) if batch => confidence::per_row(&candidate.response, rule),
+        Some(rule) => confidence::whole(&candidate.response, rule).map(|value| vec![value]),
+        None => {
+            let rows = candidate.response.outputs.first().map_or(1, Tensor::rows);
+            Ok(vec![f64::INFINITY; if batch { rows } else { 1 }])
+        }
+    }
+}

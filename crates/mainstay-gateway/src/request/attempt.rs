@@ -1,0 +1,213 @@
+//! One attempt at one target: send, wait, hold, classify.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::response::Parts;
+use http::{Request, Uri};
+use mainstay_policy::chain::Choice;
+use mainstay_policy::{Class, SentState};
+use mainstay_protocol::oip::path::{self, Call};
+use mainstay_protocol::{classify, sse};
+use mainstay_telemetry::record::Attempt;
+
+use super::ask::{Ask, Kind, Payload};
+use super::headers;
+use super::hold::{Held, hold};
+use crate::flight::Flight;
+use crate::snapshot::{Member, PoolSource, Source, Upstream};
+use crate::trial::Trial;
+use crate::upstream::{Connection, Exchange, Failure, OutBody, exchange};
+use crate::worker::Worker;
+
+/// What came of an attempt.
+pub(super) enum Attempted {
+    /// An answer that may be used; whether it is good enough is still to be judged.
+    Answered(Box<Answer>),
+    /// The server says that the request is at fault: its answer is the client's.
+    PassBack(Box<Answer>),
+    /// No usable answer. What the server said of it, if it said something, is kept: it is the
+    /// best error there is when no other source answers.
+    Failed(Failure, Option<Box<Answer>>),
+    /// The breaker's last permit went to someone else: nothing was tried.
+    Refused,
+}
+
+/// An answer as a server gave it, not committed yet.
+pub(super) struct Answer {
+    pub(super) parts: Parts,
+    pub(super) held: Held,
+    pub(super) upstream: Arc<Upstream>,
+    /// With an open body: the connection that it still comes from.
+    pub(super) connection: Option<Connection>,
+    /// Open until the answer has been judged, or its body has ended. Failures have none.
+    pub(super) trial: Option<Trial>,
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> u16 {
+        self.parts.status.as_u16()
+    }
+
+    /// Ends the trial, if it is still open.
+    pub(super) fn judge(&mut self, result: Result<(), Class>, flight: &mut Flight) {
+        let Some(trial) = self.trial.take() else { return };
+        let now = flight.worker.clock.now();
+        flight.attempt_ended(result.err(), SentState::Sent, self.parts.status.as_u16(), now);
+        trial.finish(result, now);
+    }
+}
+
+/// What an attempt sends, and how far it may go.
+pub(super) struct Order<'a> {
+    pub(super) choice: &'a Choice,
+    /// The ask's own payload, or the rows of it that are still open.
+    pub(super) payload: &'a Payload,
+    /// The length of the payload's JSON part, where binary tensors follow it.
+    pub(super) json_len: Option<usize>,
+    /// Bytes of the answer to hold back before it is committed.
+    pub(super) hold: usize,
+}
+
+/// Makes the attempt that was chosen.
+pub(super) async fn attempt(flight: &mut Flight, ask: &Ask, order: &Order<'_>) -> Attempted {
+    let worker = Rc::clone(&flight.worker);
+    let choice = order.choice;
+    let Source::Pool(pool) = &ask.route.steps[choice.step].source else {
+        return Attempted::Refused;
+    };
+    let member = &pool.members[choice.member];
+    let now = worker.clock.now();
+    let Ok(trial) = Trial::begin(&worker, &member.target, now) else { return Attempted::Refused };
+    flight.attempt(record(choice, member), now);
+    let progress = Cell::new(SentState::NotSent);
+    let talk = converse(&worker, ask, order, (pool, &member.upstream), &progress);
+    let talked = tokio::time::timeout(choice.limit, talk).await;
+    let result = talked.unwrap_or_else(|_| Err(Failure::new(Class::Timeout, progress.get())));
+    settle(flight, result, trial, member, pool)
+}
+
+fn record(choice: &Choice, member: &Member) -> Attempt {
+    Attempt {
+        target: member.target.id,
+        step: u8::try_from(choice.step).unwrap_or(u8::MAX),
+        why: choice.why as u8,
+        skipped: choice.skipped,
+        ..Attempt::default()
+    }
+}
+
+/// An answer held back, with the connection that its body still comes from if it is open.
+type Spoken = (Parts, Held, Option<Connection>);
+
+/// The whole conversation, to be cut off by the attempt's limit.
+async fn converse(
+    worker: &Worker,
+    ask: &Ask,
+    order: &Order<'_>,
+    (pool, upstream): (&PoolSource, &Upstream),
+    progress: &Cell<SentState>,
+) -> Result<Spoken, Failure> {
+    let uri = upstream_uri(ask, pool, upstream);
+    // A streamed body cannot be made again, so its exchange cannot be repeated either.
+    let repeatable = ask.route.repeatable && order.payload.is_kept();
+    let make = || order.payload.body().map(|body| request(ask, order, upstream, &uri, body));
+    let Exchange { response, connection } =
+        exchange(worker, upstream, progress, repeatable, make).await?;
+    let (parts, body) = response.into_parts();
+    let events = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| parts.status.is_success() && sse::is_event_stream(value))
+        .map(|_| sse::Gate::new());
+    let held = hold(body, order.hold, events)
+        .await
+        .map_err(|class| Failure::new(class, SentState::Sent))?;
+    if matches!(held, Held::Whole(_)) {
+        worker.connections.put(upstream, connection, worker.clock.now());
+        return Ok((parts, held, None));
+    }
+    Ok((parts, held, Some(connection)))
+}
+
+/// Path and query at the endpoint: the client's own, unless the pool knows the model under
+/// another name or version, or the endpoint lives below a prefix.
+fn upstream_uri(ask: &Ask, pool: &PoolSource, upstream: &Upstream) -> Uri {
+    if pool.model.is_none() && pool.version.is_none() && upstream.prefix.is_empty() {
+        return ask.uri.clone();
+    }
+    let call = path::recognise(ask.uri.path());
+    let Some(call) = call else { return ask.uri.clone() };
+    let tail = match (&call, ask.kind) {
+        (Call::Other { tail, .. }, _) => tail,
+        (_, Kind::Infer) => "infer",
+        (_, Kind::Metadata | Kind::Other) => "",
+    };
+    let model = pool.model.as_deref().or_else(|| call.model()).unwrap_or_default();
+    let version = pool.version.as_deref().or_else(|| call.version());
+    let mut path = path::model_path(&upstream.prefix, model, version, tail);
+    if let Some(query) = ask.uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    Uri::try_from(path).unwrap_or_else(|_| ask.uri.clone())
+}
+
+fn request(
+    ask: &Ask,
+    order: &Order<'_>,
+    upstream: &Upstream,
+    uri: &Uri,
+    body: OutBody,
+) -> Request<OutBody> {
+    let mut request = Request::new(body);
+    *request.method_mut() = ask.method.clone();
+    *request.uri_mut() = uri.clone();
+    *request.headers_mut() = ask.headers.clone();
+    request.headers_mut().insert(HOST, upstream.authority.clone());
+    if !std::ptr::eq(order.payload, &raw const ask.payload) {
+        // Other bytes than the client's: their lengths are others too.
+        headers::describe(request.headers_mut(), order.payload, order.json_len);
+    }
+    request
+}
+
+/// Classifies what came, tells the breaker of failures, and leaves answers to be judged.
+fn settle(
+    flight: &mut Flight,
+    result: Result<Spoken, Failure>,
+    trial: Trial,
+    member: &Member,
+    pool: &PoolSource,
+) -> Attempted {
+    let (parts, held, connection) = match result {
+        Ok(spoken) => spoken,
+        Err(failure) => {
+            let now = flight.worker.clock.now();
+            flight.attempt_ended(Some(failure.class), failure.sent, 0, now);
+            trial.finish(Err(failure.class), now);
+            return Attempted::Failed(failure, None);
+        }
+    };
+    let status = parts.status.as_u16();
+    let retry_after = parts.headers.contains_key(RETRY_AFTER);
+    let class = classify::response(pool.flavour, status, retry_after, held.bytes()).err();
+    let upstream = Arc::clone(&member.upstream);
+    let mut answer = Box::new(Answer { parts, held, upstream, connection, trial: Some(trial) });
+    match class {
+        None => Attempted::Answered(answer),
+        Some(class) if !class.moves_on() => {
+            if matches!(answer.held, Held::Whole(_)) {
+                answer.judge(Err(class), flight);
+            }
+            Attempted::PassBack(answer)
+        }
+        Some(class) => {
+            answer.judge(Err(class), flight);
+            Attempted::Failed(Failure::new(class, SentState::Sent), Some(answer))
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Climbing the chain: the policy says what to do next, this does it.
+
+use std::rc::Rc;
+
+use http::Response;
+use mainstay_policy::chain::{Choice, Climb, Next, Reason};
+use mainstay_policy::{Class, SentState};
+use mainstay_protocol::oip::answer;
+use mainstay_telemetry::record::End;
+
+use super::ask::{Ask, Kind};
+use super::assembly::{Assembly, Candidate, Judged};
+use super::attempt::{Answer, Attempted, Order, attempt};
+use super::fault::Fault;
+use super::hold::Held;
+use super::local::{self, Said};
+use super::reply::{self, Mark};
+use super::{exhausted, headers, refuse};
+use crate::client::AnswerBody;
+use crate::flight::Flight;
+
+/// What is known while a request climbs.
+#[derive(Default)]
+pub(super) struct Progress {
+    pub(super) assembly: Assembly,
+    /// Whether a step of lesser quality has contributed to the assembly.
+    pub(super) degraded: bool,
+    /// What a server said of its failure: the best error there is if nothing else answers.
+    pub(super) last_error: Option<Box<Answer>>,
+    /// Why the request fits none of the sources inside the gateway.
+    pub(super) misfit: Option<Fault>,
+}
+
+/// What one rung of the climb came to.
+enum Rung {
+    /// On to whatever the policy says next.
+    Onward,
+    /// A server's answer is the client's.
+    Server(Box<Answer>, End),
+    /// The assembly is the client's answer.
+    Assembled,
+    /// The gateway itself says what the model takes and gives.
+    Metadata(bytes::Bytes),
+    /// The request is at fault.
+    Broken(Fault),
+}
+
+/// Answers `ask` by the first step of its chain that can.
+pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> {
+    let worker = Rc::clone(&flight.worker);
+    let mut climb = Climb::new(ask.plan(), ask.deadline, ask.kind != Kind::Other);
+    let mut progress = Progress::default();
+    loop {
+        let now = worker.clock.now();
+        let (step, rung) = match worker.decide(&mut climb, now) {
+            Next::Attempt(choice) => {
+                let rung = try_member(&mut flight, &ask, &mut climb, &mut progress, &choice).await;
+                (choice.step, rung)
+            }
+            Next::Local(step) => {
+                (step, try_local(&flight, &ask, &mut climb, &mut progress, step).await)
+            }
+            Next::Exhausted => return exhausted::answer(flight, &ask, progress, climb.reason()),
+        };
+        if !matches!(rung, Rung::Onward) {
+            flight.record.step = u8::try_from(step).unwrap_or(u8::MAX);
+            flight.record.reason = climb.reason();
+            return deliver(flight, &ask, progress, rung, step);
+        }
+    }
+}
+
+/// Hands the client what the climb came to.
+fn deliver(
+    flight: Flight,
+    ask: &Ask,
+    progress: Progress,
+    rung: Rung,
+    step: usize,
+) -> Response<AnswerBody> {
+    let degraded = ask.route.steps[step].degraded;
+    let reason = flight.record.reason;
+    match rung {
+        Rung::Server(answer, end) => {
+            let degraded = degraded && end == End::Answered;
+            let mark =
+                degraded.then(|| Mark { served_by: answer.upstream.label.to_string(), reason });
+            reply::server(flight, ask, *answer, mark.as_ref(), end)
+        }
+        Rung::Assembled => reply::assembled(flight, ask, progress, reason),
+        Rung::Metadata(body) => {
+            let served_by = local::label(&ask.route.steps[step].source).to_string();
+            let mark = degraded.then_some(Mark { served_by, reason });
+            reply::metadata(flight, ask, body, mark.as_ref())
+        }
+        Rung::Broken(fault) => refuse(flight, &fault),
+        Rung::Onward => refuse(flight, &Fault::no_source(&ask.route.name, reason.as_str())),
+    }
+}
+
+/// Makes an attempt and judges what came of it.
+async fn try_member(
+    flight: &mut Flight,
+    ask: &Ask,
+    climb: &mut Climb<'_>,
+    progress: &mut Progress,
+    choice: &Choice,
+) -> Rung {
+    if !choice.delay.is_zero() {
+        tokio::time::sleep(choice.delay).await;
+    }
+    let Ok(remainder) = progress.assembly.remainder(ask) else {
+        climb.leave(Reason::LowConfidence);
+        return Rung::Onward;
+    };
+    let (payload, json_len) =
+        remainder.as_ref().map_or((&ask.payload, ask.json_len), |(rows, len)| (rows, *len));
+    let hold = hold_limit(flight, ask, progress, choice.step);
+    let order = Order { choice, payload, json_len, hold };
+    match attempt(flight, ask, &order).await {
+        Attempted::Answered(answer) => judge(flight, ask, climb, progress, (choice, answer)),
+        Attempted::PassBack(answer) if !progress.assembly.has_best() => {
+            Rung::Server(answer, End::ClientFault)
+        }
+        Attempted::PassBack(mut answer) => {
+            // What was asked was ours, made of the client's rows; another step may take it.
+            answer.judge(Err(Class::ClientFault), flight);
+            climb.failed(choice, Class::ClientFault, SentState::Sent);
+            climb.leave(Reason::AttemptsFailed);
+            Rung::Onward
+        }
+        Attempted::Failed(failure, said) => {
+            climb.failed(choice, failure.class, failure.sent);
+            progress.last_error = said.or_else(|| progress.last_error.take());
+            Rung::Onward
+        }
+        Attempted::Refused => {
+            climb.refused(choice);
+            Rung::Onward
+        }
+    }
+}
+
+/// What must be judged or marked is held whole, as far as bodies are ever kept whole.
+fn hold_limit(flight: &Flight, ask: &Ask, progress: &Progress, step: usize) -> usize {
+    let limits = &flight.worker.shared.snapshot.limits;
+    let step = &ask.route.steps[step];
+    let whole = ask.kind == Kind::Infer
+        && (step.confidence.is_some() || step.degraded || progress.assembly.has_best());
+    if whole { limits.replay.max(limits.hold) } else { limits.hold }
+}
+
+/// Decides whether a server's answer is good enough.
+fn judge(
+    flight: &mut Flight,
+    ask: &Ask,
+    climb: &mut Climb<'_>,
+    progress: &mut Progress,
+    (choice, mut answer): (&Choice, Box<Answer>),
+) -> Rung {
+    let step = &ask.route.steps[choice.step];
+    let unruled = step.confidence.is_none() && !progress.assembly.has_best();
+    let Held::Whole(body) = &answer.held else {
+        return Rung::Server(answer, End::Answered);
+    };
+    if ask.kind != Kind::Infer || unruled || !answer.parts.status.is_success() {
+        return Rung::Server(answer, End::Answered);
+    }
+    let json_len = headers::json_len(&answer.parts.headers);
+    let judged = answer::parse(body, json_len).and_then(|response| {
+        let served_by = &answer.upstream.label;
+        let rule = step.confidence.as_ref();
+        progress.assembly.take(ask, Candidate { rule, served_by, response })
+    });
+    match judged {
+        Ok(Judged::Accepted) => Rung::Server(answer, End::Answered),
+        Ok(judged) => {
+            answer.judge(Ok(()), flight);
+            progress.degraded |= step.degraded;
+            onward_or_assembled(climb, &judged)
+        }
+        Err(error) => {
+            tracing::debug!(%error, endpoint = %answer.upstream.label, "an answer cannot be used");
+            answer.judge(Err(Class::BadAnswer), flight);
+            climb.failed(choice, Class::BadAnswer, SentState::Sent);
+            Rung::Onward
+        }
+    }
+}
+
+/// Asks a source inside the gateway.
+async fn try_local(
+    flight: &Flight,
+    ask: &Ask,
+    climb: &mut Climb<'_>,
+    progress: &mut Progress,
+    at: usize,
+) -> Rung {
+    let step = &ask.route.steps[at];
+    match local::ask(&flight.worker, ask, &mut progress.assembly, &step.source).await {
+        Said::Answer(response) => {
+            let served_by = local::label(&step.source);
+            let rule = step.confidence.as_ref();
+            match progress.assembly.take(ask, Candidate { rule, served_by: &served_by, response }) {
+                Ok(judged) => {
+                    progress.degraded |= step.degraded;
+                    onward_or_assembled(climb, &judged)
+                }
+                Err(error) => {
+                    tracing::warn!(%error, source = %served_by, "an answer cannot be used");
+                    climb.leave(Reason::EmbeddedUnavailable);
+                    Rung::Onward
+                }
+            }
+        }
+        Said::Metadata(body) => Rung::Metadata(body),
+        Said::Broken(error) => Rung::Broken(Fault::broken(&error)),
+        Said::Misfit(error) => {
+            progress.misfit = Some(Fault::broken(&error));
+            climb.leave(Reason::EmbeddedUnavailable);
+            Rung::Onward
+        }
+        Said::Nothing(reason) => {
+            climb.leave(reason);
+            Rung::Onward
+        }
+    }
+}
+
+fn onward_or_assembled(climb: &mut Climb<'_>, judged: &Judged) -> Rung {
+    match judged {
+        Judged::Accepted | Judged::Completed => Rung::Assembled,
+        Judged::Missing => {
+            climb.leave(Reason::LowConfidence);
+            climb.has_answer();
+            Rung::Onward
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Errors of the gateway's own, as a client gets them: with blame, and whether to try again.
+//!
+//! A server's own error is passed back as it came; these are for what no server said.
+
+use http::StatusCode;
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The request.
+    Client,
+    /// What stands behind the gateway.
+    Upstream,
+}
+
+/// Whether the same request may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It will fail again.
+    Never,
+    /// It may have been executed: only where that is harmless.
+    Idempotent,
+}
+
+impl Retry {
+    /// As the header says it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Idempotent => "idempotent",
+        }
+    }
+}
+
+/// An error of the gateway's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Stable; its page is `docs/errors/CODE.md`.
+    pub(crate) code: &'static str,
+    pub(crate) status: StatusCode,
+    pub(crate) blame: Blame,
+    pub(crate) retry: Retry,
+    /// For the client; names nothing that it may not know.
+    pub(crate) message: String,
+}
+
+impl Fault {
+    const fn client(code: &'static str, status: StatusCode, message: String) -> Self {
+        Self { code, status, blame: Blame::Client, retry: Retry::Never, message }
+    }
+
+    const fn upstream(code: &'static str, status: StatusCode, message: String) -> Self {
+        Self { code, status, blame: Blame::Upstream, retry: Retry::Idempotent, message }
+    }
+
+    /// The path is none of the protocol's.
+    pub(crate) fn no_such_path(path: &str) -> Self {
+        let message = format!("no such path: {}", shortened(path));
+        Self::client("MS0201", StatusCode::NOT_FOUND, message)
+    }
+
+    /// No model of this name.
+    pub(crate) fn unknown_model<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let known = known.collect::<Vec<_>>().join(", ");
+        let name = shortened(name);
+        let message = format!("unknown model {name:?}; known models: {known}");
+        Self::client("MS0202", StatusCode::NOT_FOUND, message)
+    }
+
+    /// The path takes another method.
+    pub(crate) fn method(allowed: &'static str) -> Self {
+        let message = format!("this path takes {allowed}");
+        Self::client("MS0203", StatusCode::METHOD_NOT_ALLOWED, message)
+    }
+
+    /// The body is beyond the limit.
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("the request body is larger than {limit} bytes");
+        Self::client("MS0204", StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// The body cannot be read as the protocol's.
+    pub(crate) fn broken(what: &dyn std::fmt::Display) -> Self {
+        Self::client("MS0205", StatusCode::BAD_REQUEST, format!("broken request: {what}"))
+    }
+
+    /// The body did not come, or not to its end.
+    pub(crate) fn body_stalled() -> Self {
+        let message = "the request body did not come in time".to_owned();
+        Self::client("MS0206", StatusCode::REQUEST_TIMEOUT, message)
+    }
+
+    /// No source of the chain could answer.
+    pub(crate) fn no_source(model: &str, why: &str) -> Self {
+        let message = format!("no source could answer for model {model:?}: {why}");
+        Self::upstream("MS0207", StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// The deadline passed before a source answered.
+    pub(crate) fn out_of_time(model: &str) -> Self {
+        let message = format!("no source answered in time for model {model:?}");
+        Self::upstream("MS0208", StatusCode::GATEWAY_TIMEOUT, message)
+    }
+
+    /// Answers came, and none was good enough.
+    pub(crate) fn not_confident(model: &str) -> Self {
+        let message = format!("no answer for model {model:?} was confident enough");
+        Self::upstream("MS0209", StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+}
+
+/// What a client sent, short enough to be said back to it.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 120;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(MOST).collect();
+    short.push('…');
+    short
+}

@@ -1,0 +1,125 @@
+//! Which headers stay on which side.
+//!
+//! Hop-by-hop headers belong to one connection (RFC 9110, section 7.6.1). `x-mainstay-*` belong
+//! to the gateway: what a client or a server sends under that name is dropped, so that nobody
+//! can be made to believe a mark that the gateway did not set.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+
+use super::ask::Payload;
+
+/// On every answer: the identity under which its decision record can be read.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-mainstay-request-id");
+/// On degraded and retried answers: who answered.
+pub(super) const SERVED_BY: HeaderName = HeaderName::from_static("x-mainstay-served-by");
+/// `true` on answers of lesser quality, absent on others.
+pub(super) const DEGRADED: HeaderName = HeaderName::from_static("x-mainstay-degraded");
+/// On degraded answers: why the first step did not answer.
+pub(super) const REASON: HeaderName = HeaderName::from_static("x-mainstay-reason");
+/// On degraded and retried answers: every attempt and what became of it.
+pub(super) const TRAIL: HeaderName = HeaderName::from_static("x-mainstay-trail");
+/// On the gateway's own errors: the code of the page that says what to do.
+pub(super) const ERROR: HeaderName = HeaderName::from_static("x-mainstay-error");
+/// On the gateway's own errors: whether sending the request again is safe.
+pub(super) const RETRY: HeaderName = HeaderName::from_static("x-mainstay-retry");
+/// From a client: `never` refuses answers of lesser quality.
+pub(super) const DEGRADE: HeaderName = HeaderName::from_static("x-mainstay-degrade");
+/// From a client: how long it will wait, for example `150ms` or `0.5` (seconds).
+pub(super) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
+/// The length of the JSON part of a body with binary tensors.
+pub(super) const INFERENCE_HEADER_LENGTH: HeaderName =
+    HeaderName::from_static("inference-header-content-length");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const OWN_PREFIX: &str = "x-mainstay-";
+
+/// Drops what belongs to the other side's connection, and what only the gateway may say.
+pub(super) fn clean(headers: &mut HeaderMap) {
+    // Nearly all messages are clean already: one look is cheaper than ten removals.
+    if !headers.keys().any(is_local) {
+        return;
+    }
+    let mut drop: Vec<HeaderName> = headers.keys().filter(|name| is_local(name)).cloned().collect();
+    drop.extend(named_by_connection(headers));
+    for name in drop {
+        headers.remove(name);
+    }
+}
+
+/// The length of the JSON part that the headers of a message name.
+pub(super) fn json_len(headers: &HeaderMap) -> Option<usize> {
+    headers.get(INFERENCE_HEADER_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Makes the headers fit another payload than the client's own.
+pub(super) fn describe(headers: &mut HeaderMap, payload: &Payload, json_len: Option<usize>) {
+    let Payload::Kept(bytes) = payload else { return };
+    describe_body(headers, bytes.len(), json_len);
+}
+
+/// Makes the headers fit a body of `len` bytes.
+pub(super) fn describe_body(headers: &mut HeaderMap, len: usize, json_len: Option<usize>) {
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    match json_len {
+        Some(json_len) => {
+            headers.insert(INFERENCE_HEADER_LENGTH, HeaderValue::from(json_len));
+        }
+        None => {
+            headers.remove(INFERENCE_HEADER_LENGTH);
+        }
+    }
+}
+
+/// Headers that the message itself declares to be of one connection only.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect()
+}
+
+fn is_local(name: &HeaderName) -> bool {
+    [CONNECTION, TRANSFER_ENCODING, TE, TRAILER, UPGRADE, EXPECT, KEEP_ALIVE, PROXY_CONNECTION]
+        .contains(name)
+        || [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION].contains(name)
+        || name.as_str().starts_with(OWN_PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn hop_by_hop_headers_and_those_they_name_are_dropped() {
+        let mut seen = headers(&[
+            ("connection", "close, X-Private"),
+            ("x-private", "1"),
+            ("te", "trailers"),
+            ("keep-alive", "timeout=5"),
+            ("content-type", "application/json"),
+        ]);
+        clean(&mut seen);
+        assert_eq!(seen, headers(&[("content-type", "application/json")]));
+    }
+
+    #[test]
+    fn nobody_else_speaks_for_the_gateway() {
+        let mut seen = headers(&[("x-mainstay-degraded", "false"), ("accept", "*/*")]);
+        clean(&mut seen);
+        assert_eq!(seen, headers(&[("accept", "*/*")]));
+    }
+}

@@ -1,0 +1,146 @@
+//! The sources inside the gateway: embedded models and default predictions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mainstay_policy::chain::Reason;
+use mainstay_protocol::oip::answer::Response;
+use mainstay_protocol::oip::path;
+use mainstay_protocol::oip::{default, metadata};
+use mainstay_protocol::{Data, Error, Tensor};
+
+use super::ask::{Ask, Kind};
+use super::assembly::Assembly;
+use crate::embedded::Embedded;
+use crate::snapshot::Source;
+use crate::worker::Worker;
+
+/// How default predictions are named in marks.
+const DEFAULT: &str = "default";
+
+/// What a source inside the gateway says.
+pub(super) enum Said {
+    /// An answer for the rows that were open.
+    Answer(Response),
+    /// What the model takes and gives.
+    Metadata(Bytes),
+    /// The request cannot be read, by anyone.
+    Broken(Error),
+    /// The request can be read, and does not fit this source.
+    Misfit(mainstay_onnx::Error),
+    /// Nothing, and why.
+    Nothing(Reason),
+}
+
+/// Who a source is, in marks.
+pub(super) fn label(source: &Source) -> Arc<str> {
+    match source {
+        Source::Pool(pool) => Arc::clone(&pool.name),
+        Source::Embedded(embedded) => Arc::clone(&embedded.label),
+        Source::Default(_) => Arc::from(DEFAULT),
+    }
+}
+
+/// Asks `source` for what is still open of `ask`.
+pub(super) async fn ask(
+    worker: &Worker,
+    ask: &Ask,
+    assembly: &mut Assembly,
+    source: &Source,
+) -> Said {
+    match (source, ask.kind) {
+        (Source::Pool(_), _) | (_, Kind::Other) => Said::Nothing(Reason::NoEndpoint),
+        (Source::Embedded(embedded), Kind::Metadata) => describe_embedded(ask, embedded),
+        (Source::Default(_), Kind::Metadata) => Said::Metadata(describe_default(ask)),
+        (Source::Embedded(embedded), Kind::Infer) => predict(worker, ask, assembly, embedded).await,
+        (Source::Default(outputs), Kind::Infer) => fixed(ask, assembly, outputs),
+    }
+}
+
+async fn predict(worker: &Worker, ask: &Ask, assembly: &mut Assembly, embedded: &Embedded) -> Said {
+    let Some(model) = embedded.model() else {
+        return Said::Nothing(Reason::EmbeddedUnavailable);
+    };
+    let inputs = match assembly.remaining_inputs(ask) {
+        Ok(inputs) => inputs,
+        Err(error) => return Said::Broken(error),
+    };
+    let remaining = ask.deadline.remaining(worker.clock.now());
+    let running = worker.shared.executor.run(model, inputs);
+    match tokio::time::timeout(remaining, running).await {
+        Err(_) => Said::Nothing(Reason::OutOfTime),
+        Ok(Err(error)) if error.fault() == mainstay_onnx::Fault::Client => Said::Misfit(error),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, model = %embedded.label, "an embedded model did not answer");
+            Said::Nothing(Reason::EmbeddedUnavailable)
+        }
+        Ok(Ok(outputs)) if outputs.iter().all(is_finite) => response(ask, assembly, outputs),
+        Ok(Ok(_)) => Said::Nothing(Reason::EmbeddedUnavailable),
+    }
+}
+
+/// The default prediction, once for each row. Where an answer is at hand that was only not
+/// confident enough, the route says which of the two is better.
+fn fixed(ask: &Ask, assembly: &mut Assembly, outputs: &[Tensor]) -> Said {
+    if assembly.has_best() && ask.route.exhausted != mainstay_config::Exhausted::Default {
+        return Said::Nothing(Reason::LowConfidence);
+    }
+    let rows = match assembly.remaining_rows(ask) {
+        Ok(rows) => rows,
+        Err(error) => return Said::Broken(error),
+    };
+    match default::tensors(outputs, rows, ask.route.batch) {
+        Ok(outputs) => response(ask, assembly, outputs),
+        Err(error) => Said::Broken(error),
+    }
+}
+
+fn response(ask: &Ask, assembly: &mut Assembly, outputs: Vec<Tensor>) -> Said {
+    match assembly.request(ask) {
+        Ok(request) => Said::Answer(Response {
+            model_name: model_name(ask),
+            id: request.id.clone(),
+            outputs,
+            ..Response::default()
+        }),
+        Err(error) => Said::Broken(error),
+    }
+}
+
+/// The name by which the client asked.
+fn model_name(ask: &Ask) -> String {
+    path::recognise(ask.uri.path())
+        .and_then(|call| call.model().map(str::to_owned))
+        .unwrap_or_else(|| ask.route.name.to_string())
+}
+
+fn is_finite(tensor: &Tensor) -> bool {
+    match &tensor.data {
+        Data::Fp32(values) => values.iter().all(|value| value.is_finite()),
+        Data::Fp64(values) => values.iter().all(|value| value.is_finite()),
+        _ => true,
+    }
+}
+
+fn describe_embedded(ask: &Ask, embedded: &Embedded) -> Said {
+    let Some(model) = embedded.model() else {
+        return Said::Nothing(Reason::EmbeddedUnavailable);
+    };
+    Said::Metadata(metadata::render_model(&metadata::Model {
+        name: model_name(ask),
+        versions: Vec::new(),
+        platform: "mainstay-embedded".to_owned(),
+        inputs: model.inputs().to_vec(),
+        outputs: model.outputs().to_vec(),
+    }))
+}
+
+fn describe_default(ask: &Ask) -> Bytes {
+    metadata::render_model(&metadata::Model {
+        name: model_name(ask),
+        versions: Vec::new(),
+        platform: "mainstay-default".to_owned(),
+        inputs: Vec::new(),
+        outputs: ask.route.outputs.clone(),
+    })
+}

@@ -1,0 +1,105 @@
+//! What the gateway answers for itself: health, metadata, and which models can be asked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use mainstay_policy::Moment;
+use mainstay_policy::chain;
+use mainstay_protocol::oip::path::Call;
+use mainstay_protocol::oip::{Encoded, metadata, repository};
+
+use super::fault::Fault;
+use super::reply;
+use crate::client::AnswerBody;
+use crate::snapshot::Route;
+use crate::worker::Worker;
+
+/// The route of a model, or a fault that names the models there are.
+pub(super) fn route<'w>(worker: &'w Worker, model: &str) -> Result<&'w Arc<Route>, Fault> {
+    let snapshot = &worker.shared.snapshot;
+    snapshot.route(model).ok_or_else(|| Fault::unknown_model(model, snapshot.model_names()))
+}
+
+/// Answers a call that no model's servers are needed for.
+pub(super) fn answer(
+    worker: &Worker,
+    method: &Method,
+    call: &Call<'_>,
+) -> Result<Response<AnswerBody>, Fault> {
+    let index = matches!(call, Call::RepositoryIndex);
+    if index && method != Method::POST && method != Method::GET {
+        return Err(Fault::method("POST"));
+    }
+    if !index && method != Method::GET && method != Method::HEAD {
+        return Err(Fault::method("GET"));
+    }
+    let (ready, body) = match call {
+        Call::ServerLive => (true, metadata::live(true)),
+        Call::ServerReady => {
+            let ready = is_ready(worker);
+            (ready, metadata::ready(ready))
+        }
+        Call::ServerMetadata => (true, describe_server()),
+        Call::RepositoryIndex => (true, list_models(worker)),
+        _ => {
+            let model = call.model().unwrap_or_default();
+            let ready = route_available(route(worker, model)?, worker.clock.now());
+            (ready, metadata::model_ready(model, ready))
+        }
+    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(reply::own(status, Encoded { body, json_len: None }))
+}
+
+/// Whether requests should come here: not while draining, and only if a model can be answered.
+fn is_ready(worker: &Worker) -> bool {
+    let now = worker.clock.now();
+    let shared = &worker.shared;
+    !shared.is_draining() && shared.snapshot.routes.iter().any(|route| route_available(route, now))
+}
+
+/// Whether some step of the route could answer now.
+pub(crate) fn route_available(route: &Route, now: Moment) -> bool {
+    route.plan.steps().iter().any(|step| match step {
+        chain::Step::Local(local) => local.is_available(),
+        chain::Step::Pool(pool) => pool.members.iter().any(|member| {
+            member.target.health.verdict().takes_traffic()
+                && member.target.breaker.would_admit(now).is_ok()
+        }),
+    })
+}
+
+fn describe_server() -> Bytes {
+    metadata::render_server(&metadata::Server {
+        name: "mainstay".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        extensions: vec!["binary_tensor_data".to_owned(), "model_repository".to_owned()],
+    })
+}
+
+fn list_models(worker: &Worker) -> Bytes {
+    let now = worker.clock.now();
+    let entries: Vec<_> = worker
+        .shared
+        .snapshot
+        .routes
+        .iter()
+        .map(|route| {
+            let available = route_available(route, now);
+            let state = Some(if available {
+                repository::State::Ready
+            } else {
+                repository::State::Unavailable
+            });
+            let reason = if available { "" } else { "no step of its chain can answer" };
+            repository::Entry {
+                name: route.name.to_string(),
+                version: String::new(),
+                state,
+                reason: reason.to_owned(),
+            }
+        })
+        .collect();
+    repository::render(&entries)
+}

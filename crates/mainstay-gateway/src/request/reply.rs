@@ -1,0 +1,209 @@
+//! Answers in their final form: cleaned, marked where they are degraded, and accounted.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use mainstay_policy::chain::Reason;
+use mainstay_protocol::oip::{Encoded, answer, error};
+use mainstay_telemetry::record::{End, Record};
+
+use super::ask::{Ask, Kind};
+use super::attempt::Answer;
+use super::climb::Progress;
+use super::fault::{Blame, Fault};
+use super::hold::Held;
+use super::{headers, refuse};
+use crate::client::{AnswerBody, Committed, OpenBody};
+use crate::flight::Flight;
+use crate::snapshot::{Route, Source};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// What a degraded answer says of itself.
+pub(super) struct Mark {
+    pub(super) served_by: String,
+    pub(super) reason: Reason,
+}
+
+impl Mark {
+    fn parameters(&self) -> answer::Mark<'_> {
+        answer::Mark { served_by: &self.served_by, reason: self.reason.as_str() }
+    }
+
+    fn put(&self, headers: &mut HeaderMap) {
+        put(headers, headers::SERVED_BY, &self.served_by);
+        headers.insert(headers::DEGRADED, HeaderValue::from_static("true"));
+        headers.insert(headers::REASON, HeaderValue::from_static(self.reason.as_str()));
+    }
+}
+
+/// A server's own answer. Without a mark its bytes are the server's.
+pub(super) fn server(
+    mut flight: Flight,
+    ask: &Ask,
+    answer: Answer,
+    mark: Option<&Mark>,
+    end: End,
+) -> Response<AnswerBody> {
+    let mut answer = answer;
+    headers::clean(&mut answer.parts.headers);
+    flight.record.degraded = mark.is_some();
+    if let Some(mark) = mark {
+        mark.put(&mut answer.parts.headers);
+        mark_body(ask, &mut answer, mark);
+    }
+    if mark.is_some() || flight.record.attempt_count > 1 {
+        put(&mut answer.parts.headers, headers::SERVED_BY, &answer.upstream.label);
+        put_trail(&mut answer.parts.headers, &flight.record, &ask.route);
+    }
+    if matches!(answer.held, Held::Whole(_)) {
+        answer.judge(Ok(()), &mut flight);
+    }
+    let status = answer.status();
+    let Answer { parts, held, upstream, connection, trial } = answer;
+    let body = match (held, connection, trial) {
+        (Held::Whole(bytes), ..) => {
+            flight.end(end, status);
+            AnswerBody::whole(bytes)
+        }
+        (Held::Open(queue, rest), Some(connection), Some(trial)) => {
+            let parts = Committed { queue, rest, status, upstream, connection, trial };
+            AnswerBody::open(OpenBody::new(parts, flight))
+        }
+        // An error of a server that is too long to be held is told by its beginning.
+        (Held::Open(mut queue, _), ..) => {
+            flight.end(end, status);
+            AnswerBody::whole(queue.pop_front().unwrap_or_default())
+        }
+    };
+    Response::from_parts(parts, body)
+}
+
+/// Puts the mark into the answer's own parameters, where it has some that can be read.
+fn mark_body(ask: &Ask, answer: &mut Answer, mark: &Mark) {
+    let Held::Whole(body) = &answer.held else { return };
+    if ask.kind != Kind::Infer || !answer.parts.status.is_success() {
+        return;
+    }
+    let json_len = headers::json_len(&answer.parts.headers);
+    if let Ok(Encoded { body, json_len }) =
+        answer::mark_degraded(body, json_len, &mark.parameters())
+    {
+        headers::describe_body(&mut answer.parts.headers, body.len(), json_len);
+        answer.held = Held::Whole(body);
+    }
+}
+
+/// An answer put together in the gateway.
+pub(super) fn assembled(
+    mut flight: Flight,
+    ask: &Ask,
+    mut progress: Progress,
+    reason: Reason,
+) -> Response<AnswerBody> {
+    let (rows, moved) = progress.assembly.rows();
+    flight.record.rows = u16::try_from(rows).unwrap_or(u16::MAX);
+    flight.record.rows_moved = u16::try_from(moved).unwrap_or(u16::MAX);
+    flight.record.degraded = progress.degraded;
+    let Some((best, served_by)) = progress.assembly.best() else {
+        return refuse(flight, &Fault::no_source(&ask.route.name, reason.as_str()));
+    };
+    let (mut best, mark) = (best.clone(), Mark { served_by, reason });
+    if progress.degraded {
+        mark.parameters().write_to(&mut best.parameters);
+    }
+    let rendered = progress
+        .assembly
+        .request(ask)
+        .and_then(|request| answer::render(&best, &request.outputs, request.binary_output));
+    let encoded = match rendered {
+        Ok(encoded) => encoded,
+        Err(error) => return refuse(flight, &Fault::broken(&error)),
+    };
+    let mut response = own(StatusCode::OK, encoded);
+    if progress.degraded {
+        mark.put(response.headers_mut());
+    }
+    put_trail(response.headers_mut(), &flight.record, &ask.route);
+    flight.end(End::Answered, StatusCode::OK.as_u16());
+    response
+}
+
+/// What a model takes and gives, said by the gateway itself.
+pub(super) fn metadata(
+    mut flight: Flight,
+    ask: &Ask,
+    body: Bytes,
+    mark: Option<&Mark>,
+) -> Response<AnswerBody> {
+    let mut response = own(StatusCode::OK, Encoded { body, json_len: None });
+    flight.record.degraded = mark.is_some();
+    if let Some(mark) = mark {
+        mark.put(response.headers_mut());
+    }
+    put_trail(response.headers_mut(), &flight.record, &ask.route);
+    flight.end(End::Answered, StatusCode::OK.as_u16());
+    response
+}
+
+/// An error of the gateway's own, in the protocol's form.
+pub(super) fn fault(fault: &Fault) -> Response<AnswerBody> {
+    let body = error::body(&format!("{} [{}]", fault.message, fault.code));
+    let mut response = own(fault.status, Encoded { body, json_len: None });
+    let headers = response.headers_mut();
+    headers.insert(headers::ERROR, HeaderValue::from_static(fault.code));
+    headers.insert(headers::RETRY, HeaderValue::from_static(fault.retry.as_str()));
+    if fault.blame == Blame::Upstream {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// A body of the gateway's own making.
+pub(super) fn own(status: StatusCode, encoded: Encoded) -> Response<AnswerBody> {
+    let Encoded { body, json_len } = encoded;
+    let content_type = if json_len.is_some() { BINARY } else { JSON };
+    let mut response = Response::new(AnswerBody::whole(Bytes::new()));
+    *response.status_mut() = status;
+    headers::describe_body(response.headers_mut(), body.len(), json_len);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    *response.body_mut() = AnswerBody::whole(body);
+    response
+}
+
+/// Says every attempt and what became of it, for example
+/// `fraud-v2/10.0.0.1:8000 unreachable 1ms; fraud-v2/10.0.0.2:8000 ok 4ms`.
+fn put_trail(headers: &mut HeaderMap, record: &Record, route: &Route) {
+    let mut trail = String::new();
+    for attempt in record.attempts() {
+        let who = member_label(route, usize::from(attempt.step), attempt.target);
+        let how = attempt.class.map_or("ok", |class| class.as_str());
+        let separator = if trail.is_empty() { "" } else { "; " };
+        // Writing to a string cannot fail.
+        let _infallible =
+            write!(trail, "{separator}{who} {how} {}ms", attempt.took_us.div_ceil(1000));
+    }
+    if !trail.is_empty() {
+        put(headers, headers::TRAIL, &trail);
+    }
+}
+
+fn member_label(route: &Route, step: usize, target: u32) -> &str {
+    let Some(Source::Pool(pool)) = route.steps.get(step).map(|step| &step.source) else {
+        return "?";
+    };
+    pool.members
+        .iter()
+        .find(|member| member.target.id == target)
+        .map_or("?", |member| &member.upstream.label)
+}
+
+/// Sets a header to a text of ours; a name that no header can carry is left out.
+fn put(headers: &mut HeaderMap, name: http::HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,69 @@
+//! The body of a request to an endpoint: kept whole for replay, or streamed through once.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// What is sent upstream.
+#[derive(Debug)]
+pub(crate) enum OutBody {
+    /// All of it, or nothing when it was sent or never was.
+    Whole(Option<Bytes>),
+    /// Too large to keep: what has come so far, and the rest as it comes.
+    Streaming {
+        /// Read before it was known to be too large.
+        first: VecDeque<Bytes>,
+        /// Still with the client.
+        rest: Incoming,
+    },
+}
+
+impl OutBody {
+    /// A body of these bytes; nothing at all for none.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl Body for OutBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Streaming { first, rest } => match first.pop_front() {
+                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None => Pin::new(rest).poll_frame(cx),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Streaming { first, rest } => first.is_empty() && rest.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Streaming { first, rest } => {
+                let held: u64 = first.iter().map(|bytes| bytes.len() as u64).sum();
+                rest.size_hint().exact().map_or_else(SizeHint::default, |exact| {
+                    SizeHint::with_exact(exact.saturating_add(held))
+                })
+            }
+        }
+    }
+}

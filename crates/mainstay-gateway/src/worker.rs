@@ -1,0 +1,151 @@
+//! One worker: a thread, a runtime, and everything that only this thread touches.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mainstay_policy::Moment;
+use mainstay_policy::balance::Candidate;
+use mainstay_policy::chain::{Climb, Context, Next};
+use mainstay_telemetry::{Clock, RequestId};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use crate::client;
+use crate::shared::Shared;
+use crate::upstream::Connections;
+
+/// How often a worker looks after its connections and gives a sign of life.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What only one thread touches.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its number: the shard of windows and metrics that it writes.
+    pub(crate) index: usize,
+    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) telemetry: mainstay_telemetry::Worker,
+    pub(crate) connections: Connections,
+    /// Client connections, to be closed when they idle for too long and when the gateway drains.
+    pub(crate) clients: client::Clients,
+    /// Requests whose record is still open.
+    pub(crate) in_flight: Cell<usize>,
+    /// The time of the last tick: good enough for limits of seconds.
+    pub(crate) coarse_now: Cell<Moment>,
+    rng: RefCell<fastrand::Rng>,
+    candidates: RefCell<Vec<Candidate>>,
+    turn: Cell<u32>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, seed: u64) -> Rc<Self> {
+        let clock = shared.clock;
+        Rc::new(Self {
+            index,
+            clock,
+            telemetry: shared.telemetry.worker(index),
+            connections: Connections::new(shared.snapshot.upstreams.len()),
+            clients: client::Clients::default(),
+            in_flight: Cell::new(0),
+            coarse_now: Cell::new(clock.now()),
+            rng: RefCell::new(fastrand::Rng::with_seed(seed)),
+            candidates: RefCell::default(),
+            turn: Cell::new(0),
+            shared,
+        })
+    }
+
+    /// What the climb does next.
+    pub(crate) fn decide(&self, climb: &mut Climb<'_>, now: Moment) -> Next {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        climb.next(&mut Context {
+            now,
+            rng: &mut self.rng.borrow_mut(),
+            turn,
+            shard: self.index,
+            retries: &self.shared.retries,
+            candidates: &mut self.candidates.borrow_mut(),
+        })
+    }
+
+    /// Runs `draw` with this worker's source of chance.
+    pub(crate) fn with_rng<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        draw(&mut self.rng.borrow_mut())
+    }
+
+    /// An identity for a request that begins.
+    pub(crate) fn next_id(&self) -> RequestId {
+        RequestId(self.with_rng(|rng| rng.u64(..)))
+    }
+
+    /// Serves the sockets that come until `stop` says that the gateway drains, then finishes
+    /// what is in flight.
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        mut sockets: mpsc::Receiver<std::net::TcpStream>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = tick.tick() => self.tend(),
+                socket = sockets.recv() => match socket {
+                    Some(socket) => self.welcome(socket),
+                    None => break,
+                },
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+        }
+        // What was handed over and not yet picked up still gets its answer.
+        while let Ok(socket) = sockets.try_recv() {
+            self.welcome(socket);
+        }
+        self.clients.close_idle();
+        while !self.clients.is_empty() {
+            tick.tick().await;
+            self.tend();
+            self.clients.close_idle();
+        }
+    }
+
+    fn welcome(self: &Rc<Self>, socket: std::net::TcpStream) {
+        let pulse = &self.shared.pulses[self.index];
+        match TcpStream::from_std(socket) {
+            Ok(stream) => {
+                tokio::task::spawn_local(client::serve(Rc::clone(self), stream));
+            }
+            Err(error) => {
+                pulse.connections.fetch_sub(1, Ordering::Relaxed);
+                tracing::warn!(%error, "an accepted connection could not be used");
+            }
+        }
+    }
+
+    /// Gives a sign of life and closes what idles for too long.
+    fn tend(&self) {
+        let now = self.clock.now();
+        self.coarse_now.set(now);
+        self.shared.pulses[self.index].beat(now);
+        let snapshot = &self.shared.snapshot;
+        self.clients.sweep(&snapshot.limits, now);
+        self.connections.sweep(|endpoint| snapshot.upstreams[endpoint].keep_alive, now);
+    }
+}
+
+/// Runs a worker to its end on the present thread.
+pub(crate) fn run_thread(
+    runtime: &tokio::runtime::Runtime,
+    worker: Rc<Worker>,
+    sockets: mpsc::Receiver<std::net::TcpStream>,
+    stop: watch::Receiver<bool>,
+) {
+    let tasks = LocalSet::new();
+    tasks.block_on(runtime, worker.run(sockets, stop));
+}

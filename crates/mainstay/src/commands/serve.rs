@@ -1,0 +1,82 @@
+//! `mainstay serve`: the gateway itself.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use mainstay_config::{Config, Errors, LogFormat, render_plain};
+use mainstay_gateway::Gateway;
+use mainstay_telemetry::{Clock, log};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Arguments of `mainstay serve`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mainstay serve --config mainstay.yaml")]
+pub(crate) struct Args {
+    /// The configuration; `mainstay check FILE` says whether it is right.
+    #[arg(long, short, env = "MAINSTAY_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Args {
+    /// Serves until SIGTERM or SIGINT, then drains.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = match Config::load(&self.config) {
+            Ok(config) => config,
+            Err(errors) => return Ok(refuse(&errors)),
+        };
+        // Dropped last: it writes what is still queued.
+        let _flush = log::init(config.log.level.as_str(), format(config.log.format))
+            .context("cannot start the log")?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        // The control runtime: probes, admin, housekeeping. Requests have threads of their own.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the control runtime")?;
+        runtime.block_on(serve(config))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let clock = Clock::start();
+    let gateway = Gateway::build(config, clock, seed(&clock)).await?;
+    let addresses = gateway.addresses().context("cannot tell the listeners' addresses")?;
+    println!("mainstay: listening on http://{}", addresses.http);
+    println!("mainstay: admin on http://{}", addresses.admin);
+    gateway.run(asked_to_stop(&mut terminate, &mut interrupt)).await?;
+    Ok(())
+}
+
+async fn asked_to_stop(terminate: &mut Signal, interrupt: &mut Signal) -> String {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM".to_owned(),
+        _ = interrupt.recv() => "SIGINT".to_owned(),
+    }
+}
+
+const fn format(configured: LogFormat) -> log::Format {
+    match configured {
+        LogFormat::Auto => log::Format::Auto,
+        LogFormat::Pretty => log::Format::Pretty,
+        LogFormat::Json => log::Format::Json,
+    }
+}
+
+/// Different in every process, so that request ids and jitter are.
+fn seed(clock: &Clock) -> u64 {
+    let since_epoch = clock.wall(clock.now()).duration_since(std::time::UNIX_EPOCH);
+    let nanos = since_epoch.map_or(0, |since| since.as_nanos());
+    // The low bits change fastest; the process id parts gateways that start together.
+    (nanos as u64).rotate_left(20) ^ u64::from(std::process::id())
+}
+
+fn refuse(errors: &Errors) -> ExitCode {
+    eprint!("{}", render_plain(errors.faults()));
+    ExitCode::from(2)
+}
