@@ -2,9 +2,36 @@
 //!
 //! It knows no gateway: what it shows and what it may change comes through [`Source`], which the
 //! gateway implements, so that a test (or another program) can stand in for one.
+//!
+//! Reading is open to whoever reaches the listener, which by default stands on loopback; every
+//! verb needs the operators' token, since loopback is no proof of identity: any page in a
+//! browser on the same machine can post to it.
+//!
+//! ```text
+//! GET  /livez /readyz /healthz/deep      200 or 503, with the reasons
+//! GET  /metrics                          OpenMetrics
+//! GET  /api/status                       status.rs
+//! GET  /api/events?since=SEQ&limit=N     changes of state, the oldest first
+//! GET  /api/requests?kept=BOOL&limit=N   decision records, the latest first
+//! GET  /api/requests/{id}                one of them
+//! POST /api/breakers                     force a breaker, or give it back to itself
+//! ```
 
+mod api;
+pub mod code;
+mod error;
+mod gauges;
+mod guard;
+mod refusal;
+mod server;
 pub mod source;
 pub mod status;
+pub mod token;
 
+pub use api::LONGEST_OVERRIDE;
+pub use code::Code;
+pub use error::Error;
+pub use server::Admin;
 pub use source::{BreakerOverride, Force, OverrideError, Readiness, Source};
 pub use status::Status;
+pub use token::Token;

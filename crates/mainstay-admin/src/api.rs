@@ -1,0 +1,91 @@
+//! The paths of the listener, each a small translation between HTTP and the [`Source`].
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use mainstay_telemetry::exposition;
+use serde_json::json;
+
+use crate::code::Code;
+use crate::gauges;
+use crate::refusal::Refusal;
+use crate::source::{Readiness, Source};
+use crate::status::Status;
+
+mod breakers;
+mod events;
+mod record;
+mod requests;
+
+pub use breakers::LONGEST_OVERRIDE;
+
+/// The largest body that a verb may have, in bytes.
+const BODY: usize = 16 * 1024;
+
+/// How handlers see the gateway.
+type Gateway = State<Arc<dyn Source>>;
+
+/// Every path, unguarded.
+pub(crate) fn routes(source: Arc<dyn Source>) -> Router {
+    Router::new()
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/healthz/deep", get(deep))
+        .route("/metrics", get(metrics))
+        .route("/api/status", get(status))
+        .route("/api/events", get(events::list))
+        .route("/api/requests", get(requests::list))
+        .route("/api/requests/{id}", get(requests::one))
+        .route("/api/breakers", post(breakers::force))
+        .fallback(nothing)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(source)
+}
+
+async fn live(State(source): Gateway) -> Response {
+    let live = source.live();
+    let reasons: &[&str] = if live { &[] } else { &["a worker has shown no life for too long"] };
+    (health(live), Json(json!({"live": live, "reasons": reasons}))).into_response()
+}
+
+async fn ready(State(source): Gateway) -> (StatusCode, Json<Readiness>) {
+    answer(source.readiness())
+}
+
+async fn deep(State(source): Gateway) -> (StatusCode, Json<Readiness>) {
+    answer(source.deep())
+}
+
+async fn metrics(State(source): Gateway) -> Response {
+    let mut page = String::new();
+    match source.telemetry().encode(&gauges::of(&source.status()), &mut page) {
+        Ok(()) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], page).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn status(State(source): Gateway) -> Json<Status> {
+    Json(source.status())
+}
+
+async fn nothing() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, Code::NoSuchPath, "there is nothing at this path")
+}
+
+async fn wrong_method() -> Refusal {
+    let message = "this path does not take that method";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, Code::NoSuchPath, message)
+}
+
+fn answer(readiness: Readiness) -> (StatusCode, Json<Readiness>) {
+    (health(readiness.ready), Json(readiness))
+}
+
+const fn health(healthy: bool) -> StatusCode {
+    if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}

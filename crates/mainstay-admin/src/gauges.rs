@@ -1,0 +1,54 @@
+//! What the metrics page shows of the present, read from the status.
+
+use std::time::Duration;
+
+use mainstay_telemetry::{Gauges, ModelGauges, TargetGauges, TargetName};
+
+use crate::status::{BreakerState, EndpointStatus, ModelStatus, Status, TargetStatus};
+
+/// The gauges of this status.
+pub(crate) fn of(status: &Status) -> Gauges {
+    let targets = status.pools.iter().flat_map(|pool| {
+        let endpoints = pool.endpoints.iter();
+        endpoints
+            .flat_map(|endpoint| endpoint.models.iter().map(|t| target(&pool.name, endpoint, t)))
+    });
+    Gauges {
+        version: status.version.clone(),
+        uptime: seconds(status.uptime_seconds),
+        ready: status.ready,
+        targets: targets.collect(),
+        models: status.models.iter().map(model).collect(),
+    }
+}
+
+fn target(pool: &str, endpoint: &EndpointStatus, target: &TargetStatus) -> TargetGauges {
+    TargetGauges {
+        name: TargetName {
+            pool: pool.into(),
+            endpoint: endpoint.name.as_str().into(),
+            model: target.model.as_str().into(),
+        },
+        breaker: match target.breaker.state {
+            BreakerState::Closed => 0,
+            BreakerState::Open => 1,
+            BreakerState::HalfOpen => 2,
+        },
+        verdict: target.verdict,
+        deep: target.deep,
+        in_flight: target.in_flight,
+        latency: seconds(target.latency_ms / 1e3),
+    }
+}
+
+fn model(model: &ModelStatus) -> ModelGauges {
+    ModelGauges {
+        name: model.name.clone(),
+        amplification: model.amplification,
+        steps: model.steps.iter().map(|step| (step.name.clone(), step.available)).collect(),
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}

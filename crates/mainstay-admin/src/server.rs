@@ -1,0 +1,173 @@
+//! The listener itself: a few connections at a time, each with limits, every request guarded.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::api;
+use crate::code::Code;
+use crate::error::Error;
+use crate::guard;
+use crate::refusal::Refusal;
+use crate::source::Source;
+use crate::token::Token;
+
+/// Connections at a time; operators and scrapers are few, and the rest may wait.
+const CONNECTIONS: usize = 64;
+/// From a connection, or its last answer, to the end of the next request's head.
+const HEAD: Duration = Duration::from_secs(30);
+/// From a request's head to its answer, the body included.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Bytes of a request's head, at least what hyper asks for.
+const BUFFER: usize = 16 * 1024;
+/// How long open requests may take once the listener shuts down.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Pause after an accept that failed, so that a lack of descriptors does not become a busy loop.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The admin listener, open and not serving yet.
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+    source: Arc<dyn Source>,
+    token: Token,
+    hosts: Vec<String>,
+}
+
+/// What guards the paths.
+#[derive(Debug)]
+struct Gate {
+    token: Token,
+    hosts: Vec<String>,
+}
+
+impl Admin {
+    /// Opens the listener, and reads the operators' token or makes one. Must be called on the
+    /// runtime that will [run](Self::run) it.
+    ///
+    /// # Errors
+    /// The address cannot be had, or the token file is not as it must be.
+    pub async fn bind(
+        address: SocketAddr,
+        token_path: &Path,
+        source: Arc<dyn Source>,
+    ) -> Result<Self, Error> {
+        let token = Token::load_or_create(token_path)?;
+        let failed = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, source, token, hosts: Vec::new() })
+    }
+
+    /// A name that this listener may be asked by, beside its addresses and `localhost`.
+    #[must_use]
+    pub fn known_as(mut self, host: impl Into<String>) -> Self {
+        self.hosts.push(host.into());
+        self
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, and then for a moment what is still open.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let gate = Arc::new(Gate { token: self.token, hosts: self.hosts });
+        let routes = api::routes(self.source).layer(middleware::from_fn_with_state(gate, pass));
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&self.listener, &connections) => accepted,
+                () = &mut shutdown => break,
+            };
+            if let Some((stream, permit)) = accepted {
+                tokio::spawn(serve(stream, routes.clone(), graceful.watcher(), permit));
+            }
+        }
+        drop(self.listener);
+        // What is not done by then is cut.
+        let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The next connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(connections).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "the admin listener could not accept a connection");
+            tokio::time::sleep(PAUSE).await;
+            None
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, routes: Router, watcher: Watcher, permit: OwnedSemaphorePermit) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection to the admin listener broke");
+    }
+    drop(permit);
+}
+
+/// Lets a request through the gate and its answer out again within its time.
+async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let mut response = match guard::check(&head, &gate.token, &gate.hosts) {
+        Ok(()) => in_time(next.run(Request::from_parts(head, body))).await,
+        Err(refusal) => {
+            tracing::warn!(
+                code = refusal.code.as_str(),
+                method = %head.method,
+                path = head.uri.path(),
+                "a request to the admin listener was refused"
+            );
+            refusal.into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn in_time(answer: impl Future<Output = Response>) -> Response {
+    tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| {
+        let message = "the request did not come, or its answer was not found, in time";
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, Code::TooSlow, message).into_response()
+    })
+}
