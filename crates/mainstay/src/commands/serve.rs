@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use mainstay_config::{Config, Errors, LogFormat, render_plain};
+use mainstay_config::{Config, LogFormat};
 use mainstay_gateway::Gateway;
 use mainstay_telemetry::{Clock, log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::check;
 
 /// Arguments of `mainstay serve`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +25,7 @@ impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = match Config::load(&self.config) {
             Ok(config) => config,
-            Err(errors) => return Ok(refuse(&errors)),
+            Err(errors) => return Ok(check::refuse(&errors)),
         };
         // Dropped last: it writes what is still queued.
         let _flush = log::init(config.log.level.as_str(), format(config.log.format))
@@ -74,9 +76,4 @@ fn seed(clock: &Clock) -> u64 {
     let nanos = since_epoch.map_or(0, |since| since.as_nanos());
     // The low bits change fastest; the process id parts gateways that start together.
     (nanos as u64).rotate_left(20) ^ u64::from(std::process::id())
-}
-
-fn refuse(errors: &Errors) -> ExitCode {
-    eprint!("{}", render_plain(errors.faults()));
-    ExitCode::from(2)
 }
