@@ -20,10 +20,10 @@ mod pool;
 
 pub(crate) use model::{ATTEMPTS, DEADLINE};
 pub use model::{Degrade, Engine, Exhausted, Model, Source, Step};
+pub use pool::{BadUrl, Check, Dependency, Endpoint, EndpointUrl, HttpCheck, Pool, Probe};
 pub(crate) use pool::{
     CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
 };
-pub use pool::{Check, Dependency, Endpoint, EndpointUrl, HttpCheck, Pool, Probe};
 
 /// One KiB, in bytes.
 const KIB: usize = 1024;

@@ -149,7 +149,7 @@ fn items(keys: &[(&String, &Value)]) -> Vec<u64> {
 /// A value on one line.
 fn flow(value: &Value) -> String {
     match value {
-        Value::String(text) => scalar(text),
+        Value::String(text) => yaml_text(text),
         Value::Array(items) => {
             format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", "))
         }
@@ -159,12 +159,13 @@ fn flow(value: &Value) -> String {
 }
 
 fn flow_entries(entries: &Map<String, Value>) -> String {
-    let entry = |(key, value): (&String, &Value)| format!("{}: {}", scalar(key), flow(value));
+    let entry = |(key, value): (&String, &Value)| format!("{}: {}", yaml_text(key), flow(value));
     entries.iter().map(entry).collect::<Vec<_>>().join(", ")
 }
 
 /// A text, in quotes where YAML would read it as something else.
-pub(crate) fn scalar(text: &str) -> String {
+#[must_use]
+pub fn yaml_text(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:%".contains(c))
         && !text.ends_with(':')
@@ -214,10 +215,10 @@ mod tests {
     #[test]
     fn texts_that_yaml_would_misread_are_quoted() {
         for text in ["1", "1.5", "off", "*", "[::1]:80", "a b", "", "a:", "-x", "é"] {
-            assert!(scalar(text).starts_with('"'), "{text}");
+            assert!(yaml_text(text).starts_with('"'), "{text}");
         }
         for text in ["10.0.0.1:8000", "http://a:1/x", "20%", "200ms", "FP32"] {
-            assert_eq!(scalar(text), text);
+            assert_eq!(yaml_text(text), text);
         }
     }
 }

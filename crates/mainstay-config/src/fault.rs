@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
+use miette::{
+    Diagnostic, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, Severity, SourceCode,
+    SourceSpan, SpanContents,
+};
 
 use crate::code::Code;
 use crate::source::File;
@@ -24,7 +27,29 @@ struct Place {
     file: Arc<File>,
     start: usize,
     len: usize,
-    source: NamedSource<Arc<String>>,
+}
+
+/// Shows miette the one line at fault; it would show only the marked part of it, or the lines
+/// around it as well.
+impl SourceCode for Place {
+    fn read_span<'a>(
+        &'a self,
+        _: &SourceSpan,
+        _: usize,
+        _: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let (number, column) = self.file.position(self.start);
+        let line = self.file.line_at(self.start);
+        let start = self.file.line_start(self.start);
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.file.name.clone(),
+            line.as_bytes(),
+            (start, line.len()).into(),
+            number - 1,
+            column - 1,
+            1,
+        )))
+    }
 }
 
 impl Fault {
@@ -35,11 +60,10 @@ impl Fault {
 
     /// Points at the bytes from `start` to `end`; only the first line of them is marked.
     pub(crate) fn at(mut self, file: &Arc<File>, start: usize, end: usize) -> Self {
-        let start = start.min(file.shown.len());
+        let start = file.boundary(start);
         let marked = file.shown.get(start..end.max(start)).unwrap_or_default();
         let len = marked.lines().next().unwrap_or_default().len();
-        let source = NamedSource::new(file.name.clone(), Arc::clone(&file.shown));
-        self.place = Some(Place { file: Arc::clone(file), start, len, source });
+        self.place = Some(Place { file: Arc::clone(file), start, len });
         self
     }
 
@@ -162,12 +186,12 @@ impl Diagnostic for Drawn<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.0.place.as_ref().map(|place| &place.source as &dyn SourceCode)
+        self.0.place.as_ref().map(|place| place as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let place = self.0.place.as_ref()?;
-        let label = LabeledSpan::new(Some("here".to_owned()), place.start, place.len);
+        let label = LabeledSpan::new(None, place.start, place.len);
         Some(Box::new(std::iter::once(label)))
     }
 }
@@ -211,11 +235,12 @@ pub fn render_plain(faults: &[Fault]) -> String {
     paragraphs.collect::<Vec<_>>().join("\n")
 }
 
-/// Faults as a terminal shows them: colours, the line in a frame, an arrow to the place.
+/// Faults as a terminal of so many columns shows them: the line in a frame, its place marked.
 #[must_use]
-pub fn render_graphical(faults: &[Fault], width: usize) -> String {
+pub fn render_graphical(faults: &[Fault], width: usize, colours: bool) -> String {
+    let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = miette::GraphicalReportHandler::new()
-        .with_theme(miette::GraphicalTheme::unicode())
+        .with_theme(theme)
         .with_context_lines(0)
         .with_width(width.clamp(40, 160));
     let mut out = String::new();

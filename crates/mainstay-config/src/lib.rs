@@ -29,11 +29,11 @@ mod wording;
 
 pub use code::Code;
 pub use config::{
-    Admin, Check, Config, Degrade, Dependency, EmbeddedPool, Endpoint, EndpointUrl, Engine,
+    Admin, BadUrl, Check, Config, Degrade, Dependency, EmbeddedPool, Endpoint, EndpointUrl, Engine,
     Exhausted, HttpCheck, Limits, Listen, Log, LogFormat, LogLevel, Model, Node, Pool, Probe,
     Records, Source, Step,
 };
-pub use example::annotated_example;
+pub use example::{annotated_example, yaml_text};
 pub use fault::{Errors, Fault, render_graphical, render_plain};
 pub use secret::Secret;
 

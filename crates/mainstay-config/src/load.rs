@@ -99,7 +99,7 @@ impl Loader {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         self.hash.add(text);
         self.seen.insert(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let folder = path.parent().map(ToOwned::to_owned).unwrap_or_default();
         let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
         self.files.push(Arc::new(File::new(name, folder.clone(), text)));
         let root = self.parse(number, text)?;

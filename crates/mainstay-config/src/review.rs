@@ -21,7 +21,7 @@ use crate::source::{File, Span};
 use crate::spanned::Spanned;
 use crate::value::{Length, Share, Size};
 
-mod address;
+pub(crate) mod address;
 mod breaker;
 mod chain;
 mod check;

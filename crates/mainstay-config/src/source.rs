@@ -5,7 +5,6 @@
 //! in URLs are replaced by asterisks, byte for byte, so that columns stay true.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// A place in one of the files: byte offsets into its text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,12 +22,12 @@ pub(crate) struct File {
     /// What paths in it are relative to.
     pub(crate) folder: PathBuf,
     /// The text with secrets masked.
-    pub(crate) shown: Arc<String>,
+    pub(crate) shown: String,
 }
 
 impl File {
     pub(crate) fn new(name: String, folder: PathBuf, text: &str) -> Self {
-        Self { name, folder, shown: Arc::new(mask_secrets(text)) }
+        Self { name, folder, shown: mask_secrets(text) }
     }
 
     /// Line and column of a byte offset, both from 1; the column counts characters.
@@ -39,10 +38,24 @@ impl File {
         (line, before[start_of_line..].chars().count() + 1)
     }
 
+    /// The nearest offset at or before this one that begins a character.
+    pub(crate) fn boundary(&self, offset: usize) -> usize {
+        let mut offset = offset.min(self.shown.len());
+        while !self.shown.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        offset
+    }
+
+    /// Where the line that holds a byte offset begins.
+    pub(crate) fn line_start(&self, offset: usize) -> usize {
+        self.shown[..self.boundary(offset)].rfind('\n').map_or(0, |at| at + 1)
+    }
+
     /// The line that holds a byte offset, without its end.
     pub(crate) fn line_at(&self, offset: usize) -> &str {
-        let offset = offset.min(self.shown.len());
-        let start = self.shown[..offset].rfind('\n').map_or(0, |at| at + 1);
+        let offset = self.boundary(offset);
+        let start = self.line_start(offset);
         let end = self.shown[offset..].find('\n').map_or(self.shown.len(), |at| offset + at);
         self.shown[start..end].trim_end_matches('\r')
     }

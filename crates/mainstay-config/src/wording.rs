@@ -31,21 +31,22 @@ pub(crate) fn fault(cause: Cause) -> Fault {
 
 /// `expected` may carry a remedy behind `; `.
 fn mismatch(code: Code, found: &str, expected: &str) -> Fault {
+    let expected = plain(expected);
     let (expected, remedy) = expected.split_once("; ").unwrap_or((expected, ""));
-    Fault::new(code, format!("expected {}, found {found}", plain(expected)), remedy)
+    Fault::new(code, format!("expected {expected}, found {found}"), remedy)
 }
 
 /// Rust's names for types, in the words of YAML's users.
 fn plain(expected: &str) -> &str {
     match expected {
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" => "a whole number from 0 to 4294967295",
-        "i64" => "a whole number",
-        "f32" | "f64" => "a number",
-        "a boolean" => "true or false",
-        "a string" => "a text",
-        "a sequence" => "a list",
+        "u8" => "a whole number from 0 to 255; write it without a unit and without quotes",
+        "u16" => "a whole number from 0 to 65535; write it without a unit and without quotes",
+        "u32" => "a whole number from 0 to 4294967295; write it without a unit and without quotes",
+        "i64" => "a whole number; write it without quotes",
+        "f32" | "f64" => "a number; write it without a unit and without quotes",
+        "a boolean" => "true or false; write one of the two, without quotes",
+        "a string" => "a text; write it on the same line, in quotes if need be",
+        "a sequence" => "a list; write [a, b], or each element on a line behind a dash",
         other => other,
     }
 }

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use mainstay_policy::{balance, breaker, budget, health};
 use mainstay_protocol::classify::Flavour;
+
+use crate::review::address;
 
 /// Interchangeable endpoints with a balancing rule.
 #[derive(Clone, Debug)]
@@ -91,6 +94,19 @@ impl EndpointUrl {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+}
+
+/// A text that is not the URL of a server; says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadUrl(String);
+
+impl FromStr for EndpointUrl {
+    type Err = BadUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadUrl> {
+        address::endpoint(text).map_err(|(_, message, help)| BadUrl(format!("{message}: {help}")))
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) struct RawProbe {
     /// Between two checks of a server whose state is settled.
     #[schemars(extend("default" = "2s"))]
     pub(crate) interval: Opt<Length>,
-    /// While results are beginning to differ from the verdict.
+    /// While results are beginning to differ from the verdict. Where it is not written, it makes
+    /// room for a longer timeout and keeps below the interval; so does down-interval.
     #[schemars(extend("default" = "500ms"))]
     pub(crate) fast_interval: Opt<Length>,
     /// While the server is down.

@@ -19,7 +19,7 @@ use crate::value::{Length, Short, Shorthand};
 pub(crate) struct RawModel {
     /// For everything that is done for one request, all attempts together. Set it to what your
     /// callers can wait; the default is far too long for most models.
-    #[schemars(extend("default" = "10s", "examples" = ["200ms"]))]
+    #[schemars(extend("default" = "10s", "examples" = ["500ms"]))]
     pub(crate) deadline: Opt<Length>,
     /// The output tensors by name, as the model's metadata gives them (`mainstay init` asks the
     /// servers for them). Needed for default predictions and confidence rules.

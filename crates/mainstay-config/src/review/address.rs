@@ -33,7 +33,7 @@ pub(super) fn url(text: &str) -> Result<Url, Refusal> {
 }
 
 /// A URL whose path, if any, is put before every request's.
-pub(super) fn endpoint(text: &str) -> Result<EndpointUrl, Refusal> {
+pub(crate) fn endpoint(text: &str) -> Result<EndpointUrl, Refusal> {
     let Url { mut address, path } = url(text)?;
     if path.contains('?') {
         return Err(bad_url(text, "an endpoint's URL has no query; drop what follows the ?"));
@@ -74,7 +74,9 @@ fn host_port(authority: &str, whole: &str) -> Result<(String, Option<u16>), Refu
     let parsed: Authority = authority.parse().map_err(|_| bad_url(whole, help))?;
     let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = match parsed.port() {
-        None if authority.ends_with(':') => return Err(bad_url(whole, help)),
+        None if authority != parsed.host() => {
+            return Err(bad_url(whole, "a port is a number from 1 to 65535"));
+        }
         None => None,
         Some(port) => Some(
             parse_port(port.as_str())

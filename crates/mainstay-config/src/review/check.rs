@@ -29,11 +29,13 @@ pub(super) fn probe(review: &mut Review, raw: &Opt<RawProbe>, place: Span) -> Pr
     let default = health::Settings::default();
     let Some(written) = raw else { return Probe { check: Check::OipReady, health: default } };
     let raw = &written.value;
+    let interval = review.time(&raw.interval, default.interval);
+    let timeout = review.time(&raw.timeout, default.timeout);
     let health = health::Settings {
-        interval: review.time(&raw.interval, default.interval),
-        fast: review.time(&raw.fast_interval, default.fast),
-        down: review.time(&raw.down_interval, default.down),
-        timeout: review.time(&raw.timeout, default.timeout),
+        interval,
+        fast: review.time(&raw.fast_interval, fitted(default.fast, timeout, interval)),
+        down: review.time(&raw.down_interval, fitted(default.down, timeout, interval)),
+        timeout,
         rise: review.number(&raw.rise, 1..=100, default.rise),
         fall: review.number(&raw.fall, 1..=100, default.fall),
         jitter: share(&raw.jitter, default.jitter),
@@ -45,6 +47,12 @@ pub(super) fn probe(review: &mut Review, raw: &Opt<RawProbe>, place: Span) -> Pr
     ];
     timeout_fits(review, &raw.timeout, health.timeout, &intervals, place);
     Probe { check: probe_check(review, &raw.check), health }
+}
+
+/// An interval that is not written, fitted between the times that are: a quarter above the
+/// timeout, and never longer than the ordinary interval.
+fn fitted(default: Duration, timeout: Duration, interval: Duration) -> Duration {
+    default.max(timeout.saturating_mul(5) / 4).min(interval)
 }
 
 /// A check that outlasts its interval would meet the next one: refused once, with the first
@@ -250,8 +258,8 @@ fn rhythm(review: &mut Review, raw: &Spanned<RawDependency>) -> health::Settings
     timeout_fits(review, &raw.timeout, timeout, &intervals, raw.span);
     health::Settings {
         interval,
-        fast: default.fast.max(timeout).min(interval),
-        down: default.down.max(timeout).min(interval),
+        fast: fitted(default.fast, timeout, interval),
+        down: fitted(default.down, timeout, interval),
         timeout,
         rise: review.number(&raw.rise, 1..=100, default.rise),
         fall: review.number(&raw.fall, 1..=100, default.fall),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_policy::budget::SENSIBLE;
 use mainstay_protocol::TensorSpec;
 
 use super::pool::Pools;
-use super::{Review, chain, span_of};
+use super::{Review, chain, first_place, span_of};
 use crate::code::Code;
 use crate::config::{ATTEMPTS, DEADLINE, Degrade, Exhausted, Model, Pool, Source, Step};
 use crate::raw::{Opt, RawBatch, RawConfig, RawDegrade, RawExhausted, RawModel, RawOutput};
@@ -89,7 +90,7 @@ fn model(
         chain::only_equivalent(review, raw);
     }
     let deadline = review.time(&raw.deadline, DEADLINE);
-    deadline_fits(review, name, raw, deadline, &chain, pools);
+    deadline_fits(review, raw, deadline, &chain, pools);
     Model {
         name: Arc::from(name.as_str()),
         deadline,
@@ -147,29 +148,43 @@ fn exhausted(review: &mut Review, raw: &Spanned<RawModel>, chain: &[Step]) -> Ex
     }
 }
 
-/// A deadline must hold at least one attempt at each pool of the chain.
+/// A deadline must hold at least one attempt at each pool of the chain. The connect timeout that
+/// nobody wrote gives way: an attempt never gets more time than its share of the deadline.
 fn deadline_fits(
     review: &mut Review,
-    name: &Spanned<String>,
     raw: &Spanned<RawModel>,
     deadline: Duration,
     chain: &[Step],
     pools: &Pools,
 ) {
-    let steps = chain.iter().filter_map(|step| match step.source {
+    let used: Vec<usize> = chain.iter().filter_map(pool_of).collect();
+    let slow = used.iter().copied().find(|index| {
+        pools.connect_places[*index].is_some() && pools.built[*index].connect_timeout >= deadline
+    });
+    if let Some(index) = slow {
+        let Pool { name: pool, connect_timeout, .. } = &pools.built[index];
+        let message = format!(
+            "the deadline of {deadline:?} cannot hold one attempt at pool {pool:?}: connecting \
+             alone may take {connect_timeout:?}"
+        );
+        let help = "raise deadline, or lower the pool's connect-timeout well below it";
+        let place = first_place(&[span_of(&raw.deadline), pools.connect_places[index]], raw.span);
+        review.fault(Code::Times, place, message, help);
+    } else if !used.is_empty() && deadline < SENSIBLE {
+        let message = format!(
+            "the deadline of {deadline:?} cannot hold one attempt at a server: less than \
+             {SENSIBLE:?} is not worth sending a request for"
+        );
+        let place = first_place(&[span_of(&raw.deadline)], raw.span);
+        review.fault(Code::Times, place, message, "raise deadline");
+    }
+}
+
+const fn pool_of(step: &Step) -> Option<usize> {
+    match step.source {
         Source::Pool { pool, .. } => Some(pool),
         Source::Embedded { .. } | Source::Default { .. } => None,
-    });
-    let mut slow = steps.filter(|index| pools.built[*index].connect_timeout >= deadline);
-    let Some(index) = slow.next() else { return };
-    let Pool { name: pool, connect_timeout, .. } = &pools.built[index];
-    let place = span_of(&raw.deadline).or(pools.connect_places[index]).unwrap_or(name.span);
-    let message = format!(
-        "the deadline of {deadline:?} cannot hold one attempt at pool {pool:?}: connecting alone \
-         may take {connect_timeout:?}"
-    );
-    let help = "raise deadline, or lower the pool's connect-timeout well below it";
-    review.fault(Code::Times, place, message, help);
+    }
 }
 
 fn outputs(review: &mut Review, raw: &Spanned<RawModel>) -> Outputs {

@@ -135,19 +135,28 @@ fn limits(review: &mut Review, raw: &Opt<RawLimits>) -> Limits {
 
 fn log(raw: &Opt<RawLog>) -> Log {
     let Some(raw) = raw else { return Log::default() };
-    let level = raw.level.as_ref().map_or(LogLevel::default(), |level| match level.value {
+    Log {
+        level: raw.level.as_ref().map(|level| log_level(level.value)).unwrap_or_default(),
+        format: raw.format.as_ref().map(|format| log_format(format.value)).unwrap_or_default(),
+    }
+}
+
+const fn log_level(level: RawLevel) -> LogLevel {
+    match level {
         RawLevel::Error => LogLevel::Error,
         RawLevel::Warn => LogLevel::Warn,
         RawLevel::Info => LogLevel::Info,
         RawLevel::Debug => LogLevel::Debug,
         RawLevel::Trace => LogLevel::Trace,
-    });
-    let format = raw.format.as_ref().map_or(LogFormat::default(), |format| match format.value {
+    }
+}
+
+const fn log_format(format: RawFormat) -> LogFormat {
+    match format {
         RawFormat::Auto => LogFormat::Auto,
         RawFormat::Pretty => LogFormat::Pretty,
         RawFormat::Json => LogFormat::Json,
-    });
-    Log { level, format }
+    }
 }
 
 fn records(review: &mut Review, raw: &Opt<RawRecords>) -> Records {

@@ -1,0 +1,350 @@
+//! What an operator is told: golden output, traps, includes, secrets, pages.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mainstay_config::{Code, Config, render_graphical};
+
+const FIVE_FAULTS: &str = include_str!("five_faults.yaml");
+
+/// A valid file around the fragments under test.
+const POOL: &str = "pools: {p: {endpoints: [http://a:1]}}\n";
+
+/// The codes of a text's faults, in the order of its lines.
+fn codes(text: &str) -> Vec<Code> {
+    match Config::parse("test.yaml", text) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.faults().iter().map(|fault| fault.code()).collect(),
+    }
+}
+
+/// A model with this body and a sound pool `p`.
+fn model(body: &str) -> String {
+    format!("{POOL}models:\n  m: {{{body}}}\n")
+}
+
+/// A pool with this body, used by a sound model.
+fn pool(body: &str) -> String {
+    format!(
+        "pools:\n  p: {{endpoints: [http://a:1], {body}}}\nmodels: {{m: {{chain: [{{pool: p}}]}}}}\n"
+    )
+}
+
+#[test]
+fn five_faults_make_five_messages() {
+    let errors = Config::parse("mainstay.yaml", FIVE_FAULTS).unwrap_err();
+    assert_eq!(errors.faults().len(), 5);
+    insta::assert_snapshot!("five_faults_plain", errors.to_string());
+    insta::assert_snapshot!("five_faults_graphical", render_graphical(errors.faults(), 100, false));
+}
+
+#[test]
+fn a_short_file_is_enough() {
+    let config = Config::parse("short.yaml", &model("chain: [{pool: p}]")).unwrap();
+    assert_eq!(config.models[0].deadline.as_secs(), 10);
+    assert_eq!(config.pools[0].endpoints[0].url.authority(), "a:1");
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn traps_of_models_are_refused() {
+    let out = "outputs: {l: {datatype: BYTES, shape: [-1]}, q: {datatype: FP32, shape: [-1, 2]}}";
+    for (body, expected) in [
+        ("", vec![Code::Missing]),
+        ("chain: []", vec![Code::Missing]),
+        ("chain: [{}]", vec![Code::Missing]),
+        ("chain: [{pool: q}]", vec![Code::UnknownName]),
+        ("chain: [{pool: p, embedded: x}]", vec![Code::Contradiction]),
+        ("chain: [{pool: p}, {pool: p}]", vec![Code::Unreachable]),
+        ("chain: [{pool: p}, {pool: p, version: 2}]", vec![]),
+        ("chain: [{pool: p}], deadline: 100ms", vec![]),
+        ("chain: [{pool: p}], deadline: 100us", vec![Code::Times]),
+        ("chain: [{pool: p}], deadline: 0s", vec![Code::BadValue]),
+        ("chain: [{pool: p}], attempts: 0", vec![Code::BadValue]),
+        ("chain: [{pool: p}], attempts: 300", vec![Code::BadValue]),
+        ("chain: [{pool: p}], exhausted: default", vec![Code::Contradiction]),
+        ("chain: [{pool: p}], exhausted: maybe", vec![Code::BadValue]),
+        ("chain: [{pool: p}, {embedded: x.onnx}], degrade: never", vec![Code::Unreachable]),
+        ("chain: [{default: {l: x}}]", vec![Code::DefaultMisfit]),
+        ("chain: [{pool: p, confidence: {output: q, at-least: 0.3}}]", vec![Code::UnknownName]),
+        ("chain: [{pool: p, confidence: {output: q}}]", vec![Code::Missing]),
+        ("chain: [{embedded: {engine: onnxruntime, path: x.onnx}}]", vec![Code::Missing]),
+    ] {
+        assert_eq!(codes(&model(body)), expected, "{body}");
+    }
+    for (chain, expected) in [
+        ("{default: {l: x, q: [0.5, 0.5]}}", vec![]),
+        ("{default: {l: [x], q: [[1, 0]]}}", vec![]),
+        ("{default: {l: x}}", vec![Code::DefaultMisfit]),
+        ("{default: {l: x, q: [1]}}", vec![Code::DefaultMisfit]),
+        ("{default: {l: 5, q: [1, 2]}}", vec![Code::DefaultMisfit]),
+        ("{default: {l: x, q: [a, b]}}", vec![Code::DefaultMisfit]),
+        ("{default: {l: x, q: [1, 2], z: 1}}", vec![Code::DefaultMisfit]),
+        ("{default: {l: x, q: [1, 2]}}, {pool: p}", vec![Code::Unreachable]),
+        ("{pool: p, confidence: {output: l, at-least: 1}}", vec![Code::Contradiction]),
+        ("{pool: p, confidence: {output: q, at-least: 0.3, reduce: margin}}", vec![]),
+    ] {
+        let body = format!("{out}, chain: [{chain}]");
+        assert_eq!(codes(&model(&body)), expected, "{chain}");
+    }
+}
+
+#[test]
+fn outputs_must_make_sense() {
+    for (outputs, expected) in [
+        ("{q: {datatype: FLOAT, shape: [1]}}", vec![Code::BadValue]),
+        ("{q: {datatype: FP32, shape: [0]}}", vec![Code::BadValue]),
+        ("{q: {datatype: FP32}}", vec![Code::Missing]),
+        ("{q: {datatype: FP32, shape: [2]}}, batch: first-dimension", vec![Code::Contradiction]),
+        ("{q: {datatype: FP32, shape: []}}, batch: first-dimension", vec![Code::Contradiction]),
+    ] {
+        let body = format!("chain: [{{pool: p}}], outputs: {outputs}");
+        assert_eq!(codes(&model(&body)), expected, "{outputs}");
+    }
+}
+
+#[test]
+fn traps_of_pools_are_refused() {
+    for (body, expected) in [
+        ("connect-timeout: 10s", vec![Code::Times]),
+        ("connect-timeout: 9s", vec![]),
+        ("probe: {timeout: 1s}", vec![]),
+        ("probe: {timeout: 2s}", vec![Code::Times]),
+        ("probe: {fast-interval: 400ms}", vec![Code::Times]),
+        ("probe: {rise: 0}", vec![Code::BadValue]),
+        ("probe: {check: {http: {path: health}}}", vec![Code::BadValue]),
+        ("probe: {check: {http: {}, tcp: {}}}", vec![Code::WrongType]),
+        ("probe: {check: tcp}", vec![]),
+        ("probe: {check: {tcp: {port: 0}}}", vec![Code::BadValue]),
+        ("probe: {check: {command: []}}", vec![Code::Missing]),
+        ("probe: {check: ready}", vec![Code::BadValue]),
+        ("breaker: off", vec![]),
+        ("breaker: on", vec![Code::BadValue]),
+        ("breaker: {slow: false}", vec![]),
+        ("breaker: {window: {calls: 20}, minimum-calls: 21}", vec![Code::Contradiction]),
+        ("breaker: {window: {calls: 10}}", vec![]),
+        ("breaker: {window: {calls: 65}}", vec![Code::BadValue]),
+        ("breaker: {window: soon}", vec![Code::BadValue]),
+        ("breaker: {open: 90s}", vec![Code::Contradiction]),
+        ("breaker: {failure-rate: 0%}", vec![Code::BadValue]),
+        ("breaker: {failure-rate: 50}", vec![Code::BadValue]),
+        ("backoff: {base: 2s}", vec![Code::Contradiction]),
+        ("flavour: tritton", vec![Code::BadValue]),
+        ("connect-timeout: [1s]", vec![Code::WrongType]),
+    ] {
+        assert_eq!(codes(&pool(body)), expected, "{body}");
+    }
+}
+
+#[test]
+fn endpoints_must_be_reachable_and_unique() {
+    for (endpoints, expected) in [
+        ("[]", vec![Code::Missing]),
+        ("[https://a:1]", vec![Code::Unsupported]),
+        ("[a:1]", vec![Code::BadValue]),
+        ("[{name: x}]", vec![Code::Missing]),
+        ("[http://a:1, http://a:1/]", vec![Code::SetTwice]),
+        ("[{url: http://a:1, name: x}, {url: http://b:1, name: x}]", vec![Code::SetTwice]),
+        ("[{url: http://a:1, weight: 0}]", vec![Code::BadValue]),
+        ("[{url: http://a:1, dependencies: [{name: d}]}]", vec![Code::Contradiction]),
+        ("[{url: http://a:1, dependencies: [{name: d, tcp: nowhere}]}]", vec![Code::BadValue]),
+        ("[{url: http://a:1, dependencies: [{name: d, http: http://b:1/x}]}]", vec![]),
+    ] {
+        let text = format!(
+            "pools: {{p: {{endpoints: {endpoints}}}}}\nmodels: {{m: {{chain: [{{pool: p}}]}}}}"
+        );
+        assert_eq!(codes(&text), expected, "{endpoints}");
+    }
+}
+
+#[test]
+fn sections_are_checked_against_each_other() {
+    let sound = model("chain: [{pool: p}]");
+    for (section, expected) in [
+        ("admin: {address: 0.0.0.0:8080}", vec![Code::Contradiction]),
+        ("limits: {replay: 1GiB}", vec![Code::Contradiction]),
+        ("limits: {body: 0}", vec![Code::BadValue]),
+        ("workers: 0", vec![Code::BadValue]),
+        ("log: {level: verbose}", vec![Code::BadValue]),
+        ("listen: {http: 8080}", vec![Code::BadValue]),
+        ("drain: 30", vec![Code::BadValue]),
+        ("pool: {}", vec![Code::UnknownKey]),
+        ("defaults: {pool: {endpoints: [http://a:1]}}", vec![Code::Contradiction]),
+        ("defaults: {model: {chain: []}}", vec![Code::UnknownKey]),
+    ] {
+        assert_eq!(codes(&format!("{section}\n{sound}")), expected, "{section}");
+    }
+    assert_eq!(codes(""), [Code::Missing, Code::Missing]);
+    assert_eq!(codes("- a"), [Code::WrongType]);
+    assert_eq!(codes("a: ["), [Code::Syntax]);
+}
+
+#[test]
+fn what_is_set_twice_is_said_beside_all_else() {
+    let text = "pools: {p: {endpoints: [http://a:1]}, p: {endpoints: [http://b:1]}}\n\
+                models:\n  m: {chain: [{pool: p}]}\n  m: {chain: [{pool: q}]}\nworkers: x\n";
+    let found = codes(text);
+    assert_eq!(found, [Code::SetTwice, Code::SetTwice, Code::UnknownName, Code::WrongType]);
+}
+
+#[test]
+fn one_fault_brings_no_other() {
+    let text = "pools:\n  p: 5\n  q: {endpoints: [[]]}\nmodels:\n  m: {chain: [{pool: p}, 7]}\n  \
+                n: {outputs: {o: 1}, chain: [{pool: q}, {default: {o: 1}}]}\n";
+    assert_eq!(codes(text), [Code::WrongType; 4]);
+}
+
+#[test]
+fn many_faults_are_all_found() {
+    let bad: String = (0..30).map(|n| format!("  m{n}: {{chian: [{{pool: p}}]}}\n")).collect();
+    assert_eq!(codes(&format!("{POOL}models:\n{bad}")), [Code::UnknownKey; 30]);
+}
+
+#[test]
+fn defaults_lie_under_every_entry_and_are_blamed_once() {
+    let text = "defaults:\n  pool: {connect-timeout: 50ms, probe: {interval: 5s}}\n  \
+                model: {attempts: 2}\npools:\n  p: {endpoints: [http://a:1], probe: {timeout: 1s}}\n  \
+                q: {endpoints: [http://b:1], connect-timeout: 60ms}\nmodels:\n  \
+                m: {chain: [{pool: p}, {pool: q}], attempts: 1}\n  n: {chain: [{pool: p}]}\n";
+    let config = Config::parse("t", text).unwrap();
+    let (p, q) = (&config.pools[0], &config.pools[1]);
+    assert_eq!((p.connect_timeout.as_millis(), q.connect_timeout.as_millis()), (50, 60));
+    assert_eq!((p.probe.health.interval.as_secs(), p.probe.health.timeout.as_secs()), (5, 1));
+    assert_eq!((config.models[0].attempts, config.models[1].attempts), (1, 2));
+    let broken = text.replace("50ms", "50 parsecs").replace("attempts: 2", "attempt: 2");
+    assert_eq!(codes(&broken), [Code::BadValue, Code::UnknownKey]);
+}
+
+#[test]
+fn includes_join_and_name_their_own_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "main.yaml",
+        "include: [pools.yaml, more/models.yaml]\nmodels: {m: {chain: [{pool: p}]}}",
+    );
+    write("pools.yaml", POOL);
+    fs::create_dir(dir.path().join("more")).unwrap();
+    write("more/models.yaml", "models:\n  n: {chain: [{pool: p}, {embedded: x.onnx}]}\n");
+    write("more/x.onnx", "");
+    let config = Config::load(dir.path().join("main.yaml")).unwrap();
+    assert_eq!(config.models.len(), 2);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+
+    write("more/models.yaml", "models:\n  m: {chain: [{pool: q}]}\n");
+    let errors = Config::load(dir.path().join("main.yaml")).unwrap_err();
+    let fault = &errors.faults()[0];
+    assert_eq!((fault.code(), fault.position()), (Code::SetTwice, Some((2, 3))));
+    assert!(fault.file().unwrap().ends_with("models.yaml"));
+
+    write("pools.yaml", "include: [main.yaml]");
+    write("more/models.yaml", "a: [");
+    let errors = Config::load(dir.path().join("main.yaml")).unwrap_err();
+    let found: Vec<Code> = errors.faults().iter().map(|fault| fault.code()).collect();
+    assert_eq!(found, [Code::Syntax, Code::Include]);
+}
+
+#[test]
+fn unreadable_files_are_said_so() {
+    assert_eq!(codes("include: [/nonexistent.yaml]"), [Code::Unreadable]);
+    assert_eq!(codes("include: [/dev/zero]"), [Code::Unreadable]);
+    let errors = Config::load("/nonexistent.yaml").unwrap_err();
+    assert!(errors.to_string().contains("MS0101"), "{errors}");
+}
+
+#[test]
+fn secrets_come_from_elsewhere_and_are_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    fs::write(&file, "Bearer hidden\n").unwrap();
+    let header = |value: &str| {
+        pool(&format!("probe: {{check: {{http: {{headers: {{Authorization: {value}}}}}}}}}"))
+    };
+    let config = Config::parse("t", &header(&format!("{{file: {}}}", file.display()))).unwrap();
+    assert!(!format!("{config:?}").contains("hidden"));
+
+    for (value, shown) in [
+        ("Bearer hidden", "must not be written"),
+        ("{file: /nonexistent}", "/nonexistent"),
+        ("{env: MAINSTAY_TEST_NOT_SET}", "MAINSTAY_TEST_NOT_SET"),
+        ("{}", "exactly one source"),
+    ] {
+        let errors = Config::parse("t", &header(value)).unwrap_err();
+        assert_eq!(errors.faults()[0].code(), Code::Secret, "{value}");
+        let told = format!("{errors}{}", render_graphical(errors.faults(), 100, false));
+        assert!(told.contains(shown), "{told}");
+        assert!(!told.contains("hidden"), "{told}");
+    }
+    let errors = Config::parse("t", &pool("x: [http://me:hidden@a:1]")).unwrap_err();
+    assert!(!errors.to_string().contains("hidden"), "{errors}");
+}
+
+#[test]
+fn what_is_probably_not_meant_is_a_warning() {
+    let text = format!(
+        "{}models: {{m: {{chain: [{{pool: p}}, {{embedded: no.onnx}}]}}}}",
+        "pools: {p: {endpoints: [http://a:1]}, q: {endpoints: [http://b:1]}}\n"
+    );
+    let config = Config::parse("t", &text).unwrap();
+    let mut found: Vec<Code> = config.warnings.iter().map(|warning| warning.code()).collect();
+    found.sort_unstable();
+    assert_eq!(found, [Code::Unreadable, Code::Unused]);
+    assert!(config.warnings.iter().all(|warning| warning.is_warning()));
+}
+
+#[test]
+fn aliases_and_merge_keys_are_understood() {
+    let text = "pools:\n  p: &base {endpoints: [http://a:1], connect-timeout: 50ms}\n  \
+                q: {<<: *base, endpoints: [http://b:1]}\n\
+                models: {m: {chain: [{pool: p}, {pool: q}]}}\n";
+    let config = Config::parse("t", text).unwrap();
+    assert_eq!(config.pools[1].connect_timeout.as_millis(), 50);
+}
+
+#[test]
+fn deep_and_swelling_texts_are_refused() {
+    assert_eq!(codes(&"[".repeat(10_000)), [Code::Syntax]);
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..12 {
+        let item = format!("*a{}", n - 1);
+        bomb += &format!("a{n}: &a{n} [{}]\n", vec![item; 10].join(", "));
+    }
+    assert_eq!(codes(&bomb), [Code::Syntax]);
+}
+
+/// A file of the repository.
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+#[test]
+fn every_code_has_its_page() {
+    for code in Code::ALL {
+        let path = repository("docs/errors").join(format!("{code}.md"));
+        let page = fs::read_to_string(&path).unwrap_or_default();
+        assert!(page.starts_with(&format!("# {code}: ")), "{} is missing", path.display());
+        assert!(page.contains("## What to do"), "{} does not say what to do", path.display());
+    }
+}
+
+/// Compares a generated file with the committed one; `MAINSTAY_BLESS=1` writes it.
+fn compare(path: &str, generated: &str) {
+    let path = repository(path);
+    if std::env::var_os("MAINSTAY_BLESS").is_some() {
+        fs::write(&path, generated).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == generated, "{} is stale: run with MAINSTAY_BLESS=1", path.display());
+}
+
+#[test]
+fn the_annotated_example_is_current_and_loads() {
+    compare("examples/mainstay.yaml", &mainstay_config::annotated_example());
+    Config::load(repository("examples/mainstay.yaml")).unwrap_or_else(|errors| panic!("{errors}"));
+    Config::load(repository("examples/short.yaml")).unwrap_or_else(|errors| panic!("{errors}"));
+}
+
+#[test]
+fn the_schema_is_current() {
+    compare("docs/config.schema.json", &mainstay_config::schema::json_schema());
+}
