@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod check;
 mod completions;
 mod demo;
+mod init;
 mod model_server;
+mod schema;
 mod serve;
 mod tethered;
 
@@ -23,10 +26,16 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Watch predictions go on while their servers are killed, frozen and restarted.
     Demo(demo::Args),
+    /// Say everything that is wrong with a configuration, at once.
+    Check(check::Args),
+    /// Ask model servers what they have and write a first configuration.
+    Init(init::Args),
     /// Serve ONNX models by the Open Inference Protocol, without a gateway.
     ModelServer(model_server::Args),
     /// Serve predictions through a gateway.
     Serve(serve::Args),
+    /// Print the JSON Schema of the configuration, or an example with every option.
+    Schema(schema::Args),
     /// Print a shell completion script.
     Completions(completions::Args),
     /// Run a command that ends with its parent.
@@ -38,9 +47,12 @@ impl Command {
     /// Runs the command; the code says how it ended.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Check(args) => args.run(),
             Self::Demo(args) => args.run(),
+            Self::Init(args) => args.run(),
             Self::ModelServer(args) => args.run(),
             Self::Serve(args) => args.run(),
+            Self::Schema(args) => Ok(args.run()),
             Self::Completions(args) => Ok(args.run()),
             Self::Tethered(args) => args.run(),
         }

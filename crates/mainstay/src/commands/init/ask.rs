@@ -1,0 +1,139 @@
+//! What a model server says of itself: its name, its models, their tensors.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use mainstay_config::EndpointUrl;
+use mainstay_protocol::oip::path::model_path;
+use mainstay_protocol::oip::{metadata, repository};
+use tokio::net::TcpStream;
+
+/// No metadata is longer.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// What one server said.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) url: EndpointUrl,
+    /// Its name for itself, for example `triton`; empty when it did not say.
+    pub(super) kind: String,
+    /// In the order of their names.
+    pub(super) models: Vec<metadata::Model>,
+}
+
+/// Asks all servers; every one that cannot be asked is named in the error.
+pub(super) async fn servers(
+    urls: &[EndpointUrl],
+    models: &[String],
+    timeout: Duration,
+) -> anyhow::Result<Vec<Server>> {
+    let mut servers: Vec<Server> = Vec::new();
+    let mut failures = Vec::new();
+    for url in urls {
+        if servers.iter().any(|server| server.url == *url) {
+            continue;
+        }
+        match server(&Client { url, timeout }, models).await {
+            Ok(server) => servers.push(server),
+            Err(error) => failures.push(format!("{url}: {error:#}")),
+        }
+    }
+    if failures.is_empty() { Ok(servers) } else { Err(anyhow!(failures.join("\n"))) }
+}
+
+async fn server(client: &Client<'_>, named: &[String]) -> anyhow::Result<Server> {
+    let kind = client.get("/v2").await?.map(|body| metadata::parse_server(&body));
+    let mut names = index(client).await?;
+    if names.is_empty() && named.is_empty() {
+        bail!("it lists no models; name them with --model NAME");
+    }
+    let indexed = names.clone();
+    names.extend(named.iter().cloned());
+    let mut models = Vec::new();
+    for name in &names {
+        let path = model_path("", name, None, "");
+        match client.get(&path).await? {
+            Some(body) => models.push(
+                metadata::parse_model(&body).with_context(|| format!("metadata of {name:?}"))?,
+            ),
+            None if indexed.contains(name) => {
+                eprintln!("mainstay: {}: {name:?} has no metadata, left out", client.url)
+            }
+            None => {}
+        }
+    }
+    if models.is_empty() {
+        bail!("it has none of the models {}", names.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    let kind = kind.and_then(Result::ok).map(|server| server.name).unwrap_or_default();
+    Ok(Server { url: client.url.clone(), kind, models })
+}
+
+/// The models in a server's index that are ready or may be; none when it keeps no index.
+async fn index(client: &Client<'_>) -> anyhow::Result<BTreeSet<String>> {
+    let request = client.request(Method::POST, "/v2/repository/index", "{}")?;
+    let Some(body) = client.send(request).await? else { return Ok(BTreeSet::new()) };
+    let entries = repository::parse(&body).context("the index of its models")?;
+    let usable = entries.into_iter().filter(|entry| {
+        !matches!(entry.state, Some(repository::State::Unavailable | repository::State::Unloading))
+    });
+    Ok(usable.map(|entry| entry.name).collect())
+}
+
+/// One server, asked with a time limit.
+struct Client<'a> {
+    url: &'a EndpointUrl,
+    timeout: Duration,
+}
+
+impl Client<'_> {
+    async fn get(&self, path: &str) -> anyhow::Result<Option<Bytes>> {
+        self.send(self.request(Method::GET, path, "")?).await
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: &'static str,
+    ) -> anyhow::Result<Request<Full<Bytes>>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url.prefix))
+            .header(hyper::header::HOST, self.url.authority())
+            .header(hyper::header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body))?;
+        Ok(request)
+    }
+
+    /// The body of a good answer; `None` for what the server does not have.
+    async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Option<Bytes>> {
+        let path = request.uri().path().to_owned();
+        let answer = tokio::time::timeout(self.timeout, self.exchange(request)).await;
+        let (status, body) = answer
+            .map_err(|_| anyhow!("no answer to {path} within {:?}", self.timeout))?
+            .with_context(|| path.clone())?;
+        match status {
+            StatusCode::OK => Ok(Some(body)),
+            status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => Ok(None),
+            status => bail!("{path} was answered with {status}"),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+        let stream = TcpStream::connect((&*self.url.host, self.url.port)).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, MAX_BODY).collect().await;
+        connection.abort();
+        let body = body.map_err(|error| anyhow!("its answer: {error}"))?;
+        Ok((head.status, body.to_bytes()))
+    }
+}
