@@ -3,6 +3,7 @@
 //! A check is a function of the tree that returns findings, one line each; none means that it
 //! passed. Long files are reported and never fail: length is a smell, not a fault.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -30,14 +31,19 @@ const CHECKS: [Check; 7] = [
 
 /// Runs all of them below `root`; the exit code is 1 if any found something.
 pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
     let mut found = 0;
     for (name, check) in CHECKS {
         let findings = check(root)?;
-        println!("{name}: {}", verdict(findings.len()));
-        findings.iter().for_each(|finding| println!("  {finding}"));
+        writeln!(out, "{name}: {}", verdict(findings.len()))?;
+        for finding in &findings {
+            writeln!(out, "  {finding}")?;
+        }
         found += findings.len();
     }
-    lengths::report(root)?.iter().for_each(|line| println!("{line}"));
+    for line in lengths::report(root)? {
+        writeln!(out, "{line}")?;
+    }
     Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
