@@ -1,0 +1,123 @@
+//! A gateway that is made up: two endpoints, one of them dead.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use mainstay_admin::status::{
+    BreakerState, BreakerStatus, EndpointStatus, ModelStatus, PoolStatus, StepKind, StepStatus,
+    TargetStatus,
+};
+use mainstay_admin::{BreakerOverride, OverrideError, Readiness, Source, Status};
+use mainstay_policy::Verdict;
+use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
+
+pub(crate) struct Fake {
+    pub(crate) telemetry: Arc<Telemetry>,
+    live: AtomicBool,
+    ready: Mutex<Readiness>,
+    forced: Mutex<Vec<BreakerOverride>>,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        let target = |endpoint: &str| TargetName {
+            pool: "fraud-v2".into(),
+            endpoint: endpoint.into(),
+            model: "fraud".into(),
+        };
+        let names = Names {
+            models: vec!["fraud".into()],
+            steps: vec![vec!["fraud-v2".into(), "default".into()]],
+            targets: vec![target("a:8000"), target("b:8000")],
+        };
+        Self {
+            telemetry: Telemetry::new(Settings::default(), names, Clock::start()),
+            live: AtomicBool::new(true),
+            ready: Mutex::new(Readiness::yes()),
+            forced: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn set_live(&self, live: bool) {
+        self.live.store(live, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_ready(&self, ready: Readiness) {
+        *self.ready.lock().unwrap() = ready;
+    }
+
+    /// What it was told to force.
+    pub(crate) fn forced(&self) -> Vec<BreakerOverride> {
+        self.forced.lock().unwrap().clone()
+    }
+}
+
+impl Source for Fake {
+    fn status(&self) -> Status {
+        status()
+    }
+
+    fn live(&self) -> bool {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.ready.lock().unwrap().clone()
+    }
+
+    fn deep(&self) -> Readiness {
+        Readiness::yes()
+    }
+
+    fn force_breaker(&self, request: &BreakerOverride) -> Result<usize, OverrideError> {
+        let known = ["a:8000".to_owned(), "b:8000".to_owned()];
+        if !known.contains(&request.endpoint) {
+            return Err(OverrideError::Endpoint { known: known.to_vec() });
+        }
+        self.forced.lock().unwrap().push(request.clone());
+        Ok(1)
+    }
+
+    fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+}
+
+pub(crate) fn status() -> Status {
+    let steps = vec![step(StepKind::Pool, "fraud-v2"), step(StepKind::Default, "default")];
+    Status {
+        node: "gw-a".to_owned(),
+        version: "0.1.0".to_owned(),
+        config: "1f2e3d".to_owned(),
+        uptime_seconds: 5.0,
+        ready: true,
+        pools: vec![PoolStatus {
+            name: "fraud-v2".to_owned(),
+            endpoints: vec![
+                endpoint("a:8000", Verdict::Ready, BreakerState::Closed),
+                endpoint("b:8000", Verdict::Dead, BreakerState::Open),
+            ],
+        }],
+        models: vec![ModelStatus {
+            name: "fraud".to_owned(),
+            available: true,
+            steps,
+            amplification: 1.0,
+            ..ModelStatus::default()
+        }],
+    }
+}
+
+fn endpoint(name: &str, verdict: Verdict, state: BreakerState) -> EndpointStatus {
+    let target = TargetStatus {
+        model: "fraud".to_owned(),
+        verdict,
+        breaker: BreakerStatus { state, ..BreakerStatus::default() },
+        ..TargetStatus::default()
+    };
+    EndpointStatus { name: name.to_owned(), url: format!("http://{name}"), models: vec![target] }
+}
+
+fn step(kind: StepKind, name: &str) -> StepStatus {
+    StepStatus { kind, name: name.to_owned(), available: true, why: String::new() }
+}
