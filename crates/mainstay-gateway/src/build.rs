@@ -72,7 +72,7 @@ pub(crate) fn build(config: &Config, clock: Clock) -> Result<Built, Error> {
         snapshot: Arc::new(snapshot),
         registry: builder.registry,
         telemetry,
-        retries: RetryBudget::new(config.retry.clone(), config.workers),
+        retries: RetryBudget::new(config.retry, config.workers),
         executor: Executor::new(config.embedded.threads, config.embedded.queue),
         workers: config.workers,
     });
@@ -198,9 +198,9 @@ impl Builder<'_> {
         chain::Pool {
             members,
             rule: declared.map(|pool| pool.balance).unwrap_or_default(),
-            slow_start: declared.map(|pool| pool.slow_start.clone()).unwrap_or_default(),
+            slow_start: declared.map(|pool| pool.slow_start).unwrap_or_default(),
             limit: declared.map_or(Duration::MAX, |pool| pool.first_byte_timeout),
-            backoff: declared.map(|pool| pool.backoff.clone()).unwrap_or_default(),
+            backoff: declared.map(|pool| pool.backoff).unwrap_or_default(),
         }
     }
 }

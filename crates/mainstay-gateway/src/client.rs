@@ -144,7 +144,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
     else {
         return;
     };
-    let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client));
+    let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client), !is_http2);
     let result = if is_http2 {
         serve_http2(worker, client, io).await
     } else {

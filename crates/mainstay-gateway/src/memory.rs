@@ -17,9 +17,22 @@ impl Memory {
 
     /// Sets `bytes` aside until the reservation is dropped; `None` beyond the limit.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let reservation = Reservation { memory: Arc::clone(self), bytes };
-        (before.saturating_add(bytes) <= self.limit).then_some(reservation)
+        let mut reservation = Reservation { memory: Arc::clone(self), bytes: 0 };
+        reservation.grow(bytes).then_some(reservation)
+    }
+}
+
+impl Reservation {
+    /// Sets so many more bytes aside; `false` beyond the limit.
+    pub(crate) fn grow(&mut self, bytes: usize) -> bool {
+        let before = self.memory.used.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        before.saturating_add(bytes) <= self.memory.limit
+    }
+
+    /// The bytes that are set aside.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -47,6 +60,8 @@ mod tests {
         assert!(first.is_some());
         assert!(memory.reserve(30).is_none(), "beyond the limit");
         drop(first);
-        assert!(memory.reserve(100).is_some(), "a refused reservation leaves nothing behind");
+        let mut all = memory.reserve(90).expect("a refused reservation leaves nothing behind");
+        assert!(all.grow(10));
+        assert!(!all.grow(1), "beyond the limit");
     }
 }

@@ -17,16 +17,24 @@ pub(super) struct ClientIo {
     stream: TokioIo<TcpStream>,
     worker: Rc<Worker>,
     client: Rc<Client>,
+    /// Whether bytes between requests are the beginning of a head. HTTP/2 also sends frames of
+    /// its own there, and bounds its heads itself.
+    heads: bool,
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: TcpStream, worker: Rc<Worker>, client: Rc<Client>) -> Self {
-        Self { stream: TokioIo::new(stream), worker, client }
+    pub(super) fn new(
+        stream: TcpStream,
+        worker: Rc<Worker>,
+        client: Rc<Client>,
+        heads: bool,
+    ) -> Self {
+        Self { stream: TokioIo::new(stream), worker, client, heads }
     }
 
     /// Bytes came (or the end): between requests they are the beginning of a head.
     fn note_read(&self) {
-        if self.client.active.get() == 0 && !self.client.in_head.get() {
+        if self.heads && self.client.active.get() == 0 && !self.client.in_head.get() {
             self.client.in_head.set(true);
             self.client.since.set(self.worker.coarse_now.get());
         }

@@ -8,10 +8,17 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use mainstay_config::Limits;
+
 use super::ask::{Ask, Payload};
 use super::fault::Fault;
 use super::recognise::content_length;
+use crate::memory::Reservation;
+use crate::upstream::OutBody;
 use crate::worker::Worker;
+
+/// Set aside for a body whose length was not announced, and again whenever that is not enough.
+const UNANNOUNCED: usize = 64 * 1024;
 
 /// Reads the body of `ask`.
 ///
@@ -25,20 +32,31 @@ pub(super) async fn admit(worker: &Worker, mut ask: Ask, body: Incoming) -> Resu
     if announced.is_some_and(|size| size > limits.body) {
         return Err(Fault::too_large(limits.body));
     }
-    let keep = announced.unwrap_or(limits.replay);
-    ask.reservation = if keep <= limits.replay { worker.shared.memory.reserve(keep) } else { None };
-    if ask.reservation.is_none() {
-        ask.payload = Payload::Once(RefCell::new(Some((VecDeque::new(), body))));
+    let expected = announced.unwrap_or(UNANNOUNCED);
+    let keep = (expected <= limits.replay).then(|| worker.shared.memory.reserve(expected));
+    let Some(mut reservation) = keep.flatten() else {
+        ask.payload = Payload::Once(RefCell::new(Some(once(VecDeque::new(), body, limits.body))));
         return Ok(ask);
-    }
-    let reading = read(body, limits.replay, limits.body);
+    };
+    let reading = read(body, &mut reservation, limits);
     let read = tokio::time::timeout(limits.idle_timeout, reading).await;
     ask.payload = read.map_err(|_| Fault::body_stalled())??;
+    ask.reservation = Some(reservation);
     Ok(ask)
 }
 
+/// A body that can be sent once: what has come, and the rest as it comes.
+fn once(first: VecDeque<Bytes>, rest: Incoming, most: usize) -> OutBody {
+    let held: usize = first.iter().map(Bytes::len).sum();
+    OutBody::Streaming { first, rest, left: most.saturating_sub(held) }
+}
+
 /// Reads to the end, or until it is known that the body is too large to keep.
-async fn read(mut body: Incoming, keep: usize, most: usize) -> Result<Payload, Fault> {
+async fn read(
+    mut body: Incoming,
+    reservation: &mut Reservation,
+    limits: &Limits,
+) -> Result<Payload, Fault> {
     let mut parts: VecDeque<Bytes> = VecDeque::new();
     let mut size = 0;
     while let Some(part) = next(&mut body).await? {
@@ -47,11 +65,13 @@ async fn read(mut body: Incoming, keep: usize, most: usize) -> Result<Payload, F
         }
         size += part.len();
         parts.push_back(part);
-        if size > most {
-            return Err(Fault::too_large(most));
+        if size > limits.body {
+            return Err(Fault::too_large(limits.body));
         }
-        if size > keep {
-            return Ok(Payload::Once(RefCell::new(Some((parts, body)))));
+        let fits = size <= limits.replay
+            && (size <= reservation.bytes() || reservation.grow(size.max(UNANNOUNCED)));
+        if !fits {
+            return Ok(Payload::Once(RefCell::new(Some(once(parts, body, limits.body)))));
         }
     }
     Ok(Payload::Kept(join(&parts, size)))

@@ -1,12 +1,10 @@
 //! A recognised request: what is asked of which model, ready to be sent as often as needed.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
-use hyper::body::Incoming;
 use mainstay_policy::Moment;
 use mainstay_policy::chain::Plan;
 
@@ -66,7 +64,7 @@ pub(crate) enum Payload {
     /// Kept whole: can be sent again, to anyone.
     Kept(Bytes),
     /// Too large to keep: can be sent to one endpoint, once.
-    Once(RefCell<Option<(VecDeque<Bytes>, Incoming)>>),
+    Once(RefCell<Option<OutBody>>),
 }
 
 impl Payload {
@@ -74,9 +72,7 @@ impl Payload {
     pub(crate) fn body(&self) -> Option<OutBody> {
         match self {
             Self::Kept(bytes) => Some(OutBody::whole(bytes.clone())),
-            Self::Once(parts) => {
-                parts.borrow_mut().take().map(|(first, rest)| OutBody::Streaming { first, rest })
-            }
+            Self::Once(body) => body.borrow_mut().take(),
         }
     }
 

@@ -129,6 +129,9 @@ async fn try_member(
             climb.leave(Reason::AttemptsFailed);
             Rung::Onward
         }
+        Attempted::Failed(failure, None) if failure.class == Class::ClientFault => {
+            Rung::Broken(Fault::broken(&"the body broke off, or is larger than it may be"))
+        }
         Attempted::Failed(failure, said) => {
             climb.failed(choice, failure.class, failure.sent);
             progress.last_error = said.or_else(|| progress.last_error.take());

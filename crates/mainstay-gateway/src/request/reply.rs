@@ -63,7 +63,7 @@ pub(super) fn server(
         answer.judge(Ok(()), &mut flight);
     }
     let status = answer.status();
-    let Answer { parts, held, upstream, connection, trial } = answer;
+    let Answer { mut parts, held, upstream, connection, trial } = answer;
     let body = match (held, connection, trial) {
         (Held::Whole(bytes), ..) => {
             flight.end(end, status);
@@ -76,7 +76,9 @@ pub(super) fn server(
         // An error of a server that is too long to be held is told by its beginning.
         (Held::Open(mut queue, _), ..) => {
             flight.end(end, status);
-            AnswerBody::whole(queue.pop_front().unwrap_or_default())
+            let beginning = queue.pop_front().unwrap_or_default();
+            headers::describe_body(&mut parts.headers, beginning.len(), None);
+            AnswerBody::whole(beginning)
         }
     };
     Response::from_parts(parts, body)

@@ -19,6 +19,8 @@ pub(crate) enum OutBody {
         first: VecDeque<Bytes>,
         /// Still with the client.
         rest: Incoming,
+        /// The bytes that may still come.
+        left: usize,
     },
 }
 
@@ -31,17 +33,19 @@ impl OutBody {
 
 impl Body for OutBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streaming { first, rest } => match first.pop_front() {
+            Self::Streaming { first, rest, left } => match first.pop_front() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                None => Pin::new(rest).poll_frame(cx),
+                None => {
+                    Pin::new(rest).poll_frame(cx).map(|next| next.map(|frame| pass(frame, left)))
+                }
             },
         }
     }
@@ -49,7 +53,7 @@ impl Body for OutBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Streaming { first, rest } => first.is_empty() && rest.is_end_stream(),
+            Self::Streaming { first, rest, .. } => first.is_empty() && rest.is_end_stream(),
         }
     }
 
@@ -58,7 +62,7 @@ impl Body for OutBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Streaming { first, rest } => {
+            Self::Streaming { first, rest, .. } => {
                 let held: u64 = first.iter().map(|bytes| bytes.len() as u64).sum();
                 rest.size_hint().exact().map_or_else(SizeHint::default, |exact| {
                     SizeHint::with_exact(exact.saturating_add(held))
@@ -66,4 +70,24 @@ impl Body for OutBody {
             }
         }
     }
+}
+
+/// Counts a part against what may still come.
+fn pass(
+    frame: Result<Frame<Bytes>, hyper::Error>,
+    left: &mut usize,
+) -> Result<Frame<Bytes>, BodyError> {
+    let frame = frame.map_err(BodyError::Client)?;
+    let size = frame.data_ref().map_or(0, Bytes::len);
+    *left = left.checked_sub(size).ok_or(BodyError::TooLarge)?;
+    Ok(frame)
+}
+
+/// Why a client's body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the client broke off")]
+    Client(#[source] hyper::Error),
+    #[error("the body is larger than it may be")]
+    TooLarge,
 }

@@ -86,16 +86,23 @@ async fn checkout(
     upstream: &Upstream,
     fresh: bool,
 ) -> Result<Connection, Failure> {
-    while !fresh {
-        let Some(mut idle) = worker.connections.take(upstream, worker.clock.now()) else { break };
-        if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
-            return Ok(idle);
-        }
+    if !fresh && let Some(idle) = reusable(worker, upstream).await {
+        return Ok(idle);
     }
     let mut opened = connect(upstream).await.map_err(|error| refuse(&error))?;
     match opened.sender.ready().await {
         Ok(()) => Ok(opened),
         Err(_) => Err(Failure::new(Class::Unreachable, SentState::NotSent)),
+    }
+}
+
+/// The idle connection that was used last and still lives.
+async fn reusable(worker: &Worker, upstream: &Upstream) -> Option<Connection> {
+    loop {
+        let mut idle = worker.connections.take(upstream, worker.clock.now())?;
+        if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
+            return Some(idle);
+        }
     }
 }
 
@@ -125,6 +132,14 @@ fn is_reset(error: &hyper::Error) -> bool {
         })
 }
 
+/// A body that the client did not finish is its own fault; whatever else ends a connection
+/// before an answer makes the server unreachable.
 fn class_of(error: &hyper::Error) -> Class {
-    if error.is_parse() { Class::BadAnswer } else { Class::Unreachable }
+    if error.is_user() {
+        Class::ClientFault
+    } else if error.is_parse() {
+        Class::BadAnswer
+    } else {
+        Class::Unreachable
+    }
 }
