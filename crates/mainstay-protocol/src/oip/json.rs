@@ -64,7 +64,7 @@ fn integer<T: std::str::FromStr + TryFrom<i64>>(token: &str) -> Option<T> {
 }
 
 fn number<T: std::str::FromStr + Copy>(token: &str, finite: fn(T) -> bool) -> Option<T> {
-    let written = token.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    let written = matches!(token.as_bytes().first(), Some(b'-' | b'0'..=b'9'));
     token.parse().ok().filter(|&value| written && finite(value))
 }
 
@@ -173,25 +173,39 @@ impl<'a> Levels<'a> {
 }
 
 /// The next bracket, string or scalar, and what follows it; commas and white space are skipped.
+///
+/// It goes over bytes, which for numbers is twice as fast as over characters.
 fn next_token(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start_matches([' ', '\n', '\r', '\t', ',']);
-    let end = match text.as_bytes().first()? {
+    let bytes = text.as_bytes();
+    let start = bytes.iter().position(|&byte| !is_gap(byte))?;
+    let len = match bytes[start] {
         b'[' | b']' => 1,
-        b'"' => end_of_string(text),
-        _ => text.find([',', ']', ' ', '\n', '\r', '\t']).unwrap_or(text.len()),
+        b'"' => end_of_string(&bytes[start..]),
+        _ => end_of_scalar(&bytes[start..]),
     };
-    Some(text.split_at(end))
+    let (token, rest) = text[start..].split_at(len);
+    Some((token, rest))
 }
 
-/// The length of the string at the start of `text`, quotes included.
-fn end_of_string(text: &str) -> usize {
+const fn is_gap(byte: u8) -> bool {
+    matches!(byte, b',' | b' ' | b'\n' | b'\r' | b'\t')
+}
+
+/// The length of the number or word at the start of `bytes`.
+fn end_of_scalar(bytes: &[u8]) -> usize {
+    let end = bytes.iter().position(|&byte| is_gap(byte) || byte == b']');
+    end.unwrap_or(bytes.len())
+}
+
+/// The length of the string at the start of `bytes`, quotes included.
+fn end_of_string(bytes: &[u8]) -> usize {
     let mut escaped = false;
-    let closing = text.bytes().skip(1).position(|byte| {
+    let closing = bytes.iter().skip(1).position(|&byte| {
         let closes = byte == b'"' && !escaped;
         escaped = byte == b'\\' && !escaped;
         closes
     });
-    closing.map_or(text.len(), |at| at + 2)
+    closing.map_or(bytes.len(), |at| at + 2)
 }
 
 /// Appends the elements of `tensor` to `out` as one flat array.
