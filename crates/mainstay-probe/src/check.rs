@@ -70,22 +70,28 @@ async fn ask(probe: &Probe) -> Found {
     match &probe.check {
         Check::OipReady => http::oip_ready(address, probe.model.as_ref()).await,
         Check::Http(check) => http::matches(address, check).await,
-        Check::Tcp { port } => tcp(address, *port).await,
-        Check::Grpc { service, port } => grpc::health(address, service.as_deref(), *port).await,
+        Check::Tcp { port } => tcp(&at(address, *port)).await,
+        Check::Grpc { service, port } => {
+            grpc::health(&at(address, *port), service.as_deref()).await
+        }
         Check::Command { .. } | Check::Off => Found::new(health::Check::Passed, "not asked"),
     }
 }
 
-async fn tcp(address: &EndpointUrl, port: Option<u16>) -> Found {
-    match connect(address, port).await {
+async fn tcp(address: &EndpointUrl) -> Found {
+    match connect(address).await {
         Ok(_) => Found::new(health::Check::Passed, "connected"),
         Err(error) => Found::unreachable(&error),
     }
 }
 
-async fn connect(address: &EndpointUrl, port: Option<u16>) -> std::io::Result<TcpStream> {
-    TcpStream::connect((&*address.host, port.unwrap_or(address.port))).await
+/// The address with the check's own port, where it has one.
+fn at(address: &EndpointUrl, port: Option<u16>) -> EndpointUrl {
+    let mut address = address.clone();
+    address.port = port.unwrap_or(address.port);
+    address
 }
 
-#[cfg(test)]
-mod tests;
+async fn connect(address: &EndpointUrl) -> std::io::Result<TcpStream> {
+    TcpStream::connect((&*address.host, address.port)).await
+}

@@ -1,9 +1,12 @@
 //! The loop of every probe: ask, count, tell, wait.
+//!
+//! One task for each subject, so that a probe that hangs delays no other. A dependency that
+//! several servers declare is asked once for all of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use mainstay_config::{Check, Dependency, EndpointUrl};
 use mainstay_policy::health::{Change, Settings, Streak, initial_spread, next_delay};
 use mainstay_policy::{Moment, Verdict};
@@ -74,27 +77,19 @@ impl Prober {
     pub async fn run(self, observer: Arc<dyn Observer>) {
         let shared = shared_dependencies(&self.subjects, &self.own);
         let mut loops = JoinSet::new();
-        let count = self.subjects.len();
+        let (subjects, dependencies) = (self.subjects.len(), shared.len());
         for (index, subject) in self.subjects.into_iter().enumerate() {
             if matches!(subject.check, Check::Off) {
                 continue;
             }
-            let window = FIRST_WINDOW.min(subject.settings.interval);
-            let rhythm = Rhythm {
-                first: initial_spread(index, count, window),
-                clock: self.clock,
-                rng: fastrand::Rng::with_seed(self.seed.wrapping_add(index as u64)),
-                settings: subject.settings.clone(),
-            };
+            let rng = fastrand::Rng::with_seed(self.seed.wrapping_add(index as u64));
+            let rhythm = Rhythm::new((index, subjects), &subject.settings, self.clock, rng);
             loops.spawn(watch_subject(index, subject, rhythm, Arc::clone(&observer)));
         }
         for (index, shared) in shared.into_iter().enumerate() {
-            let rhythm = Rhythm {
-                first: Duration::ZERO,
-                clock: self.clock,
-                rng: fastrand::Rng::with_seed(!self.seed.wrapping_add(index as u64)),
-                settings: shared.dependency.health.clone(),
-            };
+            let rng = fastrand::Rng::with_seed(!self.seed.wrapping_add(index as u64));
+            let settings = &shared.dependency.health;
+            let rhythm = Rhythm::new((index, dependencies), settings, self.clock, rng);
             loops.spawn(watch_dependency(shared, rhythm, Arc::clone(&observer)));
         }
         while loops.join_next().await.is_some() {}
@@ -103,9 +98,9 @@ impl Prober {
     }
 }
 
-/// Each distinct dependency once, whoever declared it.
+/// Each distinct dependency once, whoever declared it. Where two declarations differ in rhythm
+/// alone, the first one sets it.
 fn shared_dependencies(subjects: &[Subject], own: &[Dependency]) -> Vec<Shared> {
-    let mut known: HashMap<String, usize> = HashMap::new();
     let mut all: Vec<Shared> = Vec::new();
     let declared = subjects
         .iter()
@@ -113,14 +108,31 @@ fn shared_dependencies(subjects: &[Subject], own: &[Dependency]) -> Vec<Shared> 
         .flat_map(|(at, subject)| subject.dependencies.iter().map(move |d| (Some(at), d)))
         .chain(own.iter().map(|dependency| (None, dependency)));
     for (dependant, dependency) in declared {
-        let key = format!("{:?}", (&dependency.name, &dependency.address, &dependency.check));
-        let at = *known.entry(key).or_insert_with(|| {
-            all.push(Shared { dependency: dependency.clone(), dependants: Vec::new() });
-            all.len() - 1
-        });
-        all[at].dependants.push(dependant);
+        match all.iter_mut().find(|shared| is_same(&shared.dependency, dependency)) {
+            Some(shared) => shared.dependants.push(dependant),
+            None => {
+                let dependency = dependency.clone();
+                all.push(Shared { dependency, dependants: vec![dependant] });
+            }
+        }
     }
     all
+}
+
+fn is_same(left: &Dependency, right: &Dependency) -> bool {
+    let shown = |check: &Check| format!("{check:?}");
+    left.name == right.name
+        && left.address == right.address
+        && headers(&left.check) == headers(&right.check)
+        && shown(&left.check) == shown(&right.check)
+}
+
+/// Compared by value: secret ones all look the same when they are shown.
+const fn headers(check: &Check) -> Option<&HeaderMap> {
+    match check {
+        Check::Http(check) => Some(&check.headers),
+        _ => None,
+    }
 }
 
 /// When one loop asks.
@@ -132,17 +144,46 @@ struct Rhythm {
 }
 
 impl Rhythm {
+    /// The rhythm of the `place.0`th of `place.1` loops.
+    fn new(place: (usize, usize), settings: &Settings, clock: Clock, rng: fastrand::Rng) -> Self {
+        let window = FIRST_WINDOW.min(settings.interval);
+        let first = initial_spread(place.0, place.1, window);
+        Self { first, clock, rng, settings: settings.clone() }
+    }
+
     /// Asks once and counts the result.
-    async fn round(&self, asked: &Probe, streak: Streak) -> (Found, Duration, Streak, Option<Change>) {
+    async fn round(&self, asked: &Probe, streak: Streak) -> Round {
         let started = self.clock.now();
         let found = probe(asked).await;
         let took = self.clock.now().since(started);
         let (streak, change) = streak.step(found.check, &self.settings);
-        (found, took, streak, change)
+        Round { found, took, streak, change }
     }
 
-    async fn pause(&mut self, streak: Streak) {
-        tokio::time::sleep(next_delay(streak, &self.settings, &mut self.rng)).await;
+    /// Waits for the next probe. The delay counts from the start of the last one: a server that
+    /// lets every probe run into its timeout is found out about as soon as one that refuses.
+    async fn pause(&mut self, round: &Round) {
+        let delay = next_delay(round.streak, &self.settings, &mut self.rng);
+        tokio::time::sleep(delay.saturating_sub(round.took)).await;
+    }
+}
+
+/// One probe and what it amounts to.
+struct Round {
+    found: Found,
+    took: Duration,
+    streak: Streak,
+    change: Option<Change>,
+}
+
+impl Round {
+    /// Whether a dependency became healthy or sick. It is taken to be healthy before the first
+    /// probe, so healthy from the beginning is no news.
+    fn health_changed(&self) -> Option<bool> {
+        let change = self.change?;
+        let was = matches!(change.from, Verdict::Unknown | Verdict::Ready);
+        let healthy = change.to == Verdict::Ready;
+        (healthy != was).then_some(healthy)
     }
 }
 
@@ -161,13 +202,13 @@ async fn watch_subject(
     let mut streak = Streak::default();
     tokio::time::sleep(rhythm.first).await;
     loop {
-        let (found, took, next, change) = rhythm.round(&asked, streak).await;
-        streak = next;
-        observer.probed(index, &found, took);
-        if let Some(change) = change {
-            observer.changed(index, &change, rhythm.clock.now());
+        let round = rhythm.round(&asked, streak).await;
+        streak = round.streak;
+        observer.probed(index, &round.found, round.took);
+        if let Some(change) = &round.change {
+            observer.changed(index, change, rhythm.clock.now());
         }
-        rhythm.pause(streak).await;
+        rhythm.pause(&round).await;
     }
 }
 
@@ -180,22 +221,16 @@ async fn watch_dependency(shared: Shared, mut rhythm: Rhythm, observer: Arc<dyn 
         timeout: dependency.health.timeout,
     };
     let mut streak = Streak::default();
+    tokio::time::sleep(rhythm.first).await;
     loop {
-        let (found, _, next, change) = rhythm.round(&asked, streak).await;
-        streak = next;
-        if let Some(change) = change {
-            let healthy = change.to == Verdict::Ready;
-            // Healthy from the beginning is no news.
-            if !(healthy && change.from == Verdict::Unknown) {
-                let why = format!("{} ({})", change.evidence, found.detail);
-                for dependant in &dependants {
-                    observer.dependency(*dependant, &dependency.name, healthy, &why);
-                }
+        let round = rhythm.round(&asked, streak).await;
+        streak = round.streak;
+        if let (Some(healthy), Some(change)) = (round.health_changed(), &round.change) {
+            let why = format!("{} ({})", change.evidence, round.found.detail);
+            for dependant in &dependants {
+                observer.dependency(*dependant, &dependency.name, healthy, &why);
             }
         }
-        rhythm.pause(streak).await;
+        rhythm.pause(&round).await;
     }
 }
-
-#[cfg(test)]
-mod tests;

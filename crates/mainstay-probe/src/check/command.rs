@@ -1,7 +1,8 @@
 //! A program as a check: exit code 0 passes.
 //!
 //! Run without a shell, with nothing of the gateway's environment but the search path, in a
-//! process group of its own, so that it can be killed with everything that it started.
+//! process group of its own, so that it can be killed with everything that it started. What it
+//! prints goes nowhere: a check that talks must neither fill our memory nor wait for a reader.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -37,7 +38,9 @@ struct Group(Option<Pid>);
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // Nobody left to kill is what is wanted.
+            // After a time-out the program itself is not reaped yet, so the number is still its
+            // own. After a normal end it is kept by whatever the program left behind; where
+            // nothing is left there is nobody to kill, which is what is wanted.
             let _gone = kill_process_group(group, Signal::KILL);
         }
     }

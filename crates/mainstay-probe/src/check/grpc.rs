@@ -13,14 +13,8 @@ use tonic_health::pb::health_client::HealthClient;
 use super::Found;
 
 /// Asks for the health of `service`, or of the server as a whole.
-pub(super) async fn health(
-    address: &EndpointUrl,
-    service: Option<&str>,
-    port: Option<u16>,
-) -> Found {
-    let mut there = address.clone();
-    there.port = port.unwrap_or(there.port);
-    let endpoint = match Endpoint::from_shared(format!("http://{}", there.authority())) {
+pub(super) async fn health(address: &EndpointUrl, service: Option<&str>) -> Found {
+    let endpoint = match Endpoint::from_shared(format!("http://{}", address.authority())) {
         Ok(endpoint) => endpoint,
         Err(error) => return Found::new(Check::Failed, error.to_string()),
     };
@@ -35,7 +29,9 @@ pub(super) async fn health(
         Err(status) if status.code() == Code::NotFound => {
             Found::new(Check::NotReady, "unknown service")
         }
-        Err(status) => Found::new(Check::Failed, format!("{:?}: {}", status.code(), status.message())),
+        Err(status) => {
+            Found::new(Check::Failed, format!("{:?}: {}", status.code(), status.message()))
+        }
     }
 }
 

@@ -1,20 +1,22 @@
 //! Checks over HTTP/1.1.
 //!
-//! Every probe opens a connection of its own: it asks whether a *new* request would be served,
-//! and a listener that no longer accepts is just what a kept connection would hide.
+//! Every probe opens a connection of its own, as HAProxy's do: it asks whether a *new* request
+//! would be served, and a listener that no longer accepts is just what a kept connection would
+//! hide. Redirections are not followed: an answer that sends elsewhere is not this server's.
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONNECTION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use mainstay_config::{EndpointUrl, HttpCheck};
 use mainstay_policy::health::Check;
 use mainstay_protocol::oip::path;
+use tokio::task::JoinSet;
 
-use super::{Found, ModelName, connect};
+use super::{Found, ModelName, at, connect};
 
 /// The most of an answer that is read, in bytes: a health page is small.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -32,9 +34,9 @@ pub(super) async fn oip_ready(address: &EndpointUrl, model: Option<&ModelName>) 
     };
     let question =
         Question { method: Method::GET, path, headers: HeaderMap::new(), body: Bytes::new() };
-    match exchange(address, None, question).await {
-        Ok(response) => {
-            let status = response.status().as_u16();
+    match exchange(address, question).await {
+        Ok(answer) => {
+            let status = answer.response.status().as_u16();
             let check = match status {
                 200 => Check::Passed,
                 400 | 404 | 503 => Check::NotReady,
@@ -46,7 +48,7 @@ pub(super) async fn oip_ready(address: &EndpointUrl, model: Option<&ModelName>) 
     }
 }
 
-/// Any request whose status and body must match.
+/// Any request whose status and body must match. A 503 that does not match says "not ready".
 pub(super) async fn matches(address: &EndpointUrl, check: &HttpCheck) -> Found {
     let question = Question {
         method: check.method.clone(),
@@ -54,32 +56,43 @@ pub(super) async fn matches(address: &EndpointUrl, check: &HttpCheck) -> Found {
         headers: check.headers.clone(),
         body: check.body.clone().unwrap_or_default().into(),
     };
-    let response = match exchange(address, check.port, question).await {
-        Ok(response) => response,
+    let answer = match exchange(&at(address, check.port), question).await {
+        Ok(answer) => answer,
         Err(found) => return found,
     };
-    let status = response.status().as_u16();
+    let status = answer.response.status().as_u16();
     if !check.status.iter().any(|range| range.contains(&status)) {
         let result = if status == 503 { Check::NotReady } else { Check::Failed };
         return Found::new(result, format!("HTTP {status}"));
     }
     match &check.contains {
         None => Found::new(Check::Passed, format!("HTTP {status}")),
-        Some(wanted) => contains(response, wanted).await,
+        Some(wanted) => contains(answer, wanted.as_bytes()).await,
     }
 }
 
-async fn contains(response: Response<Incoming>, wanted: &str) -> Found {
-    match Limited::new(response.into_body(), BODY_LIMIT).collect().await {
-        Ok(body) => {
-            if String::from_utf8_lossy(&body.to_bytes()).contains(wanted) {
-                Found::new(Check::Passed, "the body matches")
-            } else {
-                Found::new(Check::Failed, "the body does not hold the expected text")
-            }
-        }
+async fn contains(mut answer: Answer, wanted: &[u8]) -> Found {
+    match holds(answer.response.body_mut(), wanted).await {
+        Ok(true) => Found::new(Check::Passed, "the body matches"),
+        Ok(false) => Found::new(Check::Failed, "the body does not hold the expected text"),
         Err(error) => Found::new(Check::Failed, format!("the body cannot be read: {error}")),
     }
+}
+
+/// Whether the text stands in the first [`BODY_LIMIT`] bytes. Stops when it was found, so that
+/// the body may go on for ever.
+async fn holds(body: &mut Incoming, wanted: &[u8]) -> hyper::Result<bool> {
+    let mut start = Vec::new();
+    while start.len() < BODY_LIMIT {
+        let Some(frame) = body.frame().await else { return Ok(false) };
+        let Ok(data) = frame?.into_data() else { continue };
+        let room = BODY_LIMIT - start.len();
+        start.extend_from_slice(&data[..data.len().min(room)]);
+        if wanted.is_empty() || start.windows(wanted.len()).any(|part| part == wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 struct Question {
@@ -89,29 +102,36 @@ struct Question {
     body: Bytes,
 }
 
-/// Asks on a new connection; the answer's head.
-async fn exchange(
-    address: &EndpointUrl,
-    port: Option<u16>,
-    question: Question,
-) -> Result<Response<Incoming>, Found> {
+impl Question {
+    /// The request, with what every request carries unless the check says otherwise.
+    fn request(self, address: &EndpointUrl) -> http::Result<Request<Full<Bytes>>> {
+        let mut request =
+            Request::builder().method(self.method).uri(self.path).body(Full::new(self.body))?;
+        let host = HeaderValue::try_from(address.authority())?;
+        let headers = request.headers_mut();
+        *headers = self.headers;
+        headers.entry(HOST).or_insert(host);
+        headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+        Ok(request)
+    }
+}
+
+/// The head of an answer, with its body still to come.
+struct Answer {
+    response: Response<Incoming>,
+    /// The connection, which ends with the answer: a probe leaves nothing behind.
+    _connection: JoinSet<hyper::Result<()>>,
+}
+
+/// Asks on a new connection.
+async fn exchange(address: &EndpointUrl, question: Question) -> Result<Answer, Found> {
     let failed = |error: &dyn std::fmt::Display| Found::new(Check::Failed, error.to_string());
-    let stream = connect(address, port).await.map_err(|error| Found::unreachable(&error))?;
+    let request = question.request(address).map_err(|error| failed(&error))?;
+    let stream = connect(address).await.map_err(|error| Found::unreachable(&error))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    let task = tokio::spawn(connection);
-    let mut request = Request::new(Full::new(question.body));
-    *request.method_mut() = question.method;
-    *request.uri_mut() = question.path.parse().map_err(|error| failed(&error))?;
-    *request.headers_mut() = question.headers;
-    if !request.headers().contains_key(HOST)
-        && let Ok(host) = HeaderValue::from_str(&address.authority())
-    {
-        request.headers_mut().insert(HOST, host);
-    }
-    let answer = sender.send_request(request).await.map_err(|error| failed(&error));
-    if answer.is_err() {
-        task.abort();
-    }
-    answer
+    let mut task = JoinSet::new();
+    task.spawn(connection);
+    let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+    Ok(Answer { response, _connection: task })
 }
