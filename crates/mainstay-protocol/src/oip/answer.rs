@@ -126,7 +126,14 @@ fn select<'a>(
 /// An output does not have a row that is asked for.
 pub fn select_rows(response: &Response, rows: &[usize]) -> Result<Response, Error> {
     let outputs = response.outputs.iter().map(|tensor| rows::gather(tensor, rows));
-    Ok(Response { outputs: outputs.collect::<Result<_, _>>()?, ..response.clone() })
+    Ok(Response {
+        model_name: response.model_name.clone(),
+        model_version: response.model_version.clone(),
+        id: response.id.clone(),
+        parameters: response.parameters.clone(),
+        outputs: outputs.collect::<Result<_, _>>()?,
+        tensor_parameters: response.tensor_parameters.clone(),
+    })
 }
 
 /// Puts the rows of `from`, in order, in the places `rows` of `into`.

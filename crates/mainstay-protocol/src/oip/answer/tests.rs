@@ -150,6 +150,16 @@ fn rows_are_merged_into_their_places() {
 }
 
 #[test]
+fn rows_are_selected_from_every_output() {
+    let mut response = probabilities(&[[0.1, 0.9], [0.5, 0.5], [0.2, 0.8]]);
+    response.id = Some("7".into());
+    let selected = select_rows(&response, &[2, 0]).unwrap();
+    assert_eq!(selected.outputs, probabilities(&[[0.2, 0.8], [0.1, 0.9]]).outputs);
+    assert_eq!(selected.id, response.id);
+    assert_eq!(select_rows(&response, &[3]), Err(Error::NoRow { row: 3, rows: 3 }));
+}
+
+#[test]
 fn rows_that_do_not_fit_are_not_merged() {
     let into = probabilities(&[[0.1, 0.9], [0.5, 0.5]]);
     let merge = |from: Response, rows: &[usize]| merge_rows(&mut into.clone(), from, rows);
