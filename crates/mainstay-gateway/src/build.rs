@@ -17,7 +17,8 @@ use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
 
 use crate::embedded::Embedded;
 use crate::error::Error;
-use crate::shared::{Parts, Shared};
+use crate::memory::Memory;
+use crate::shared::{Pulse, Shared};
 use crate::snapshot::{Member, PoolSource, Route, Snapshot, Source, Step, Upstream};
 
 /// Time kept back for an embedded model: far more than its runs take, so that a short queue
@@ -67,14 +68,16 @@ pub(crate) fn build(config: &Config, clock: Clock) -> Result<Built, Error> {
     refuse_empty(&routes)?;
     let upstreams = builder.upstreams.into_iter().flatten().collect();
     let snapshot = Snapshot::new(config.version.clone(), config.limits.clone(), upstreams, routes);
-    let shared = Shared::new(Parts {
+    let shared = Arc::new(Shared {
         clock,
         snapshot: Arc::new(snapshot),
         registry: builder.registry,
         telemetry,
         retries: RetryBudget::new(config.retry, config.workers),
         executor: Executor::new(config.embedded.threads, config.embedded.queue),
-        workers: config.workers,
+        memory: Arc::new(Memory::new(config.limits.replay_memory)),
+        pulses: (0..config.workers).map(|_| Pulse::default()).collect(),
+        draining: AtomicBool::default(),
     });
     Ok(Built { shared, embedded, watched: builder.watched })
 }

@@ -10,6 +10,7 @@ mod io;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -177,17 +178,7 @@ async fn serve_http1(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hy
         .header_read_timeout(None)
         .max_buf_size(limit)
         .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    loop {
-        tokio::select! {
-            result = connection.as_mut() => return result,
-            () = client.changed.notified() => match client.state.get() {
-                State::Open => {}
-                State::Finishing => connection.as_mut().graceful_shutdown(),
-                State::Aborted => return Ok(()),
-            }
-        }
-    }
+    drive(connection, &client, |connection| connection.graceful_shutdown()).await
 }
 
 async fn serve_http2(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hyper::Result<()> {
@@ -197,13 +188,22 @@ async fn serve_http2(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hy
         .max_header_list_size(limit)
         .max_concurrent_streams(HTTP2_STREAMS)
         .serve_connection(io, service);
+    drive(connection, &client, |connection| connection.graceful_shutdown()).await
+}
+
+/// Runs a connection to its end, which the worker may ask for.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    client: &Client,
+    finish: impl Fn(Pin<&mut C>),
+) -> hyper::Result<()> {
     let mut connection = std::pin::pin!(connection);
     loop {
         tokio::select! {
             result = connection.as_mut() => return result,
             () = client.changed.notified() => match client.state.get() {
                 State::Open => {}
-                State::Finishing => connection.as_mut().graceful_shutdown(),
+                State::Finishing => finish(connection.as_mut()),
                 State::Aborted => return Ok(()),
             }
         }

@@ -29,7 +29,8 @@ pub(crate) struct Shared {
     pub(crate) memory: Arc<Memory>,
     /// One for each worker.
     pub(crate) pulses: Vec<Pulse>,
-    draining: AtomicBool,
+    /// Whether the gateway is on its way out.
+    pub(crate) draining: AtomicBool,
 }
 
 /// Whether a worker lives, and how much it has to do.
@@ -52,34 +53,7 @@ impl Pulse {
     }
 }
 
-/// The parts of [`Shared`] that the configuration decides.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) clock: Clock,
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) registry: Registry,
-    pub(crate) telemetry: Arc<Telemetry>,
-    pub(crate) retries: RetryBudget,
-    pub(crate) executor: Executor,
-    pub(crate) workers: usize,
-}
-
 impl Shared {
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let memory = Arc::new(Memory::new(parts.snapshot.limits.replay_memory));
-        Arc::new(Self {
-            clock: parts.clock,
-            snapshot: parts.snapshot,
-            registry: parts.registry,
-            telemetry: parts.telemetry,
-            retries: parts.retries,
-            executor: parts.executor,
-            memory,
-            pulses: (0..parts.workers).map(|_| Pulse::default()).collect(),
-            draining: AtomicBool::new(false),
-        })
-    }
-
     /// Whether the gateway is on its way out.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
