@@ -249,3 +249,13 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 pub(crate) fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
+
+/// Default of [`Config::state_dir`]: `mainstay` under the first state directory that the
+/// environment names. Commands look there for the operators' token.
+#[must_use]
+pub fn default_state_dir() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let home = || variable("HOME").map(|home| home.join(".local/state"));
+    let base = variable("STATE_DIRECTORY").or_else(|| variable("XDG_STATE_HOME")).or_else(home);
+    base.unwrap_or_else(|| PathBuf::from(".")).join("mainstay")
+}

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod breaker;
 mod check;
 mod completions;
 mod demo;
@@ -11,6 +12,7 @@ mod init;
 mod model_server;
 mod schema;
 mod serve;
+mod status;
 mod tethered;
 
 /// Keeps predictions flowing when something breaks.
@@ -34,6 +36,10 @@ pub(crate) enum Command {
     ModelServer(model_server::Args),
     /// Serve predictions through a gateway.
     Serve(serve::Args),
+    /// Show how a running gateway stands: models, servers, breakers.
+    Status(status::Args),
+    /// Force the breakers of an endpoint open or closed for a time, or let them decide again.
+    Breaker(breaker::Args),
     /// Print the JSON Schema of the configuration, or an example with every option.
     Schema(schema::Args),
     /// Print a shell completion script.
@@ -52,6 +58,8 @@ impl Command {
             Self::Init(args) => args.run(),
             Self::ModelServer(args) => args.run(),
             Self::Serve(args) => args.run(),
+            Self::Status(args) => args.run(),
+            Self::Breaker(args) => args.run(),
             Self::Schema(args) => Ok(args.run()),
             Self::Completions(args) => Ok(args.run()),
             Self::Tethered(args) => args.run(),

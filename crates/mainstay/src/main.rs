@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod admin_client;
 mod commands;
 
 #[global_allocator]

@@ -1,5 +1,7 @@
 //! The listener over real HTTP, before a gateway that is made up.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
 use std::time::Duration;
 
 use mainstay_admin::{Admin, BreakerOverride, Code, Force, Readiness, Status};

@@ -1,7 +1,6 @@
 //! The sections beside pools and models, and all of them put together.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use mainstay_policy::budget;
@@ -10,7 +9,7 @@ use super::{Review, address, check, first_place, model, pool, share, span_of};
 use crate::code::Code;
 use crate::config::{
     Admin, Config, DRAIN, EmbeddedPool, Limits, Listen, Log, LogFormat, LogLevel, Node, Records,
-    default_workers,
+    default_state_dir, default_workers,
 };
 use crate::raw::{
     Opt, RawAdmin, RawConfig, RawEmbeddedPool, RawFormat, RawLevel, RawLimits, RawListen, RawLog,
@@ -30,7 +29,7 @@ pub(super) fn config(review: &mut Review, raw: &RawConfig, version: String) -> C
         workers: review.count(&raw.workers, 256, default_workers()),
         limits: limits(review, &raw.limits),
         drain: raw.drain.as_ref().map_or(DRAIN, |drain| drain.value.0),
-        state_dir: raw.state_dir.as_ref().map_or_else(state_dir, |dir| review.path(dir)),
+        state_dir: raw.state_dir.as_ref().map_or_else(default_state_dir, |dir| review.path(dir)),
         strict_start: raw.strict_start.as_ref().is_some_and(|strict| strict.value),
         admin: admin(review, &raw.admin),
         log: log(&raw.log),
@@ -66,14 +65,6 @@ fn host_name() -> Arc<str> {
     let from_file = || std::fs::read_to_string("/etc/hostname").ok();
     let name = from_env.or_else(from_file).map(|name| name.trim().to_owned());
     name.filter(|name| super::is_name(name)).map_or_else(|| "mainstay".into(), Into::into)
-}
-
-/// `mainstay` under the first state directory that the environment names.
-fn state_dir() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let home = || variable("HOME").map(|home| home.join(".local/state"));
-    let base = variable("STATE_DIRECTORY").or_else(|| variable("XDG_STATE_HOME")).or_else(home);
-    base.unwrap_or_else(|| PathBuf::from(".")).join("mainstay")
 }
 
 fn listen(review: &mut Review, raw: &Opt<RawListen>) -> Listen {

@@ -1,0 +1,190 @@
+//! A client for the gateway's admin listener: one request on one connection, within a deadline.
+//!
+//! What goes wrong is told with a stable code and its remedy, since the one who reads it is an
+//! operator in front of a gateway that may be in trouble.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::http::request::Builder;
+use hyper::http::uri::Authority;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use mainstay_admin::{Code, Token};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+/// From the connection to the end of the answer. The listener answers from memory.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The largest answer that is read: a status of ten thousand targets.
+const LARGEST: usize = 16 * 1024 * 1024;
+/// The port of an address that names none.
+const PORT: u16 = 9901;
+
+/// Where the admin listener is; shared by the commands that ask it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AdminClient {
+    /// Address of the gateway's admin listener.
+    #[arg(
+        long = "admin",
+        env = "MAINSTAY_ADMIN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9901"
+    )]
+    address: AdminAddress,
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct AdminAddress(String);
+
+/// An answer, whatever it is.
+struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+/// What the listener says where it does not do what was asked.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+    code: String,
+}
+
+impl AdminClient {
+    /// Where it asks.
+    pub(crate) fn address(&self) -> &str {
+        &self.address.0
+    }
+
+    /// Asks for `path` and reads the JSON that comes.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let answer = self.ask(Request::get(path), Bytes::new()).await?;
+        self.read(&answer)
+    }
+
+    /// Posts JSON to `path` as an operator and reads the JSON that comes.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        token: &Token,
+        body: &serde_json::Value,
+    ) -> anyhow::Result<T> {
+        let head = Request::post(path).header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        let answer = self.ask(head, serde_json::to_vec(body)?.into()).await?;
+        self.read(&answer)
+    }
+
+    async fn ask(&self, head: Builder, body: Bytes) -> anyhow::Result<Answer> {
+        let request = head.header(HOST, self.address()).body(Full::new(body))?;
+        let answer = tokio::time::timeout(DEADLINE, self.exchange(request)).await;
+        let answer = answer.unwrap_or_else(|_| bail!("no answer within {DEADLINE:?}"));
+        answer.with_context(|| {
+            format!(
+                "{}: the admin listener at {} does not answer; does the gateway run? It prints \
+                 its admin address when it starts: give it with --admin ADDR or in MAINSTAY_ADMIN",
+                Code::Unreachable,
+                self.address()
+            )
+        })
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+        let stream = TcpStream::connect(self.address()).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // The connection ends with its sender; what went wrong shows in the answer.
+        tokio::spawn(connection);
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, LARGEST).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
+        Ok(Answer { status: head.status, body })
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &Answer) -> anyhow::Result<T> {
+        if answer.status.is_success() {
+            return serde_json::from_slice(&answer.body).with_context(|| self.strange(answer));
+        }
+        match serde_json::from_slice::<Refusal>(&answer.body) {
+            Ok(refusal) => bail!("{}: {}", refusal.code, refusal.error),
+            Err(_) => bail!(self.strange(answer)),
+        }
+    }
+
+    fn strange(&self, answer: &Answer) -> String {
+        format!(
+            "{}: what answers at {} (status {}) is no admin listener of this version; compare the \
+             address with the one that the gateway printed when it started",
+            Code::BadAnswer,
+            self.address(),
+            answer.status.as_u16()
+        )
+    }
+}
+
+impl FromStr for AdminAddress {
+    type Err = anyhow::Error;
+
+    /// Takes what the gateway prints, too: `http://127.0.0.1:9901`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.strip_prefix("http://").unwrap_or(text);
+        let authority: Authority = text
+            .trim_end_matches('/')
+            .parse()
+            .ok()
+            .filter(|authority: &Authority| !authority.as_str().contains('@'))
+            .context("an address is HOST:PORT, for example 127.0.0.1:9901")?;
+        let port = authority.port_u16().unwrap_or(PORT);
+        Ok(Self(format!("{}:{port}", authority.host())))
+    }
+}
+
+/// The operators' token from its file.
+pub(crate) fn token(path: &Path) -> anyhow::Result<Token> {
+    Ok(Token::load(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Option<String> {
+        text.parse::<AdminAddress>().ok().map(|address| address.0)
+    }
+
+    #[test]
+    fn an_address_is_taken_in_every_form_that_it_is_shown_in() {
+        for (text, expected) in [
+            ("127.0.0.1:7000", "127.0.0.1:7000"),
+            ("http://127.0.0.1:7000", "127.0.0.1:7000"),
+            ("http://127.0.0.1:7000/", "127.0.0.1:7000"),
+            ("gw-a", "gw-a:9901"),
+            ("[::1]", "[::1]:9901"),
+            ("[::1]:7000", "[::1]:7000"),
+        ] {
+            assert_eq!(address(text).as_deref(), Some(expected), "{text}");
+        }
+        for wrong in ["", "https://gw-a", "gw-a/status", "user@gw-a", "two words"] {
+            assert_eq!(address(wrong), None, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said_with_the_remedy() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let client = AdminClient { address: AdminAddress(address.clone()) };
+        let error = client.get::<serde_json::Value>("/api/status").await.unwrap_err();
+        let message = format!("{error:#}");
+        for part in ["MS0313", address.as_str(), "--admin", "MAINSTAY_ADMIN", "refused"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The tables read well, with and without colours, wide and narrow.
+
+use mainstay_admin::status::{ForcedStatus, PoolStatus, StepKind};
+
+use super::*;
+
+const PLAIN: Look = Look { colours: false, width: None };
+
+fn target(verdict: Verdict, evidence: &str, breaker: BreakerStatus) -> TargetStatus {
+    TargetStatus {
+        model: "fraud".to_owned(),
+        verdict,
+        since_seconds: 7_512.0,
+        evidence: evidence.to_owned(),
+        deep: true,
+        breaker,
+        in_flight: 4,
+        latency_ms: 2.54,
+    }
+}
+
+fn endpoint(name: &str, target: TargetStatus) -> EndpointStatus {
+    EndpointStatus { name: name.to_owned(), url: format!("http://{name}"), models: vec![target] }
+}
+
+fn step(kind: StepKind, name: &str, available: bool, why: &str) -> StepStatus {
+    StepStatus { kind, name: name.to_owned(), available, why: why.to_owned() }
+}
+
+fn status() -> Status {
+    let open = BreakerStatus {
+        state: BreakerState::Open,
+        until_seconds: Some(1.52),
+        ..BreakerStatus::default()
+    };
+    let forced = BreakerStatus {
+        forced: Some(ForcedStatus {
+            to: BreakerState::Open,
+            until_seconds: 299.0,
+            reason: "replacing a disk".to_owned(),
+        }),
+        ..BreakerStatus::default()
+    };
+    let failing = BreakerStatus { calls: 20, failures: 3, ..BreakerStatus::default() };
+    let endpoints = vec![
+        endpoint("10.0.0.1:8000", target(Verdict::Ready, "3 checks passed", failing)),
+        endpoint("10.0.0.2:8000", target(Verdict::Dead, "connection refused", open)),
+        endpoint("10.0.0.3:8000", target(Verdict::Ready, "3 checks passed", forced)),
+    ];
+    Status {
+        node: "gw-a".to_owned(),
+        version: "0.1.0".to_owned(),
+        config: "1f2e3d".to_owned(),
+        uptime_seconds: 7_512.0,
+        ready: true,
+        pools: vec![PoolStatus { name: "fraud-v2".to_owned(), endpoints }],
+        models: vec![ModelStatus {
+            name: "fraud".to_owned(),
+            available: true,
+            steps: vec![
+                step(StepKind::Pool, "fraud-v2", true, "1 of 3 endpoints take requests"),
+                step(StepKind::Embedded, "fraud-lite", false, "operator TfIdf is not known"),
+                step(StepKind::Default, "default", true, "always there"),
+            ],
+            requests: 1_234_567,
+            degraded: 12_346,
+            failed: 0,
+            amplification: 1.024,
+        }],
+    }
+}
+
+fn lines(page: &str) -> Vec<String> {
+    page.lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+#[test]
+fn the_page_reads_well() {
+    let expected = "\
+gw-a  ready  up 2h 5m  configuration 1f2e3d  mainstay 0.1.0
+
+MODEL  STEP                                  WHY                              REQUESTS       DEGRADED  FAILED  AMPLIFICATION
+fraud  1. fraud-v2 (pool)       available    1 of 3 endpoints take requests  1 234 567  12 346 (1.0%)       0           1.02
+       2. fraud-lite (embedded) unavailable  operator TfIdf is not known
+       3. default               available    always there
+
+POOL      ENDPOINT       MODEL  VERDICT     FOR  BREAKER                              IN FLIGHT  LATENCY  WHY";
+    let page = lines(&render(&status(), PLAIN));
+    let squeezed = |lines: &[String]| -> Vec<String> {
+        lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let expected = lines(expected);
+    assert_eq!(squeezed(&page[..expected.len()]), squeezed(&expected), "{}", page.join("\n"));
+}
+
+#[test]
+fn breakers_say_what_an_operator_wants_to_know() {
+    let page = render(&status(), PLAIN);
+    for part in
+        ["closed, 3 of 20 failed", "open for 1.5s", "forced open for 4m 59s: replacing a disk"]
+    {
+        assert!(page.contains(part), "{page}");
+    }
+}
+
+#[test]
+fn colours_are_there_only_where_they_are_wanted() {
+    assert!(!render(&status(), PLAIN).contains('\u{1b}'));
+    let coloured = render(&status(), Look { colours: true, width: None });
+    assert!(coloured.contains('\u{1b}'));
+    assert_eq!(
+        lines(&console::strip_ansi_codes(&coloured)),
+        lines(&render(&status(), PLAIN)),
+        "colours move nothing"
+    );
+}
+
+#[test]
+fn a_narrow_terminal_is_kept_to() {
+    let page = render(&status(), Look { colours: false, width: Some(100) });
+    let tables = page.lines().skip(1);
+    assert!(tables.map(|line| line.trim_end().chars().count()).max() <= Some(100), "{page}");
+}
+
+#[test]
+fn a_sick_dependency_shows() {
+    let mut status = status();
+    status.pools[0].endpoints[0].models[0].deep = false;
+    assert!(render(&status, PLAIN).contains("ready, dependency sick"));
+}
+
+#[test]
+fn a_gateway_without_pools_has_no_empty_table() {
+    let status = Status { pools: Vec::new(), ready: false, ..status() };
+    let page = render(&status, PLAIN);
+    assert!(page.contains("not ready") && !page.contains("ENDPOINT"), "{page}");
+}
+
+#[test]
+fn times_and_numbers_are_short() {
+    for (seconds, expected) in [
+        (0.4, "0s"),
+        (59.9, "59s"),
+        (60.0, "1m"),
+        (3_601.0, "1h"),
+        (7_512.0, "2h 5m"),
+        (90_000.0, "1d 1h"),
+        (-1.0, "0s"),
+    ] {
+        assert_eq!(age(seconds), expected);
+    }
+    assert_eq!((grouped(999).as_str(), grouped(1_000_000).as_str()), ("999", "1 000 000"));
+    assert_eq!((part(0, 10).as_str(), part(1, 8).as_str()), ("0", "1 (12.5%)"));
+}
