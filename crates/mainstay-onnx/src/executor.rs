@@ -99,7 +99,8 @@ fn perform(job: Job) {
     drop(job.reply.send(outcome));
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<String>()
         .cloned()

@@ -17,6 +17,7 @@ use std::thread;
 
 use mainstay_protocol::tensor::{Tensor, TensorSpec};
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::value::{Outlet, ValueType};
 use prost::Message;
@@ -104,8 +105,11 @@ fn session(
     path: &Path,
     rewritten: Option<&[u8]>,
 ) -> Result<Session, ort::Error> {
-    let mut builder =
-        Session::builder(environment)?.with_intra_threads(1)?.with_inter_threads(1)?;
+    // What it would log on its own also comes back as an error, or is about the model's author.
+    let mut builder = Session::builder(environment)?
+        .with_intra_threads(1)?
+        .with_inter_threads(1)?
+        .with_log_level(LogLevel::Fatal)?;
     match rewritten {
         Some(bytes) => builder.commit_from_memory(bytes),
         None => builder.commit_from_file(path),

@@ -6,20 +6,22 @@
 mod convert;
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use mainstay_protocol::tensor::{Tensor, TensorSpec};
+use tract_onnx::Onnx;
 use tract_onnx::prelude::{
     InferenceModel, InferenceModelExt, IntoRunnable, SymbolScope, TDim, TVec, ToDim, TractResult,
     TypedModel, TypedSimplePlan,
 };
 use tract_onnx::tract_hir::infer::{Factoid as _, InferenceFact};
-use tract_onnx::tract_hir::internal::DimLike as _;
+use tract_onnx::tract_hir::internal::{DimLike as _, ensure};
 
 use crate::error::Cause;
 use crate::graph::{Graph, Input};
-use crate::{Error, ops};
+use crate::{Error, executor, ops};
 
 /// A model prepared by tract.
 #[derive(Debug)]
@@ -36,11 +38,11 @@ impl Tract {
         if !missing.is_empty() {
             return Err(Error::MissingOperators { path: path.to_owned(), operators: missing });
         }
-        let directory = path.parent().and_then(Path::to_str);
         let refused = |cause: Cause| Error::Load { path: path.to_owned(), source: cause };
-        let parsed =
-            framework.parse(&graph.proto, directory).map_err(|cause| refused(cause.into()))?;
-        let typed = optimise(parsed.model, &graph.inputs).map_err(|cause| refused(cause.into()))?;
+        // tract indexes into graphs that it takes to be well formed; a file may hold anything.
+        let typed = catch_unwind(AssertUnwindSafe(|| typed(&framework, path, graph)))
+            .map_err(|panic| refused(executor::message(&*panic).into()))?
+            .map_err(|cause| refused(cause.into()))?;
         let outputs = outputs(&typed, graph).map_err(|(tensor, problem)| Error::Unsupported {
             path: path.to_owned(),
             tensor,
@@ -75,13 +77,21 @@ impl Tract {
     }
 }
 
+fn typed(framework: &Onnx, path: &Path, graph: &Graph) -> TractResult<TypedModel> {
+    let directory = path.parent().and_then(Path::to_str);
+    let parsed = framework.parse(&graph.proto, directory)?;
+    ensure!(parsed.unresolved_inputs.is_empty(), "no node makes {:?}", parsed.unresolved_inputs);
+    optimise(parsed.model, &graph.inputs)
+}
+
 fn optimise(mut model: InferenceModel, inputs: &[Input]) -> TractResult<TypedModel> {
     for (index, input) in inputs.iter().enumerate() {
         let fact = model.input_fact(index)?.clone();
         let shape = symbolic_shape(&model.symbols, input, &fact);
         model.set_input_fact(index, fact.with_shape(shape))?;
     }
-    model.into_optimized()
+    // Some graphs that run well trip over a rewriting of tract's: those run as they are.
+    model.clone().into_optimized().or_else(|_| model.into_typed())
 }
 
 /// The input's shape with a symbol for every dimension of any size.

@@ -73,6 +73,18 @@ pub(super) fn floats(input: &Tensor) -> TractResult<&[f32]> {
     input.try_as_plain_ram()?.as_slice::<f32>()
 }
 
+/// tract keeps integers that may become sizes as expressions; to an operator they are integers.
+fn plain(datum: DatumType) -> DatumType {
+    if datum == DatumType::TDim { i64::datum_type() } else { datum }
+}
+
+fn plain_value(value: TValue) -> TractResult<TValue> {
+    if value.datum_type() == DatumType::TDim {
+        return Ok(value.cast_to::<i64>()?.into_owned().into());
+    }
+    Ok(value)
+}
+
 /// A tensor of floats, filled by `fill` from zeros.
 pub(super) fn build(
     shape: &[usize],
@@ -126,7 +138,7 @@ impl<K: Kernel> Expansion for Operator<K> {
                 let forms: Vec<_> = datums
                     .iter()
                     .zip(shapes)
-                    .map(|(datum, shape)| Form { datum: *datum, shape })
+                    .map(|(datum, shape)| Form { datum: plain(*datum), shape })
                     .collect();
                 for (output, form) in outputs.iter().zip(self.kernel.forms(&forms)?) {
                     solver.equals(&output.datum_type, form.datum)?;
@@ -159,6 +171,8 @@ impl<K: Kernel> EvalOp for Operator<K> {
     tract_core::op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let inputs: TVec<TValue> =
+            inputs.into_iter().map(plain_value).collect::<TractResult<_>>()?;
         Ok(self.kernel.eval(&inputs)?.into_iter().map(TValue::from).collect())
     }
 }
@@ -168,7 +182,7 @@ impl<K: Kernel> TypedOp for Operator<K> {
         let forms: Vec<_> = inputs
             .iter()
             .map(|fact| Form {
-                datum: fact.datum_type,
+                datum: plain(fact.datum_type),
                 shape: fact.shape.iter().cloned().collect(),
             })
             .collect();

@@ -7,10 +7,15 @@
 //!
 //! | classes that a row's leaves speak of | label is the second class | scores |
 //! |---|---|---|
-//! | one of two, no weight negative | if the score is over 0.5 | `1 - s, s` |
-//! | one of two, some weight negative | if the score is over 0 | `-s, s`, or both logistic |
+//! | the first of two, no weight negative | if the score is over 0.5 | `1 - s, s`, or both logistic |
+//! | the first of two, some weight negative | if the score is over 0 | `-s, s`, or both logistic |
+//! | the second of two | if its score is over 0, or 0.5 | each by itself, the first 0 |
 //! | both of two | if the second's score is over 0 | each by itself |
 //! | more than two | the highest score, the first of equals | each by itself |
+//!
+//! Two base values for two classes: where leaves speak of the second class, its score is the
+//! second base value and the first class's score, and the first's is the negative of that.
+//! Otherwise each is its own, and the second class has 0.
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -99,7 +104,7 @@ impl TreeClassifier {
     /// Turns the votes of one row into its scores, and chooses its class.
     fn decide(&self, scores: &mut [f32], scored: &mut [bool]) -> usize {
         match scores {
-            [first, second] => self.decide_of_two(first, second, scored[1]),
+            [first, second] => self.decide_of_two(first, second, [scored[0], scored[1]]),
             many => self.decide_of_many(many, scored),
         }
     }
@@ -114,40 +119,38 @@ impl TreeClassifier {
         chosen
     }
 
-    fn decide_of_two(&self, first: &mut f32, second: &mut f32, second_scored: bool) -> usize {
-        let mut both = second_scored;
+    fn decide_of_two(&self, first: &mut f32, second: &mut f32, scored: [bool; 2]) -> usize {
+        let mut mirrored = !scored[1];
         match *self.base.as_slice() {
-            [_, base] if second_scored => {
+            [_, base] if scored[1] => {
                 *second = base + *first;
                 *first = -*second;
             }
-            [base, other] => {
+            [base, _] => {
                 *first += base;
-                *second += other;
-                both = true;
+                mirrored = false;
             }
             [base] => *first += base,
             _ => {}
         }
-        let margin = if second_scored { *second } else { *first };
+        let margin = if scored[1] { *second } else { *first };
         let threshold = if self.one_sided && self.shares { 0.5 } else { 0.0 };
-        let chosen = usize::from(margin > threshold);
-        if both {
-            let mut pair = [*first, *second];
-            self.post_transform.apply(&mut pair);
-            [*first, *second] = pair;
+        let mut pair = [if scored[0] { *first } else { 0.0 }, *second];
+        if mirrored {
+            pair = self.mirror(margin);
         } else {
-            [*first, *second] = self.mirror(*first);
+            self.post_transform.apply(&mut pair);
         }
-        chosen
+        [*first, *second] = pair;
+        usize::from(margin > threshold)
     }
 
     /// Both scores from the only one.
     fn mirror(&self, score: f32) -> [f32; 2] {
         match self.post_transform {
             PostTransform::Probit => [probit(score), 0.0],
-            _ if self.one_sided && self.shares => [1.0 - score, score],
             PostTransform::Logistic => [logistic(-score), logistic(score)],
+            _ if self.one_sided && self.shares => [1.0 - score, score],
             _ => [-score, score],
         }
     }
