@@ -19,6 +19,9 @@
 pub mod climb;
 pub mod plan;
 
+#[cfg(test)]
+mod tests;
+
 pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next};
 pub use plan::{Local, Member, Plan, Pool, Step};
 

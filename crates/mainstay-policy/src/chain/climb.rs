@@ -66,6 +66,9 @@ pub enum Next {
 pub struct Climb<'p> {
     plan: &'p Plan,
     deadline: Moment,
+    /// What was left of the deadline at the first decision: reserves are a part of this whole,
+    /// so that one hung attempt after another cannot eat them up.
+    whole: Option<Duration>,
     step: usize,
     /// Members of the present step that this request has tried.
     tried: [u16; MAX_ATTEMPTS as usize],
@@ -74,6 +77,10 @@ pub struct Climb<'p> {
     spent: u8,
     /// All attempts.
     total: u8,
+    /// Whether the retry budget knows of this request.
+    counted: bool,
+    /// How many of the spent attempts have drawn their repetition from the retry budget.
+    drawn: u8,
     /// Set once no pool may be asked any more.
     pools_closed: Option<Reason>,
     /// Whether the sources inside the gateway can answer this kind of request.
@@ -93,11 +100,14 @@ impl<'p> Climb<'p> {
         Self {
             plan,
             deadline,
+            whole: None,
             step: 0,
             tried: [0; MAX_ATTEMPTS as usize],
             tried_count: 0,
             spent: 0,
             total: 0,
+            counted: false,
+            drawn: 0,
             pools_closed: None,
             locals,
             last_resort: false,
@@ -178,7 +188,9 @@ impl<'p> Climb<'p> {
     }
 
     fn has_tried(&self, member: usize) -> bool {
-        self.tried[..usize::from(self.tried_count)].iter().any(|tried| usize::from(*tried) == member)
+        self.tried[..usize::from(self.tried_count)]
+            .iter()
+            .any(|tried| usize::from(*tried) == member)
     }
 
     fn may_resort(&self, now: Moment) -> bool {
@@ -191,26 +203,25 @@ impl<'p> Climb<'p> {
     fn choose(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Result<Choice, Reason> {
         self.may_attempt()?;
         let skipped = self.list(pool, cx);
-        let (member, why) = self.pick(pool, cx).ok_or(if self.tried_count > 0 {
-            Reason::AttemptsFailed
-        } else {
-            Reason::NoEndpoint
-        })?;
+        let (member, why) = self.pick(pool, cx).ok_or_else(|| self.nobody_left())?;
         let delay = self.pause(pool, cx);
         let limit = self.limit(pool, cx, delay).ok_or(Reason::OutOfTime)?;
         self.draw(cx)?;
         Ok(Choice { step: self.step, member, why, limit, delay, skipped })
     }
 
-    /// Draws on the gateway's allowance: a first attempt adds to it, a later one takes from it.
+    /// Draws on the gateway's allowance: a first attempt adds to it, the repetition of one that
+    /// may have reached a server takes from it, once even if it never leaves us.
     fn draw(&mut self, cx: &Context<'_>) -> Result<(), Reason> {
-        if self.total == 0 {
+        if !self.counted {
+            self.counted = true;
             cx.retries.request(cx.shard, cx.now);
         }
-        if self.spent > 0 && !cx.retries.try_retry(cx.shard, cx.now) {
+        if self.drawn < self.spent && !cx.retries.try_retry(cx.shard, cx.now) {
             self.pools_closed = Some(Reason::RetryBudgetSpent);
             return Err(Reason::RetryBudgetSpent);
         }
+        self.drawn = self.spent;
         Ok(())
     }
 
@@ -221,7 +232,17 @@ impl<'p> Climb<'p> {
         if self.spent >= self.plan.attempts || self.total >= MAX_ATTEMPTS {
             return Err(Reason::AttemptsSpent);
         }
+        // No room to remember more: so many breakers refused in the last moment.
+        let full = usize::from(self.tried_count) == self.tried.len();
+        if full || (self.last_resort && self.content) {
+            return Err(self.nobody_left());
+        }
         Ok(())
+    }
+
+    /// Why a pool has nobody to ask.
+    const fn nobody_left(&self) -> Reason {
+        if self.total > 0 { Reason::AttemptsFailed } else { Reason::NoEndpoint }
     }
 
     /// Lists the members that may be asked, and says who may not.
@@ -273,10 +294,11 @@ impl<'p> Climb<'p> {
         pool.backoff.delay(u32::from(self.total), cx.rng)
     }
 
-    fn limit(&self, pool: &Pool, cx: &Context<'_>, delay: Duration) -> Option<Duration> {
+    fn limit(&mut self, pool: &Pool, cx: &Context<'_>, delay: Duration) -> Option<Duration> {
+        let whole = *self.whole.get_or_insert_with(|| self.deadline.remaining(cx.now));
         let remaining = self.deadline.remaining(cx.now + delay);
         let reserve =
-            if self.last_resort { Duration::ZERO } else { self.plan.reserve(self.step, remaining) };
+            if self.last_resort { Duration::ZERO } else { self.plan.reserve(self.step, whole) };
         let left = u32::from(self.plan.attempts - self.spent.min(self.plan.attempts - 1));
         let choices = u32::try_from(cx.candidates.len()).unwrap_or(u32::MAX);
         let tries_left = left.min(choices).max(1);

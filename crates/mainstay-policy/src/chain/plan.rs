@@ -95,13 +95,14 @@ impl Plan {
         &self.steps
     }
 
-    /// The time to keep back for the steps behind `step`, out of `remaining`.
+    /// The time to keep back for the steps behind `step` of a request that has `whole` to itself
+    /// from its first attempt on.
     ///
     /// A client that shortened its deadline shortens the reserves with it.
     #[must_use]
-    pub fn reserve(&self, step: usize, remaining: Duration) -> Duration {
+    pub fn reserve(&self, step: usize, whole: Duration) -> Duration {
         let planned = self.reserves.get(step).copied().unwrap_or_default();
-        planned.min(remaining.mul_f64(RESERVE_CAP))
+        planned.min(whole.mul_f64(RESERVE_CAP))
     }
 }
 
