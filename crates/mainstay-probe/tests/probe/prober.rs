@@ -195,6 +195,26 @@ async fn a_dependency_is_asked_once_for_all_and_ejects_nobody() {
 }
 
 #[tokio::test]
+async fn all_dependants_share_one_probe_and_health_from_the_beginning_is_no_news() {
+    let (server, store) = (Server::new("200 OK", "").await, Server::new("200 OK", "").await);
+    let mut declared = dependencies(&format!("[{{name: features, http: '{}'}}]", store.url()));
+    declared[0].health = Settings { interval: Duration::from_secs(600), ..brisk() };
+    let dependant = Subject { dependencies: declared.clone(), ..subject(&server.url()) };
+    let mut running = run(vec![dependant.clone(), dependant], declared);
+    until("the dependency to be asked", || !store.requests().is_empty()).await;
+    // Each subject is probed many times while a second asker would be asking for the first.
+    let mut probed = 0;
+    while probed < 40 {
+        match running.next().await {
+            Note::Probed(..) => probed += 1,
+            Note::Changed(..) => {}
+            news @ Note::Dependency(..) => panic!("{news:?}"),
+        }
+    }
+    assert_eq!(store.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_dependency_that_is_sick_from_the_beginning_is_told() {
     let (server, store) = (Server::new("200 OK", "").await, Refusing::new());
     let address = store.url().replace("http://", "");
