@@ -28,10 +28,11 @@ impl Look {
 
 /// The whole status.
 pub(super) fn render(status: &Status, look: Look) -> String {
-    let mut page = format!("{}\n\n{}", title(status, look), models(&status.models, look));
+    let models = models(&status.models, look).trim_fmt();
+    let mut page = format!("{}\n\n{models}", title(status, look));
     if status.pools.iter().any(|pool| !pool.endpoints.is_empty()) {
         // Writing to a string does not fail.
-        let _ = write!(page, "\n\n{}", pools(status, look));
+        let _ = write!(page, "\n\n{}", pools(status, look).trim_fmt());
     }
     page
 }
