@@ -85,11 +85,12 @@ impl AdminClient {
     async fn ask(&self, head: Builder, body: Bytes) -> anyhow::Result<Answer> {
         let request = head.header(HOST, self.address()).body(Full::new(body))?;
         let answer = tokio::time::timeout(DEADLINE, self.exchange(request)).await;
-        let answer = answer.unwrap_or_else(|_| bail!("no answer within {DEADLINE:?}"));
-        answer.with_context(|| {
-            format!(
-                "{}: the admin listener at {} does not answer; does the gateway run? It prints \
-                 its admin address when it starts: give it with --admin ADDR or in MAINSTAY_ADMIN",
+        let answer = answer.unwrap_or_else(|_| bail!("nothing came within {DEADLINE:?}"));
+        answer.or_else(|error| {
+            bail!(
+                "{}: the admin listener at {} does not answer: {error:#}; does the gateway run? \
+                 It prints its admin address when it starts: give it with --admin ADDR or in \
+                 MAINSTAY_ADMIN",
                 Code::Unreachable,
                 self.address()
             )

@@ -1,11 +1,14 @@
 //! `mainstay status`: how a running gateway stands, in tables.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use console::Term;
 use mainstay_admin::Status;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::admin_client::AdminClient;
 
@@ -60,26 +63,29 @@ impl Args {
     /// A gateway that goes away is what one may be watching for, so that is shown and not the
     /// end.
     async fn watch(&self) -> anyhow::Result<()> {
-        let term = Term::stdout();
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
         let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.tick().await;
         loop {
             tokio::select! {
-                _ = looks.tick() => {}
-                interrupted = tokio::signal::ctrl_c() => {
-                    return interrupted.context("cannot wait for Ctrl-C");
-                }
-            }
-            match self.look().await {
-                Ok(look) => self.redraw(&term, &look)?,
-                Err(error) if self.json => eprintln!("mainstay: {error:#}"),
-                Err(error) => self.redraw(&term, &format!("{error:#}"))?,
+                _ = interrupt.recv() => return Ok(()),
+                shown = self.look_again(&mut looks) => shown?,
             }
         }
     }
 
-    fn redraw(&self, term: &Term, text: &str) -> std::io::Result<()> {
+    async fn look_again(&self, looks: &mut Interval) -> std::io::Result<()> {
+        looks.tick().await;
+        match self.look().await {
+            Ok(look) => self.redraw(&look),
+            Err(error) if self.json => writeln!(std::io::stderr(), "mainstay: {error:#}"),
+            Err(error) => self.redraw(&format!("{error:#}")),
+        }
+    }
+
+    fn redraw(&self, text: &str) -> std::io::Result<()> {
+        let term = Term::stdout();
         if term.is_term() && !self.json {
             term.clear_screen()?;
         }
