@@ -105,10 +105,11 @@ impl Director<'_> {
     /// Makes every fault and repair whose time has come.
     async fn act(&mut self) -> anyhow::Result<()> {
         let elapsed = self.elapsed();
-        let (made, to_mend) = self.due(elapsed);
+        let to_mend = measure::to_mend(&self.journal.borrow(), elapsed);
         for index in to_mend {
             self.mend(index);
         }
+        let made = self.journal.borrow().struck.len();
         if let Some(fault) = self.timetable.faults.get(made).filter(|f| f.strikes <= elapsed) {
             let at = self.clock.now();
             let pids: Vec<_> =
@@ -123,14 +124,6 @@ impl Director<'_> {
             self.view.fault(elapsed, &text);
         }
         Ok(())
-    }
-
-    /// How many faults were made, and which of them are to be mended now.
-    fn due(&self, elapsed: Duration) -> (usize, Vec<usize>) {
-        let journal = self.journal.borrow();
-        let open = journal.struck.iter().enumerate();
-        let due = open.filter(|(_, s)| s.mended.is_none() && s.fault.mended <= elapsed);
-        (journal.struck.len(), due.map(|(index, _)| index).collect())
     }
 
     fn mend(&mut self, index: usize) {

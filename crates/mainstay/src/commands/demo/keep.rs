@@ -19,7 +19,7 @@ pub(super) async fn until_interrupted(stage: &Stage) -> anyhow::Result<()> {
         })
         .collect();
     let pids: Vec<_> = stage.forest.iter().map(|server| server.pid().to_string()).collect();
-    println!(
+    eprintln!(
         "
 Everything goes on running until Ctrl-C. The servers:
 {servers}

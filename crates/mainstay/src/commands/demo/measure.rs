@@ -38,6 +38,21 @@ pub(super) fn all_recovered(journal: &Journal) -> bool {
     journal.struck.iter().all(|struck| times(journal, struck).recovered.is_some())
 }
 
+/// The faults whose time to be mended has come.
+///
+/// Faults within a fault go first: a second pool that comes back after the first one would find
+/// no request left to show that it has recovered.
+pub(super) fn to_mend(journal: &Journal, elapsed: Duration) -> Vec<usize> {
+    let struck = &journal.struck;
+    let recovered = |struck: &Struck| times(journal, struck).recovered.is_some();
+    let is_due = |index: &usize| {
+        let this = &struck[*index];
+        let due = this.mended.is_none() && this.fault.mended <= elapsed;
+        due && struck[index + 1..].iter().all(recovered)
+    };
+    (0..struck.len()).filter(is_due).collect()
+}
+
 fn detected(journal: &Journal, struck: &Struck, target: Target) -> Option<Moment> {
     let attempt = first_after(journal, struck.at, |played| failed_at(played, target));
     let change = journal
@@ -166,5 +181,18 @@ mod tests {
         journal.add(played(2_500, Source::Boosting), None);
         let expected = Times { detected: ms(10), switched: ms(10), recovered: ms(1_000) };
         assert_eq!(times(&journal, &struck(Target::AllBoosting)), expected);
+    }
+
+    #[test]
+    fn a_fault_within_a_fault_is_mended_first() {
+        let mut journal = Journal::default();
+        let open = |target| Struck { mended: None, ..struck(target) };
+        journal.struck = vec![open(Target::AllForest), open(Target::AllBoosting)];
+        assert!(to_mend(&journal, Duration::from_millis(499)).is_empty());
+        assert_eq!(to_mend(&journal, Duration::from_millis(500)), [1]);
+        journal.struck[1].mended = Some(Moment::from_millis(1_500));
+        assert!(to_mend(&journal, Duration::from_millis(600)).is_empty());
+        journal.add(played(1_700, Source::Boosting), None);
+        assert_eq!(to_mend(&journal, Duration::from_millis(700)), [0]);
     }
 }

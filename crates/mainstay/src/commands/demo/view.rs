@@ -16,7 +16,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(2);
 /// Where the demo tells what is happening.
 pub(super) struct View {
     live: Option<Live>,
-    latest: Duration,
+    expected: Duration,
     last_plain: Duration,
 }
 
@@ -28,9 +28,9 @@ struct Live {
 }
 
 impl Live {
-    fn new(latest: Duration) -> Self {
+    fn new(expected: Duration) -> Self {
         let all = MultiProgress::new();
-        let bar = all.add(ProgressBar::new(millis(latest)).with_style(bar_style()));
+        let bar = all.add(ProgressBar::new(millis(expected)).with_style(bar_style()));
         let row = |_| all.add(ProgressBar::no_length().with_style(row_style()));
         let rows = Source::ALL.iter().map(row).collect();
         Self { all, bar, rows }
@@ -54,8 +54,8 @@ impl View {
     /// A view of a demo of this timetable.
     pub(super) fn new(timetable: &Timetable) -> Self {
         let terminal = console::user_attended_stderr();
-        let live = terminal.then(|| Live::new(timetable.latest));
-        Self { live, latest: timetable.latest, last_plain: Duration::ZERO }
+        let live = terminal.then(|| Live::new(timetable.expected()));
+        Self { live, expected: timetable.expected(), last_plain: Duration::ZERO }
     }
 
     /// Says something once.
@@ -87,7 +87,7 @@ impl View {
         let errors = journal.client_errors();
         let totals = format!("{} requests, {errors} errors", journal.played.len());
         if let Some(live) = &self.live {
-            live.bar.set_position(millis(at.min(self.latest)));
+            live.bar.set_position(millis(at.min(self.expected)));
             live.bar.set_message(format!("{:.0} s   {totals}", at.as_secs_f64()));
             for (row, source) in live.rows.iter().zip(Source::ALL) {
                 row.set_message(line(source, journal, stage));

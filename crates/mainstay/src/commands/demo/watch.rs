@@ -40,8 +40,12 @@ fn read_events(clock: Clock, events: &Value, journal: &mut Journal) {
             subject: text("subject").to_owned(),
             worse: is_worse(kind, to),
             text: format!(
-                "{kind} of {}: {} -> {to} ({})",
-                text("subject"),
+                "{}: {} -> {to} ({})",
+                if kind == text("subject") {
+                    kind.to_owned()
+                } else {
+                    format!("{kind} {}", text("subject"))
+                },
                 text("from"),
                 text("cause")
             ),

@@ -1,0 +1,21 @@
+//! The real program, end to end: real processes that are killed and frozen, and peers that
+//! misbehave byte by byte. Each file is a theme and reads as a list of drills.
+//!
+//! One test binary rather than one for each theme: it links once, and every helper is used.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+mod admin;
+mod chain;
+mod client_faults;
+mod demo;
+mod drain;
+mod freeze;
+mod kill;
+mod network_faults;
+mod passthrough;
+mod protocol;
+mod start;
+mod streams;

@@ -1,0 +1,163 @@
+//! The gateway under test, its configuration, and what its admin listener tells.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::eventually;
+use super::http::{Answer, Request, ask};
+use super::process::{Process, run};
+use super::{LIMIT, process};
+
+/// A `mainstay serve`.
+pub(crate) struct Gateway {
+    pub(crate) process: Process,
+    pub(crate) http: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    folder: TempDir,
+}
+
+/// A configuration as JSON, which YAML contains; tests change what they are about.
+pub(crate) fn config(pools: &Value, models: &Value) -> Value {
+    json!({
+        "listen": {"http": "127.0.0.1:0"},
+        "admin": {"address": "127.0.0.1:0"},
+        "pools": pools,
+        "models": models,
+    })
+}
+
+/// A pool of these servers with nothing but defaults.
+pub(crate) fn pool<'a>(addresses: impl IntoIterator<Item = &'a SocketAddr>) -> Value {
+    let endpoints: Vec<_> = addresses.into_iter().map(endpoint).collect();
+    json!({"endpoints": endpoints})
+}
+
+fn endpoint(address: &SocketAddr) -> Value {
+    json!({"url": format!("http://{address}")})
+}
+
+/// The configuration on disk, with a state folder beside it.
+fn write(mut config: Value) -> (TempDir, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    config["state-dir"] = json!(folder.path());
+    let path = folder.path().join("mainstay.yaml");
+    let text = serde_json::to_string_pretty(&config).expect("JSON");
+    std::fs::write(&path, text).expect("the configuration can be written");
+    (folder, path.to_str().expect("UTF-8").to_owned())
+}
+
+impl Gateway {
+    /// Starts one and waits until it listens.
+    pub(crate) async fn start(config: Value) -> Self {
+        let (folder, path) = write(config);
+        let mut process = Process::start(&["serve", "--config", &path]);
+        let http = process.announced("listening on http://").await;
+        let admin = process.announced("admin on http://").await;
+        let (http, admin) = (http.parse().expect("an address"), admin.parse().expect("an address"));
+        Self { process, http, admin, folder }
+    }
+
+    /// Starts one that is meant to refuse.
+    pub(crate) async fn refused(config: Value) -> process::Ended {
+        let (_folder, path) = write(config);
+        run(&["serve", "--config", &path], LIMIT).await
+    }
+
+    /// Starts one and waits until every endpoint is ready.
+    pub(crate) async fn ready(config: Value) -> Self {
+        let gateway = Self::start(config).await;
+        eventually("every endpoint is ready", || async {
+            let verdicts = gateway.verdicts().await;
+            verdicts.iter().all(|(_, verdict)| verdict == "ready").then_some(())
+        })
+        .await;
+        gateway
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) async fn ask(&self, request: &Request) -> Answer {
+        ask(self.http, request).await
+    }
+
+    /// What the admin listener says under `path`.
+    pub(crate) async fn admin(&self, path: &str) -> Value {
+        let answer = ask(self.admin, &Request::get(path)).await;
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    pub(crate) async fn status(&self) -> Value {
+        self.admin("/api/status").await
+    }
+
+    /// Every target's state in the status, with its endpoint's name.
+    pub(crate) async fn targets(&self) -> Vec<(String, Value)> {
+        let status = self.status().await;
+        let pools = status["pools"].as_array().expect("pools");
+        let endpoints = pools.iter().flat_map(|pool| pool["endpoints"].as_array().expect("them"));
+        endpoints
+            .flat_map(|endpoint| {
+                let name = endpoint["name"].as_str().expect("a name").to_owned();
+                let models = endpoint["models"].as_array().expect("models").clone();
+                models.into_iter().map(move |model| (name.clone(), model))
+            })
+            .collect()
+    }
+
+    /// Every endpoint with its verdict.
+    pub(crate) async fn verdicts(&self) -> Vec<(String, String)> {
+        let targets = self.targets().await;
+        let verdict = |model: &Value| model["verdict"].as_str().expect("a verdict").to_owned();
+        targets.into_iter().map(|(name, model)| (name, verdict(&model))).collect()
+    }
+
+    /// Waits until the endpoint has this verdict.
+    pub(crate) async fn until_verdict(&self, endpoint: &str, wanted: &str) {
+        eventually(&format!("{endpoint} is {wanted}"), || async {
+            let verdicts = self.verdicts().await;
+            verdicts.iter().any(|(name, is)| name == endpoint && is == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// The state of each breaker, in the order of the targets.
+    pub(crate) async fn breakers(&self) -> Vec<Value> {
+        self.targets().await.into_iter().map(|(_, model)| model["breaker"].clone()).collect()
+    }
+
+    /// The events of a kind since the start.
+    pub(crate) async fn events(&self, kind: &str) -> Vec<Value> {
+        let all = self.admin("/api/events?since=0").await;
+        let events = all["events"].as_array().expect("events").clone();
+        events.into_iter().filter(|event| event["kind"] == kind).collect()
+    }
+
+    /// The decision record of an answer, as soon as it is written.
+    pub(crate) async fn record(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-mainstay-request-id").expect("every answer has an id");
+        let request = Request::get(&format!("/api/requests/{id}"));
+        eventually("the decision record", || async {
+            let answer = ask(self.admin, &request).await;
+            (answer.status() == 200).then(|| answer.json())
+        })
+        .await
+    }
+
+    /// The operators' token, made on the first start.
+    pub(crate) fn token(&self) -> String {
+        let text = std::fs::read_to_string(self.token_file()).expect("the token is there");
+        text.trim().to_owned()
+    }
+
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.folder.path().join("admin-token")
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+}

@@ -1,0 +1,67 @@
+//! A real model server that can be killed, frozen and started again on its port.
+
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+
+use super::demo;
+use super::digits::MODEL;
+use super::process::Process;
+
+/// A `mainstay model-server` with the demo's best model.
+pub(crate) struct ModelServer {
+    process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+impl ModelServer {
+    /// Starts one on a free port.
+    pub(crate) async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    /// Starts several.
+    pub(crate) async fn several(count: usize) -> Vec<Self> {
+        let mut servers = Vec::new();
+        for _ in 0..count {
+            servers.push(Self::start().await);
+        }
+        servers
+    }
+
+    async fn start_at(listen: &str) -> Self {
+        let model = format!("{MODEL}={}", demo("digits-forest.onnx").display());
+        let mut process = Process::start(&["model-server", "--model", &model, "--listen", listen]);
+        let address = process.announced("listening on http://").await;
+        Self { process, address: address.parse().expect("an address") }
+    }
+
+    /// As an endpoint is named where its configuration gives no name.
+    pub(crate) fn name(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Starts it again on the same port, after [`Self::kill`].
+    pub(crate) async fn restart(&mut self) {
+        *self = Self::start_at(&self.address.to_string()).await;
+    }
+
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await;
+    }
+
+    /// Stops its time: connections are accepted by the kernel, and nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
+    /// Asks it to end; the code it ends with.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        self.process.signal(Signal::TERM);
+        self.process.ended().await.code()
+    }
+}
