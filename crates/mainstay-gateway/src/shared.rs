@@ -73,10 +73,12 @@ impl Shared {
     }
 
     /// Tells of a breaker's change; a target whose breaker closed starts with a clean slate in
-    /// the balancer, since what it was like before it failed says little of it now.
+    /// the balancer, since what it was like before it failed says little of it now, and takes up
+    /// its share slowly.
     pub(crate) fn breaker_changed(&self, target: &Target, transition: &Transition) {
         if transition.to == State::Closed {
             target.load.forget();
+            target.health.recover(self.clock.now());
         }
         self.telemetry.event(Event {
             kind: EventKind::Breaker,

@@ -65,6 +65,11 @@ impl Cell {
         self.change(|word| word & SICK | verdict as u64 | now.as_millis() << SINCE);
     }
 
+    /// It proved itself by real requests at `now`: its slow start begins, whatever probes say.
+    pub fn recover(&self, now: Moment) {
+        self.recovered.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
     /// Whether the dependencies behind the target are healthy, from now on.
     pub fn set_deep(&self, healthy: bool) {
         self.change(|word| if healthy { word & !SICK } else { word | SICK });
