@@ -10,6 +10,7 @@ use crate::code::Code;
 use crate::fault::Fault;
 use crate::reader::{self, Cause};
 use crate::source::{File, Span};
+use crate::spanned::Spanned;
 use crate::tree::{Id, Kind, Tree};
 use crate::{raw, wording};
 
@@ -23,7 +24,9 @@ const JOINED: [&str; 2] = ["pools", "models"];
 /// A configuration as written, with the faults met so far.
 pub(crate) struct Loaded {
     /// `None` when it could not be read at all.
-    pub(crate) raw: Option<raw::RawConfig>,
+    pub(crate) raw: Option<Spanned<raw::RawConfig>>,
+    /// The names of all pools, those that could not be read among them.
+    pub(crate) pool_names: Vec<String>,
     /// The files, by the number in their spans.
     pub(crate) files: Vec<Arc<File>>,
     pub(crate) faults: Vec<Fault>,
@@ -136,8 +139,7 @@ impl Loader {
     fn syntax_fault(&mut self, number: u32, error: &serde_saphyr::Error) {
         let file = &self.files[number as usize];
         let message = wording::syntax_message(&error.without_snippet().to_string());
-        let help = "check indentation, colons, quotes and brackets at this place";
-        let fault = Fault::new(Code::Syntax, message, help);
+        let fault = Fault::new(Code::Syntax, &*message, wording::syntax_help(&message));
         let offset = error.location().map_or(0, |place| file.offset(place.line(), place.column()));
         self.faults.push(fault.at(file, offset, offset + 1));
     }
@@ -230,6 +232,7 @@ impl Loader {
         });
         Loaded {
             raw,
+            pool_names: root.map(|root| self.tree.names(root, "pools")).unwrap_or_default(),
             files: self.files,
             faults: self.faults,
             version: format!("{:012x}", self.hash.0 >> 16),
@@ -246,7 +249,7 @@ impl Loader {
         }
     }
 
-    fn read(&mut self, root: Id) -> Option<raw::RawConfig> {
+    fn read(&mut self, root: Id) -> Option<Spanned<raw::RawConfig>> {
         let Self { tree, files, faults, .. } = self;
         reader::read(tree, root, |tree: &Tree, id: Id, cause: Cause| {
             let span = tree.node(id).span;

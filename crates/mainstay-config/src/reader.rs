@@ -7,15 +7,15 @@
 
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, EnumAccess, Expected, IntoDeserializer, MapAccess,
-    SeqAccess, Unexpected, VariantAccess, Visitor,
-};
+use serde::de::{self, DeserializeOwned, Expected, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use crate::spanned;
 use crate::tree::{Id, Kind, Tree};
+
+mod access;
+
+use access::{Choice, Entries, Items, Placed};
 
 /// After so many faults the file is not worth reading further.
 const MAX_FAULTS: usize = 100;
@@ -283,144 +283,5 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf
         unit unit_struct seq tuple tuple_struct ignored_any
-    }
-}
-
-/// The sound elements of a list.
-struct Items<'t> {
-    tree: &'t Tree,
-    rest: std::slice::Iter<'t, Id>,
-}
-
-impl<'de> SeqAccess<'de> for Items<'de> {
-    type Error = Fail;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Fail> {
-        let tree = self.tree;
-        match self.rest.find(|item| !tree.node(**item).faulty) {
-            Some(item) => seed.deserialize(Reader { tree, id: *item }).map(Some),
-            None => Ok(None),
-        }
-    }
-}
-
-/// The sound entries of a mapping.
-struct Entries<'t> {
-    tree: &'t Tree,
-    rest: std::slice::Iter<'t, (Id, Id)>,
-    value: Option<Id>,
-}
-
-impl<'de> MapAccess<'de> for Entries<'de> {
-    type Error = Fail;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Fail> {
-        let tree = self.tree;
-        let Some((key, value)) = self.rest.find(|(key, value)| !tree.skips(*key, *value)) else {
-            return Ok(None);
-        };
-        self.value = Some(*value);
-        seed.deserialize(Reader { tree, id: *key }).map(Some).map_err(|fail| fail.at(*key))
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fail> {
-        match self.value.take() {
-            Some(id) => seed.deserialize(Reader { tree: self.tree, id }),
-            None => Err(Fail::new(Cause::Other("a value was asked for before its key".into()))),
-        }
-    }
-}
-
-/// A choice by name, with its settings where there are any.
-struct Choice<'t> {
-    name: Reader<'t>,
-    settings: Option<Reader<'t>>,
-}
-
-impl<'de> EnumAccess<'de> for Choice<'de> {
-    type Error = Fail;
-    type Variant = Settings<'de>;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Self::Variant), Fail> {
-        let choice = seed.deserialize(self.name)?;
-        Ok((choice, Settings(self.settings)))
-    }
-}
-
-/// What stands behind the name of a choice.
-struct Settings<'t>(Option<Reader<'t>>);
-
-impl<'de> VariantAccess<'de> for Settings<'de> {
-    type Error = Fail;
-
-    fn unit_variant(self) -> Result<(), Fail> {
-        match self.0.map(|settings| (settings, &settings.tree.node(settings.id).kind)) {
-            None | Some((_, Kind::Null)) => Ok(()),
-            Some((settings, _)) => {
-                let message = "this choice has no settings; write its name alone";
-                Err(Fail::new(Cause::Other(message.into())).at(settings.id))
-            }
-        }
-    }
-
-    /// A name alone stands for a mapping without keys: every setting has its default.
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fail> {
-        match self.0 {
-            Some(settings) => seed.deserialize(settings),
-            None => seed.deserialize(de::value::MapDeserializer::<_, Fail>::new(
-                std::iter::empty::<(StrDeserializer<'_, Fail>, StrDeserializer<'_, Fail>)>(),
-            )),
-        }
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fail> {
-        self.struct_variant(&[], visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Fail> {
-        match self.0 {
-            Some(settings) => de::Deserializer::deserialize_map(settings, visitor),
-            None => Err(Fail::new(Cause::Other("this choice needs settings".into()))),
-        }
-    }
-}
-
-/// A value behind its place: file, start, end, damaged, value.
-struct Placed<'t> {
-    reader: Reader<'t>,
-    next: u8,
-}
-
-impl<'de> SeqAccess<'de> for Placed<'de> {
-    type Error = Fail;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Fail> {
-        let (tree, id) = (self.reader.tree, self.reader.id);
-        let span = tree.node(id).span;
-        self.next += 1;
-        match self.next {
-            1 => seed.deserialize(span.file.into_deserializer()).map(Some),
-            2 => seed.deserialize(span.start.into_deserializer()).map(Some),
-            3 => seed.deserialize(span.end.into_deserializer()).map(Some),
-            4 => seed.deserialize(u32::from(tree.is_damaged(id)).into_deserializer()).map(Some),
-            5 => seed.deserialize(self.reader).map(Some),
-            _ => Ok(None),
-        }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Review {
     warnings: Vec<Fault>,
     /// A file could not be read, so that what seems missing may be in it.
     partial: bool,
+    /// The names of all pools, those that could not be read among them.
+    pool_names: Vec<String>,
 }
 
 /// A remedied mistake: its message and what to do.
@@ -44,9 +46,9 @@ pub(crate) type Refusal = (Code, String, String);
 
 /// The valid configuration, or every fault.
 pub(crate) fn review(loaded: Loaded) -> Result<Config, Errors> {
-    let Loaded { raw, files, faults, version } = loaded;
+    let Loaded { raw, pool_names, files, faults, version } = loaded;
     let partial = faults.iter().any(Fault::hides_a_file);
-    let mut review = Review { files, faults, warnings: Vec::new(), partial };
+    let mut review = Review { files, faults, warnings: Vec::new(), partial, pool_names };
     let Some(raw) = raw else { return Err(Errors::new(review.faults)) };
     let mut config = sections::config(&mut review, &raw, version);
     if !review.faults.is_empty() {
@@ -162,6 +164,11 @@ fn share(written: &Opt<Share>, default: Ratio) -> Ratio {
 /// Where the first of some optional keys is written; `otherwise` when none is.
 fn first_place(written: &[Option<Span>], otherwise: Span) -> Span {
     written.iter().flatten().next().copied().unwrap_or(otherwise)
+}
+
+/// Whether a key, or part of it, may stand in the file and was left out for a fault.
+fn may_be_lost<P, T>(parent: &Spanned<P>, written: &Opt<T>) -> bool {
+    written.as_ref().map_or(parent.damaged, |value| value.damaged)
 }
 
 /// The place of an optional key.

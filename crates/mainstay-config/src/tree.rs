@@ -99,6 +99,12 @@ impl Tree {
         self.entries(id).iter().find(|(k, _)| self.text(*k) == Some(key)).map(|(_, v)| *v)
     }
 
+    /// The keys of the mapping under a key, faulty ones among them.
+    pub(crate) fn names(&self, id: Id, key: &str) -> Vec<String> {
+        let section = self.get(id, key).map_or(&[][..], |section| self.entries(section));
+        section.iter().filter_map(|(name, _)| self.text(*name)).map(ToOwned::to_owned).collect()
+    }
+
     /// Where a key of a mapping is written.
     pub(crate) fn key_span(&self, id: Id, key: &str) -> Option<Span> {
         let entry = self.entries(id).iter().find(|(k, _)| self.text(*k) == Some(key))?;

@@ -77,6 +77,15 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, other)| other)
 }
 
+/// What to look for where the parser stopped.
+pub(crate) fn syntax_help(message: &str) -> &'static str {
+    if message.contains("anchor") {
+        "a * begins an alias; put it in quotes: the model that takes any name is \"*\""
+    } else {
+        "check indentation, colons, quotes and brackets at this place"
+    }
+}
+
 /// The parser's message without the place, which is shown beside it.
 pub(crate) fn syntax_message(message: &str) -> String {
     let end = message.rfind(" at line ").unwrap_or(message.len());

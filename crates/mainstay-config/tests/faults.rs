@@ -195,6 +195,29 @@ fn one_fault_brings_no_other() {
 }
 
 #[test]
+fn a_fault_hides_no_other() {
+    let text = "worker: 1\nnode: {nam: x}\npools:\n  p: 5\n  q: {endpoints: [], x: 1}\nmodels:\n  \
+                m: {x: 1, chain: [{pool: p}, {pool: r}]}\n  \
+                n: {x: 1, chain: [], outputs: {}}\n  o: {x: 1, chain: [{default: {l: 1}}]}\n";
+    use Code::{DefaultMisfit, Missing, UnknownKey, UnknownName, WrongType};
+    let expected = [
+        UnknownKey,
+        UnknownKey,
+        WrongType,
+        Missing,
+        UnknownKey,
+        UnknownKey,
+        UnknownName,
+        UnknownKey,
+        Missing,
+        UnknownKey,
+    ];
+    assert_eq!(codes(text), expected);
+    assert_eq!(codes(&text.replace("o: {x: 1", "o: {outputs: {}"))[9], DefaultMisfit);
+    assert_eq!(codes("pools: {p: {endpoints: [http://a:1]}}\nmodels: []"), [WrongType]);
+}
+
+#[test]
 fn many_faults_are_all_found() {
     let bad: String = (0..30).map(|n| format!("  m{n}: {{chian: [{{pool: p}}]}}\n")).collect();
     assert_eq!(codes(&format!("{POOL}models:\n{bad}")), [Code::UnknownKey; 30]);

@@ -10,7 +10,7 @@ use crate::value::{Length, Share, Short, Shorthand, Statuses};
 /// The active check of each server and model.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[serde(expecting = "a mapping; write for example {check: {http: {path: /health}}, interval: 2s}")]
 #[schemars(rename = "Probe")]
 pub(crate) struct RawProbe {
     /// What is asked. `oip-ready` asks GET /v2/models/NAME/ready for each model, `off` asks

@@ -8,7 +8,7 @@ use mainstay_protocol::oip::confidence;
 
 use super::model::Outputs;
 use super::pool::Pools;
-use super::{Review, prediction};
+use super::{Review, may_be_lost, prediction};
 use crate::code::Code;
 use crate::config::{Engine, Source, Step};
 use crate::raw::{Opt, RawConfidence, RawEmbedded, RawEngine, RawModel, RawReduce, RawStep};
@@ -31,7 +31,7 @@ pub(super) fn chain(
 ) -> Vec<Step> {
     let written = raw.chain.as_ref();
     let steps = written.map_or(&[][..], |chain| chain.value.as_slice());
-    if steps.is_empty() && !raw.damaged && !written.is_some_and(|chain| chain.damaged) {
+    if steps.is_empty() && !may_be_lost(raw, &raw.chain) {
         let place = written.map_or(model.span, |chain| chain.span);
         let message = format!("model {:?} has no chain", model.value);
         review.fault(Code::Missing, place, message, "add `chain:` with at least `- pool: NAME`");
@@ -158,7 +158,8 @@ fn source(review: &mut Review, raw: &RawStep, outputs: &Outputs, pools: &Pools) 
 
 fn find_pool(review: &mut Review, name: &Spanned<String>, pools: &Pools) -> Option<usize> {
     let found = pools.built.iter().position(|pool| *pool.name == **name);
-    if found.is_none() && pools.complete {
+    let lost = !pools.complete || review.pool_names.contains(&name.value);
+    if found.is_none() && !lost {
         let names = pools.built.iter().map(|pool| &*pool.name);
         let help = suggestion(name, names, "the pools are");
         let message = format!("there is no pool {:?}", shorten(name));

@@ -7,7 +7,7 @@ use mainstay_policy::budget::SENSIBLE;
 use mainstay_protocol::TensorSpec;
 
 use super::pool::Pools;
-use super::{Review, chain, first_place, span_of};
+use super::{Review, chain, first_place, may_be_lost, span_of};
 use crate::code::Code;
 use crate::config::{ATTEMPTS, DEADLINE, Degrade, Exhausted, Model, Pool, Source, Step};
 use crate::raw::{Opt, RawBatch, RawConfig, RawDegrade, RawExhausted, RawModel, RawOutput};
@@ -27,17 +27,17 @@ pub(super) struct Outputs {
 }
 
 /// Reviews all models.
-pub(super) fn models(review: &mut Review, raw: &RawConfig, pools: &Pools) -> Vec<Model> {
+pub(super) fn models(review: &mut Review, raw: &Spanned<RawConfig>, pools: &Pools) -> Vec<Model> {
     let section = raw.models.as_ref();
     let entries = section.map_or(&[][..], |section| &section.value.0);
-    if entries.is_empty() && !review.partial && !section.is_some_and(|section| section.damaged) {
+    if entries.is_empty() && !review.partial && !may_be_lost(raw, &raw.models) {
         let help = "add `models:` with at least one model and its chain";
         let place = section.map_or_else(Span::default, |section| section.span);
         review.fault(Code::Missing, place, "there are no models", help);
     }
     let models: Vec<Model> =
         entries.iter().map(|(name, raw)| model(review, name, raw, pools)).collect();
-    if pools.complete && !section.is_some_and(|section| section.damaged) {
+    if pools.complete && !may_be_lost(raw, &raw.models) {
         unused_pools(review, &models, pools);
     }
     engines_have_a_library(review, raw, entries);
@@ -58,7 +58,7 @@ fn unused_pools(review: &mut Review, models: &[Model], pools: &Pools) {
 /// Steps that ask for onnxruntime need its shared library.
 fn engines_have_a_library(
     review: &mut Review,
-    raw: &RawConfig,
+    raw: &Spanned<RawConfig>,
     models: &[(Spanned<String>, Spanned<RawModel>)],
 ) {
     if raw.embedded.as_ref().is_some_and(|embedded| embedded.library.is_some() || embedded.damaged)
@@ -197,7 +197,7 @@ fn outputs(review: &mut Review, raw: &Spanned<RawModel>) -> Outputs {
     if batch {
         batch_fits(review, entries, &specs);
     }
-    let damaged = raw.damaged || written.is_some_and(|outputs| outputs.damaged);
+    let damaged = may_be_lost(raw, &raw.outputs);
     Outputs { complete: !damaged && specs.len() == entries.len(), specs, batch }
 }
 

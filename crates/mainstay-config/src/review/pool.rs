@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mainstay_policy::balance;
 use mainstay_protocol::classify::Flavour;
 
-use super::{Review, address, breaker, check, is_name};
+use super::{Review, address, breaker, check, is_name, may_be_lost};
 use crate::code::Code;
 use crate::config::{
     CONNECT_TIMEOUT, Endpoint, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
@@ -28,16 +28,16 @@ pub(super) struct Pools {
     pub(super) places: Vec<Span>,
     /// Where each connect timeout is written.
     pub(super) connect_places: Vec<Option<Span>>,
-    /// Whether every pool is there; if not, an unknown name may be one that could not be read.
+    /// Whether the names of all pools are known; if not, an unknown one may be among the lost.
     pub(super) complete: bool,
 }
 
 /// Reviews all pools.
-pub(super) fn pools(review: &mut Review, raw: &RawConfig) -> Pools {
+pub(super) fn pools(review: &mut Review, raw: &Spanned<RawConfig>) -> Pools {
     defaults_without_endpoints(review, raw);
     let section = raw.pools.as_ref();
     let entries = section.map_or(&[][..], |section| &section.value.0);
-    if entries.is_empty() && !review.partial && !section.is_some_and(|section| section.damaged) {
+    if entries.is_empty() && !review.partial && !may_be_lost(raw, &raw.pools) {
         let help = "add `pools:` with at least one pool and its endpoints";
         let place = section.map_or_else(Span::default, |section| section.span);
         review.fault(Code::Missing, place, "there are no pools", help);
@@ -49,11 +49,11 @@ pub(super) fn pools(review: &mut Review, raw: &RawConfig) -> Pools {
             .iter()
             .map(|(_, raw)| super::span_of(&raw.connect_timeout))
             .collect(),
-        complete: !review.partial && !section.is_some_and(|section| section.damaged),
+        complete: !review.partial && (section.is_some() || !raw.damaged),
     }
 }
 
-fn defaults_without_endpoints(review: &mut Review, raw: &RawConfig) {
+fn defaults_without_endpoints(review: &mut Review, raw: &Spanned<RawConfig>) {
     let pool = raw.defaults.as_ref().and_then(|defaults| defaults.pool.as_ref());
     if let Some(endpoints) = pool.and_then(|pool| pool.endpoints.as_ref()) {
         let help = "move them to a pool of their own";
@@ -118,8 +118,7 @@ fn check_name(review: &mut Review, name: &Spanned<String>, of: &str) {
 fn endpoints(review: &mut Review, pool: &Spanned<String>, raw: &Spanned<RawPool>) -> Vec<Endpoint> {
     let written = raw.endpoints.as_ref();
     let list = written.map_or(&[][..], |list| list.value.as_slice());
-    let damaged = raw.damaged || written.is_some_and(|list| list.damaged);
-    if list.is_empty() && !damaged {
+    if list.is_empty() && !may_be_lost(raw, &raw.endpoints) {
         let place = written.map_or(pool.span, |list| list.span);
         let message = format!("pool {:?} has no endpoints", pool.value);
         let help = "add `endpoints:` with at least one URL, for example http://10.0.0.1:8000";

@@ -16,12 +16,13 @@ use crate::raw::{
     RawNode, RawRecords, RawRetry,
 };
 use crate::source::Span;
+use crate::spanned::Spanned;
 
 /// Records of a kind that are kept at most; each takes some hundred bytes.
 const MAX_RECORDS: u32 = 1 << 20;
 
 /// Reviews everything.
-pub(super) fn config(review: &mut Review, raw: &RawConfig, version: String) -> Config {
+pub(super) fn config(review: &mut Review, raw: &Spanned<RawConfig>, version: String) -> Config {
     let pools = pool::pools(review, raw);
     let config = Config {
         node: node(review, &raw.node),
