@@ -50,7 +50,7 @@ pub(crate) struct RawProbe {
 /// What a probe asks.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(rename = "Check")]
+#[schemars(rename = "Check", transform = with_names_alone)]
 pub(crate) enum RawCheck {
     /// GET /v2/models/NAME/ready for each model.
     OipReady,
@@ -64,6 +64,18 @@ pub(crate) enum RawCheck {
     Grpc(RawGrpc),
     /// A program and its arguments.
     Command(RawCommand),
+}
+
+/// A check's name alone stands for all its defaults.
+fn with_names_alone(schema: &mut Schema) {
+    let names = json_schema!({
+        "description": "The check with all its defaults.",
+        "type": "string",
+        "enum": ["http", "tcp", "grpc"],
+    });
+    if let Some(serde_json::Value::Array(forms)) = schema.get_mut("oneOf") {
+        forms.push(names.to_value());
+    }
 }
 
 /// An HTTP request whose status and body must match.
