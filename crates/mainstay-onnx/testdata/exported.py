@@ -170,6 +170,11 @@ scikit("ridge-two-targets", Ridge, two_targets(diabetes))
 scikit("tree-names", lambda: DecisionTreeClassifier(max_depth=4), named_iris)
 scikit("tree-regressor", lambda: DecisionTreeRegressor(max_depth=5), diabetes)
 scikit("forest-binary", lambda: RandomForestClassifier(20, max_depth=5, random_state=1), cancer)
+scikit(
+    "forest-hundred",
+    lambda: RandomForestClassifier(100, max_depth=6, random_state=1),
+    cancer,
+)
 scikit("forest-names", lambda: RandomForestClassifier(20, max_depth=4, random_state=1), named_iris)
 scikit("forest-regressor", lambda: RandomForestRegressor(15, max_depth=5, random_state=1), diabetes)
 scikit(
@@ -201,6 +206,12 @@ scikit(
 QUIET = {"n_estimators": 20, "num_leaves": 8, "verbose": -1, "random_state": 1}
 LIGHT = onnxmltools.convert_lightgbm
 boosted("lightgbm-binary", LIGHT, lambda: lightgbm.LGBMClassifier(**QUIET), sparse(cancer))
+boosted(
+    "lightgbm-hundred",
+    LIGHT,
+    lambda: lightgbm.LGBMClassifier(**{**QUIET, "n_estimators": 100, "num_leaves": 15}),
+    cancer,
+)
 boosted("lightgbm-many", LIGHT, lambda: lightgbm.LGBMClassifier(**QUIET), iris)
 boosted("lightgbm-regressor", LIGHT, lambda: lightgbm.LGBMRegressor(**QUIET), diabetes)
 
