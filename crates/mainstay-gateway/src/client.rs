@@ -176,6 +176,8 @@ async fn serve_http1(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hy
     let service = service(worker, Rc::clone(&client));
     let connection = http1::Builder::new()
         .header_read_timeout(None)
+        // As on the other side: one write for head and body.
+        .writev(false)
         .max_buf_size(limit)
         .serve_connection(io, service);
     drive(connection, &client, |connection| connection.graceful_shutdown()).await
@@ -200,6 +202,8 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     let mut connection = std::pin::pin!(connection);
     loop {
         tokio::select! {
+            // Biased: a fair choice would cost a random number each time something moves.
+            biased;
             result = connection.as_mut() => return result,
             () = client.changed.notified() => match client.state.get() {
                 State::Open => {}
@@ -222,12 +226,13 @@ fn service(
 > {
     service_fn(move |message| {
         let busy = Busy::new(&client, &worker);
-        let answer = request::answer(Rc::clone(&worker), message);
-        async move {
-            let mut response = answer.await;
+        let worker = Rc::clone(&worker);
+        // Boxed where it is made: hyper would copy its kilobytes into place.
+        Box::pin(async move {
+            let mut response = request::answer(worker, message).await;
             response.body_mut().keep(busy);
             Ok(response)
-        }
+        })
     })
 }
 

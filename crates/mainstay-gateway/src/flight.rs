@@ -67,15 +67,21 @@ impl Flight {
     }
 
     /// The client has, or will have, this status as the end of its request.
-    pub(crate) fn end(mut self, end: End, status: u16) {
-        self.record.status = status;
-        self.close(end);
+    pub(crate) fn end(self, end: End, status: u16) {
+        let now = self.worker.clock.now();
+        self.end_at(end, status, now);
     }
 
-    fn close(&mut self, end: End) {
+    /// The same, for a time that is known already.
+    pub(crate) fn end_at(mut self, end: End, status: u16, now: Moment) {
+        self.record.status = status;
+        self.close(end, now);
+    }
+
+    fn close(&mut self, end: End, now: Moment) {
         self.open = false;
         self.record.end = end;
-        self.record.took = self.worker.clock.now().since(self.record.started);
+        self.record.took = now.since(self.record.started);
         self.worker.in_flight.set(self.worker.in_flight.get().saturating_sub(1));
         self.worker.telemetry.finish(&self.record);
     }
@@ -84,7 +90,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if self.open {
-            self.close(End::Cancelled);
+            self.close(End::Cancelled, self.worker.clock.now());
         }
     }
 }

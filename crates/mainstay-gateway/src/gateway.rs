@@ -139,18 +139,19 @@ struct Start {
 
 impl Start {
     fn start(self) -> Result<(), Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(Error::Worker)?;
         let Self { shared, index, seed, sockets, stop, alive } = self;
         shared.pulses[index].beat(shared.clock.now());
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
-                let worker = Worker::new(shared, index, seed);
-                worker::run_thread(&runtime, worker, sockets, stop);
+                // A runtime whose tasks stay on their thread cannot be made on another one.
+                match worker::runtime() {
+                    Ok(runtime) => {
+                        let worker = Worker::new(shared, index, seed);
+                        runtime.block_on(worker.run(sockets, stop));
+                    }
+                    Err(error) => tracing::error!(%error, index, "a worker has no runtime"),
+                }
                 drop(alive);
             })
             .map_err(Error::Worker)?;

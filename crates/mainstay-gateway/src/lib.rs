@@ -25,6 +25,7 @@ mod request;
 mod shared;
 mod snapshot;
 mod source;
+mod timeouts;
 mod trial;
 mod upstream;
 mod worker;

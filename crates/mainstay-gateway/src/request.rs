@@ -16,7 +16,7 @@ mod reply;
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use mainstay_telemetry::record::End;
 
@@ -31,18 +31,15 @@ pub(crate) use own::route_available;
 /// Answers one request, whatever it takes.
 pub(crate) async fn answer(worker: Rc<Worker>, message: Request<Incoming>) -> Response<AnswerBody> {
     let flight = Flight::new(worker);
-    let id = format!("{}", flight.id());
+    let id = headers::request_id(flight.id());
     let mut response = respond(flight, message).await;
-    // Sixteen hexadecimal digits are always a valid header value.
-    if let Ok(id) = HeaderValue::from_maybe_shared(bytes::Bytes::from(id)) {
-        response.headers_mut().insert(headers::REQUEST_ID, id);
-    }
+    response.headers_mut().insert(headers::REQUEST_ID, id);
     response
 }
 
 async fn respond(mut flight: Flight, message: Request<Incoming>) -> Response<AnswerBody> {
     let (parts, body) = message.into_parts();
-    let ask = match recognise::recognise(&flight.worker, parts) {
+    let mut ask = match recognise::recognise(&flight.worker, parts, flight.started()) {
         Ok(Recognised::Own(response)) => {
             flight.end(End::Answered, response.status().as_u16());
             return response;
@@ -51,13 +48,12 @@ async fn respond(mut flight: Flight, message: Request<Incoming>) -> Response<Ans
         Err(fault) => return refuse(flight, &fault),
     };
     flight.record.model = ask.route.id;
-    match admit::admit(&flight.worker, ask, body).await {
-        Ok(ask) => {
-            flight.record.deadline = ask.deadline.since(flight.started());
-            climb::climb(flight, ask).await
-        }
-        Err(fault) => refuse(flight, &fault),
+    flight.record.deadline = ask.deadline.since(flight.started());
+    let now = (&*flight.worker, flight.started());
+    if let Err(fault) = admit::admit(now, &mut ask, body).await {
+        return refuse(flight, &fault);
     }
+    climb::climb(flight, ask).await
 }
 
 /// Ends a flight with a fault, said in the protocol's own form.

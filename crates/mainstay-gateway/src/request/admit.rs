@@ -9,11 +9,13 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use mainstay_config::Limits;
+use mainstay_policy::Moment;
 
 use super::ask::{Ask, Payload};
 use super::fault::Fault;
 use super::recognise::content_length;
 use crate::memory::Reservation;
+use crate::timeouts::within;
 use crate::upstream::OutBody;
 use crate::worker::Worker;
 
@@ -23,9 +25,13 @@ const UNANNOUNCED: usize = 64 * 1024;
 /// Reads the body of `ask`.
 ///
 /// The deadline runs from the head, so a slow client spends its own time.
-pub(super) async fn admit(worker: &Worker, mut ask: Ask, body: Incoming) -> Result<Ask, Fault> {
+pub(super) async fn admit(
+    (worker, now): (&Worker, Moment),
+    ask: &mut Ask,
+    body: Incoming,
+) -> Result<(), Fault> {
     if body.is_end_stream() {
-        return Ok(ask);
+        return Ok(());
     }
     let limits = &worker.shared.snapshot.limits;
     let announced = content_length(&ask.headers);
@@ -36,13 +42,13 @@ pub(super) async fn admit(worker: &Worker, mut ask: Ask, body: Incoming) -> Resu
     let keep = (expected <= limits.replay).then(|| worker.shared.memory.reserve(expected));
     let Some(mut reservation) = keep.flatten() else {
         ask.payload = Payload::Once(RefCell::new(Some(once(VecDeque::new(), body, limits.body))));
-        return Ok(ask);
+        return Ok(());
     };
     let reading = read(body, &mut reservation, limits);
-    let read = tokio::time::timeout(limits.idle_timeout, reading).await;
-    ask.payload = read.map_err(|_| Fault::body_stalled())??;
+    let read = within(worker, now, limits.idle_timeout, reading).await;
+    ask.payload = read.ok_or_else(Fault::body_stalled)??;
     ask.reservation = Some(reservation);
-    Ok(ask)
+    Ok(())
 }
 
 /// A body that can be sent once: what has come, and the rest as it comes.

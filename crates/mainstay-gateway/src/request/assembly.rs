@@ -34,7 +34,7 @@ pub(super) struct Assembly {
     confidence: Vec<f64>,
     /// The rows that no answer was confident enough for; meaningful once `best` is there.
     open: Vec<usize>,
-    /// Who contributed to `best`, in order.
+    /// Who answered each row of `best`.
     served_by: Vec<Arc<str>>,
     moved: usize,
 }
@@ -54,7 +54,13 @@ impl Assembly {
 
     /// The best answer so far, with who contributed.
     pub(super) fn best(&self) -> Option<(&Response, String)> {
-        Some((self.best.as_ref()?, self.served_by.join(", ")))
+        let mut names: Vec<&str> = Vec::new();
+        for name in &self.served_by {
+            if !names.contains(&&**name) {
+                names.push(name);
+            }
+        }
+        Some((self.best.as_ref()?, names.join(", ")))
     }
 
     /// Rows in all, and rows that later steps answered.
@@ -151,7 +157,7 @@ impl Assembly {
         let judged = if open.is_empty() { Judged::Accepted } else { Judged::Missing };
         self.confidence = confidence;
         self.open = open;
-        self.served_by.push(Arc::clone(candidate.served_by));
+        self.served_by = vec![Arc::clone(candidate.served_by); self.confidence.len().max(1)];
         self.best = Some(candidate.response);
         judged
     }
@@ -193,12 +199,12 @@ impl Assembly {
         if let Some(best) = self.best.as_mut().filter(|_| !taken.is_empty()) {
             let (from, to): (Vec<usize>, Vec<usize>) = taken.iter().copied().unzip();
             answer::merge_rows(best, answer::select_rows(response, &from)?, &to)?;
-            self.served_by.push(Arc::clone(served_by));
         }
         let accepted: Vec<usize> =
             taken.iter().filter(|(at, _)| accepts(confidence[*at])).map(|(_, row)| *row).collect();
         for (at, row) in taken {
             self.confidence[row] = confidence[at];
+            self.served_by[row] = Arc::clone(served_by);
         }
         self.moved += accepted.len();
         self.open.retain(|row| !accepted.contains(row));

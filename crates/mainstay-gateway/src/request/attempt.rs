@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::response::Parts;
 use http::{Request, Uri};
 use mainstay_policy::chain::Choice;
-use mainstay_policy::{Class, SentState};
+use mainstay_policy::{Class, Moment, SentState};
 use mainstay_protocol::oip::path::{self, Call};
 use mainstay_protocol::{classify, sse};
 use mainstay_telemetry::record::Attempt;
@@ -18,6 +18,7 @@ use super::headers;
 use super::hold::{Held, hold};
 use crate::flight::Flight;
 use crate::snapshot::{Member, PoolSource, Source, Upstream};
+use crate::timeouts::within;
 use crate::trial::Trial;
 use crate::upstream::{Connection, Exchange, Failure, OutBody, exchange};
 use crate::worker::Worker;
@@ -44,6 +45,8 @@ pub(super) struct Answer {
     pub(super) connection: Option<Connection>,
     /// Open until the answer has been judged, or its body has ended. Failures have none.
     pub(super) trial: Option<Trial>,
+    /// When it was complete, or committed.
+    pub(super) now: Moment,
 }
 
 impl Answer {
@@ -54,9 +57,8 @@ impl Answer {
     /// Ends the trial, if it is still open.
     pub(super) fn judge(&mut self, result: Result<(), Class>, flight: &mut Flight) {
         let Some(trial) = self.trial.take() else { return };
-        let now = flight.worker.clock.now();
-        flight.attempt_ended(result.err(), SentState::Sent, self.parts.status.as_u16(), now);
-        trial.finish(result, now);
+        flight.attempt_ended(result.err(), SentState::Sent, self.status(), self.now);
+        trial.finish(result, self.now);
     }
 }
 
@@ -69,6 +71,8 @@ pub(super) struct Order<'a> {
     pub(super) json_len: Option<usize>,
     /// Bytes of the answer to hold back before it is committed.
     pub(super) hold: usize,
+    /// The time now.
+    pub(super) now: Moment,
 }
 
 /// Makes the attempt that was chosen.
@@ -79,13 +83,13 @@ pub(super) async fn attempt(flight: &mut Flight, ask: &Ask, order: &Order<'_>) -
         return Attempted::Refused;
     };
     let member = &pool.members[choice.member];
-    let now = worker.clock.now();
+    let now = order.now;
     let Ok(trial) = Trial::begin(&worker, &member.target, now) else { return Attempted::Refused };
     flight.attempt(record(choice, member), now);
     let progress = Cell::new(SentState::NotSent);
     let talk = converse(&worker, ask, order, (pool, &member.upstream), &progress);
-    let talked = tokio::time::timeout(choice.limit, talk).await;
-    let result = talked.unwrap_or_else(|_| Err(Failure::new(Class::Timeout, progress.get())));
+    let talked = within(&worker, now, choice.limit, talk).await;
+    let result = talked.unwrap_or_else(|| Err(Failure::new(Class::Timeout, progress.get())));
     settle(flight, result, trial, member, pool)
 }
 
@@ -99,8 +103,15 @@ fn record(choice: &Choice, member: &Member) -> Attempt {
     }
 }
 
-/// An answer held back, with the connection that its body still comes from if it is open.
-type Spoken = (Parts, Held, Option<Connection>);
+/// An answer held back.
+struct Spoken {
+    parts: Parts,
+    held: Held,
+    /// The connection that the body still comes from, if it is open.
+    connection: Option<Connection>,
+    /// When it was complete, or committed.
+    now: Moment,
+}
 
 /// The whole conversation, to be cut off by the attempt's limit.
 async fn converse(
@@ -115,7 +126,7 @@ async fn converse(
     let repeatable = ask.route.repeatable && order.payload.is_kept();
     let make = || order.payload.body().map(|body| request(ask, order, upstream, &uri, body));
     let Exchange { response, connection } =
-        exchange(worker, upstream, progress, repeatable, make).await?;
+        exchange((worker, order.now), upstream, progress, repeatable, make).await?;
     let (parts, body) = response.into_parts();
     let events = parts
         .headers
@@ -126,11 +137,14 @@ async fn converse(
     let held = hold(body, order.hold, events)
         .await
         .map_err(|class| Failure::new(class, SentState::Sent))?;
-    if matches!(held, Held::Whole(_)) {
-        worker.connections.put(upstream, connection, worker.clock.now());
-        return Ok((parts, held, None));
+    let now = worker.clock.now();
+    let mut spoken = Spoken { parts, held, connection: None, now };
+    if matches!(spoken.held, Held::Whole(_)) {
+        worker.connections.put(upstream, connection, now);
+    } else {
+        spoken.connection = Some(connection);
     }
-    Ok((parts, held, Some(connection)))
+    Ok(spoken)
 }
 
 /// Path and query at the endpoint: the client's own, unless the pool knows the model under
@@ -183,7 +197,7 @@ fn settle(
     member: &Member,
     pool: &PoolSource,
 ) -> Attempted {
-    let (parts, held, connection) = match result {
+    let Spoken { parts, held, connection, now } = match result {
         Ok(spoken) => spoken,
         Err(failure) => {
             let now = flight.worker.clock.now();
@@ -196,7 +210,8 @@ fn settle(
     let retry_after = parts.headers.contains_key(RETRY_AFTER);
     let class = classify::response(pool.flavour, status, retry_after, held.bytes()).err();
     let upstream = Arc::clone(&member.upstream);
-    let mut answer = Box::new(Answer { parts, held, upstream, connection, trial: Some(trial) });
+    let trial = Some(trial);
+    let mut answer = Box::new(Answer { parts, held, upstream, connection, trial, now });
     match class {
         None => Attempted::Answered(answer),
         Some(class) if !class.moves_on() => {

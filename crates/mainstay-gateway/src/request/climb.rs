@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use http::Response;
 use mainstay_policy::chain::{Choice, Climb, Next, Reason};
-use mainstay_policy::{Class, SentState};
+use mainstay_policy::{Class, Moment, SentState};
 use mainstay_protocol::oip::answer;
 use mainstay_telemetry::record::End;
 
@@ -50,15 +50,19 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
     let worker = Rc::clone(&flight.worker);
     let mut climb = Climb::new(ask.plan(), ask.deadline, ask.kind != Kind::Other);
     let mut progress = Progress::default();
+    // Without a body to wait for, no time has passed since the head.
+    let waited = ask.body().is_none_or(|body| !body.is_empty());
+    let mut now = if waited { worker.clock.now() } else { flight.started() };
     loop {
-        let now = worker.clock.now();
         let (step, rung) = match worker.decide(&mut climb, now) {
             Next::Attempt(choice) => {
-                let rung = try_member(&mut flight, &ask, &mut climb, &mut progress, &choice).await;
-                (choice.step, rung)
+                let at = (&choice, now);
+                (choice.step, try_member(&mut flight, &ask, &mut climb, &mut progress, at).await)
             }
+            // Boxed: rare, and larger than all the rest.
             Next::Local(step) => {
-                (step, try_local(&flight, &ask, &mut climb, &mut progress, step).await)
+                let asked = try_local(&flight, &ask, &mut climb, &mut progress, step);
+                (step, Box::pin(asked).await)
             }
             Next::Exhausted => return exhausted::answer(flight, &ask, progress, climb.reason()),
         };
@@ -67,6 +71,7 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
             flight.record.reason = climb.reason();
             return deliver(flight, &ask, progress, rung, step);
         }
+        now = worker.clock.now();
     }
 }
 
@@ -104,10 +109,11 @@ async fn try_member(
     ask: &Ask,
     climb: &mut Climb<'_>,
     progress: &mut Progress,
-    choice: &Choice,
+    (choice, mut now): (&Choice, Moment),
 ) -> Rung {
     if !choice.delay.is_zero() {
         tokio::time::sleep(choice.delay).await;
+        now = flight.worker.clock.now();
     }
     let Ok(remainder) = progress.assembly.remainder(ask) else {
         climb.leave(Reason::LowConfidence);
@@ -116,7 +122,7 @@ async fn try_member(
     let (payload, json_len) =
         remainder.as_ref().map_or((&ask.payload, ask.json_len), |(rows, len)| (rows, *len));
     let hold = hold_limit(flight, ask, progress, choice.step);
-    let order = Order { choice, payload, json_len, hold };
+    let order = Order { choice, payload, json_len, hold, now };
     match attempt(flight, ask, &order).await {
         Attempted::Answered(answer) => judge(flight, ask, climb, progress, (choice, answer)),
         Attempted::PassBack(answer) if !progress.assembly.has_best() => {

@@ -9,6 +9,8 @@ use http::header::{
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
+use mainstay_telemetry::RequestId;
+
 use super::ask::Payload;
 
 /// On every answer: the identity under which its decision record can be read.
@@ -36,6 +38,17 @@ pub(super) const INFERENCE_HEADER_LENGTH: HeaderName =
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const OWN_PREFIX: &str = "x-mainstay-";
+
+/// The identity of a request as a header's value: sixteen hexadecimal digits.
+pub(super) fn request_id(id: RequestId) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 16];
+    for (at, digit) in text.iter_mut().enumerate() {
+        *digit = DIGITS[(id.0 >> (60 - 4 * at) & 0xf) as usize];
+    }
+    // Hexadecimal digits are always a valid value.
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
 
 /// Drops what belongs to the other side's connection, and what only the gateway may say.
 pub(super) fn clean(headers: &mut HeaderMap) {
@@ -114,6 +127,12 @@ mod tests {
         ]);
         clean(&mut seen);
         assert_eq!(seen, headers(&[("content-type", "application/json")]));
+    }
+
+    #[test]
+    fn a_request_id_reads_as_it_is_written_elsewhere() {
+        let id = RequestId(0x0123_4567_89ab_cdef);
+        assert_eq!(request_id(id).to_str().unwrap(), id.to_string());
     }
 
     #[test]

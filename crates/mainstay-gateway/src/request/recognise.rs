@@ -26,7 +26,7 @@ pub(super) enum Recognised {
 }
 
 /// Recognises a request by its head.
-pub(super) fn recognise(worker: &Worker, parts: Parts) -> Result<Recognised, Fault> {
+pub(super) fn recognise(worker: &Worker, parts: Parts, now: Moment) -> Result<Recognised, Fault> {
     let path = parts.uri.path();
     let call = path::recognise(path).ok_or_else(|| Fault::no_such_path(path))?;
     let kind = match &call {
@@ -39,7 +39,7 @@ pub(super) fn recognise(worker: &Worker, parts: Parts) -> Result<Recognised, Fau
     let route = own::route(worker, call.model().unwrap_or_default())?;
     let route = Arc::clone(route);
     drop(call);
-    ask(worker, parts, kind, route).map(Recognised::Ask)
+    ask(parts, kind, route, now).map(Recognised::Ask)
 }
 
 fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {
@@ -52,11 +52,11 @@ fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {
     }
 }
 
-fn ask(worker: &Worker, parts: Parts, kind: Kind, route: Arc<Route>) -> Result<Ask, Fault> {
+fn ask(parts: Parts, kind: Kind, route: Arc<Route>, now: Moment) -> Result<Ask, Fault> {
     let Parts { method, uri, mut headers, .. } = parts;
     let strict = route.never_degrade || refuses_degraded(&headers);
     let json_len = json_len(&headers)?;
-    let deadline = deadline(&headers, route.deadline, worker.clock.now());
+    let deadline = deadline(&headers, route.deadline, now);
     headers::clean(&mut headers);
     if route.steps.iter().any(|step| step.confidence.is_some()) {
         // What must be judged must be readable.

@@ -63,10 +63,10 @@ pub(super) fn server(
         answer.judge(Ok(()), &mut flight);
     }
     let status = answer.status();
-    let Answer { mut parts, held, upstream, connection, trial } = answer;
+    let Answer { mut parts, held, upstream, connection, trial, now } = answer;
     let body = match (held, connection, trial) {
         (Held::Whole(bytes), ..) => {
-            flight.end(end, status);
+            flight.end_at(end, status, now);
             AnswerBody::whole(bytes)
         }
         (Held::Open(queue, rest), Some(connection), Some(trial)) => {

@@ -85,7 +85,10 @@ pub(crate) async fn connect(upstream: &Upstream) -> Result<Connection, ConnectEr
         .map_err(|_| ConnectError::TimedOut)?
         .map_err(ConnectError::Io)?;
     stream.set_nodelay(true).map_err(ConnectError::Io)?;
+    // One write for head and body: for the small messages of inference a copy is cheaper than
+    // what the kernel does for a list of buffers.
     let (sender, connection) = http1::Builder::new()
+        .writev(false)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(ConnectError::Handshake)?;

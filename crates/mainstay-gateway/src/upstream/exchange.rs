@@ -10,7 +10,7 @@ use std::cell::Cell;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use mainstay_policy::{Class, SentState};
+use mainstay_policy::{Class, Moment, SentState};
 
 use super::body::OutBody;
 use super::connections::{ConnectError, Connection, connect};
@@ -45,7 +45,7 @@ impl Failure {
 /// be sent only once and has been. `progress` always tells how much has left us, for a caller
 /// that gives up waiting.
 pub(crate) async fn exchange(
-    worker: &Worker,
+    (worker, now): (&Worker, Moment),
     upstream: &Upstream,
     progress: &Cell<SentState>,
     repeatable: bool,
@@ -54,7 +54,7 @@ pub(crate) async fn exchange(
     let mut unsent: Option<Request<OutBody>> = None;
     let mut forgiven = false;
     loop {
-        let mut connection = checkout(worker, upstream, forgiven).await?;
+        let mut connection = checkout((worker, now), upstream, forgiven).await?;
         let Some(message) = unsent.take().or_else(&mut request) else {
             return Err(Failure::new(Class::Unreachable, SentState::MaybeSent));
         };
@@ -82,14 +82,15 @@ pub(crate) async fn exchange(
 
 /// A connection that is ready for a request: an idle one if there is, unless `fresh` is asked.
 async fn checkout(
-    worker: &Worker,
+    at: (&Worker, Moment),
     upstream: &Upstream,
     fresh: bool,
 ) -> Result<Connection, Failure> {
-    if !fresh && let Some(idle) = reusable(worker, upstream).await {
+    if !fresh && let Some(idle) = reusable(at, upstream).await {
         return Ok(idle);
     }
-    let mut opened = connect(upstream).await.map_err(|error| refuse(&error))?;
+    // Boxed: rare, and large enough to make every request's future a kilobyte bigger.
+    let mut opened = Box::pin(connect(upstream)).await.map_err(|error| refuse(&error))?;
     match opened.sender.ready().await {
         Ok(()) => Ok(opened),
         Err(_) => Err(Failure::new(Class::Unreachable, SentState::NotSent)),
@@ -97,9 +98,9 @@ async fn checkout(
 }
 
 /// The idle connection that was used last and still lives.
-async fn reusable(worker: &Worker, upstream: &Upstream) -> Option<Connection> {
+async fn reusable((worker, now): (&Worker, Moment), upstream: &Upstream) -> Option<Connection> {
     loop {
-        let mut idle = worker.connections.take(upstream, worker.clock.now())?;
+        let mut idle = worker.connections.take(upstream, now)?;
         if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
             return Some(idle);
         }

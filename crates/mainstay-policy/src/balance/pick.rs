@@ -7,6 +7,11 @@ const LEAST_WEIGHT: f32 = 1e-3;
 /// sequence can (Weyl's; Knuth, volume 3, 6.4).
 const GOLDEN: u32 = 0x9e37_79b9;
 
+/// One in so many choices by cost asks a target drawn at random. Of a few targets the dearest
+/// would otherwise never win a draw: one slow answer would leave it idle, and whatever is wrong
+/// with it would go unnoticed by the traffic.
+const EXPLORE: u32 = 32;
+
 /// How a pool's targets share its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Rule {
@@ -49,17 +54,20 @@ pub enum Why {
     Probation = 4,
     /// Nothing better is left.
     LastResort = 5,
+    /// Drawn at random, so that no target is forgotten.
+    Explored = 6,
 }
 
 impl Why {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Only,
         Self::CheaperOfTwo,
         Self::LeastInFlight,
         Self::NextInTurn,
         Self::Probation,
         Self::LastResort,
+        Self::Explored,
     ];
 
     /// The reason with this code (`why as u8`), or `None`.
@@ -78,6 +86,7 @@ impl Why {
             Self::NextInTurn => "next-in-turn",
             Self::Probation => "probation",
             Self::LastResort => "last-resort",
+            Self::Explored => "explored",
         }
     }
 }
@@ -113,6 +122,9 @@ pub fn pick(
         return tier.get(0).map(|only| Picked { index: only.index, why: Why::Only });
     }
     let (chosen, why) = match rule {
+        Rule::PeakEwma if rng.u32(..EXPLORE) == 0 => {
+            (tier.get(rng.usize(..tier.count))?, Why::Explored)
+        }
         Rule::PeakEwma => (tier.cheaper_of_two(rng)?, Why::CheaperOfTwo),
         Rule::LeastRequest => (tier.cheaper_of_two(rng)?, Why::LeastInFlight),
         Rule::RoundRobin => (tier.next_in_turn(turn)?, Why::NextInTurn),
@@ -218,7 +230,7 @@ mod tests {
     #[test]
     fn of_two_the_cheaper_for_its_weight() {
         let candidates = [candidate(0, 2.0, 1.0, 0), candidate(1, 1.0, 0.4, 0)];
-        assert_eq!(shares(Rule::PeakEwma, &candidates), [10_000, 0]);
+        assert_eq!(shares(Rule::LeastRequest, &candidates), [10_000, 0]);
         let why = pick(Rule::LeastRequest, &candidates, 0, &mut rng()).unwrap().why;
         assert_eq!(why, Why::LeastInFlight);
     }
@@ -226,11 +238,19 @@ mod tests {
     #[test]
     fn of_many_the_dearest_is_never_picked_and_the_others_by_their_rank() {
         let candidates: Vec<_> = (0..4).map(|n| candidate(n, f64::from(n), 1.0, 0)).collect();
-        let counts = shares(Rule::PeakEwma, &candidates);
+        let counts = shares(Rule::LeastRequest, &candidates);
         // Of the six pairs, 3, 2, 1 and 0 are won.
         for (count, pairs) in counts.iter().zip([3.0, 2.0, 1.0, 0.0]) {
             assert!((f64::from(*count) / 10_000.0 - pairs / 6.0).abs() < 0.02, "{counts:?}");
         }
+    }
+
+    #[test]
+    fn nobody_is_forgotten() {
+        let candidates: Vec<_> = (0..4).map(|n| candidate(n, f64::from(n), 1.0, 0)).collect();
+        let counts = shares(Rule::PeakEwma, &candidates);
+        // A quarter of one in 32.
+        assert!((60..=100).contains(&counts[3]), "{counts:?}");
     }
 
     #[test]
@@ -266,7 +286,7 @@ mod tests {
         for why in Why::ALL {
             assert_eq!(Why::from_code(why as u8), Some(why));
         }
-        assert_eq!(Why::from_code(6), None);
+        assert_eq!(Why::from_code(7), None);
     }
 
     proptest! {

@@ -74,6 +74,9 @@ const ACCELERATOR: &[&str] = &[
 /// A model that is known and cannot answer yet, or no more.
 const NOT_READY: &[&str] = &[
     "is not ready",
+    // Triton's model lifecycle: "Request for unknown model: … is not at ready state".
+    "is not at ready state",
+    "request for unknown model",
     "not ready yet",
     "unavailable",
     "no available versions",
