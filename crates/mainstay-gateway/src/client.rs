@@ -50,6 +50,8 @@ pub(crate) struct Client {
     since: Cell<Moment>,
     /// Whether a head has begun and is not complete.
     in_head: Cell<bool>,
+    /// Since when the client has taken nothing of what is ready for it.
+    blocked: Cell<Option<Moment>>,
     state: Cell<State>,
     changed: Notify,
 }
@@ -80,18 +82,21 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    fn enter(&self, now: Moment) -> (u64, Rc<Client>) {
+    /// Counts a connection from now until the returned value is dropped.
+    pub(crate) fn enter(&self, worker: &Rc<Worker>) -> Entered {
+        let now = worker.coarse_now.get();
         let key = self.next.get();
         self.next.set(key + 1);
         let client = Rc::new(Client {
             active: Cell::new(0),
             since: Cell::new(now),
             in_head: Cell::new(false),
+            blocked: Cell::new(None),
             state: Cell::new(State::Open),
             changed: Notify::new(),
         });
         self.open.borrow_mut().insert(key, Rc::clone(&client));
-        (key, client)
+        Entered { worker: Rc::clone(worker), key, client }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -100,8 +105,20 @@ impl Clients {
 
     /// Closes what idles, or has been sending one head, for too long.
     pub(crate) fn sweep(&self, limits: &Limits, now: Moment) {
-        for client in self.open.borrow().values().filter(|client| client.active.get() == 0) {
+        for client in self.open.borrow().values() {
+            let blocked = client.blocked.get().map(|since| now.since(since));
+            if blocked.is_some_and(|blocked| blocked > limits.idle_timeout) {
+                client.ask(State::Aborted);
+            }
+            if client.active.get() > 0 {
+                continue;
+            }
             let quiet = now.since(client.since.get());
+            let finishing = client.state.get() == State::Finishing;
+            if finishing && quiet > limits.idle_timeout + limits.header_timeout {
+                // It was asked to end and does not: its peer is gone.
+                client.ask(State::Aborted);
+            }
             if client.in_head.get() && quiet > limits.header_timeout {
                 client.ask(State::Aborted);
             } else if quiet > limits.idle_timeout {
@@ -118,13 +135,14 @@ impl Clients {
     }
 }
 
-/// Takes a connection out of every count when its task ends, however it ends.
-struct Leave {
+/// A connection that counts; dropping it takes it out of every count, however its task ended.
+pub(crate) struct Entered {
     worker: Rc<Worker>,
     key: u64,
+    client: Rc<Client>,
 }
 
-impl Drop for Leave {
+impl Drop for Entered {
     fn drop(&mut self) {
         self.worker.clients.open.borrow_mut().remove(&self.key);
         let pulse = &self.worker.shared.pulses[self.worker.index];
@@ -133,17 +151,20 @@ impl Drop for Leave {
 }
 
 /// Serves one connection until either side closes it.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream) {
-    let (key, client) = worker.clients.enter(worker.coarse_now.get());
-    let _leave = Leave { worker: Rc::clone(&worker), key };
+pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, entered: Entered) {
+    let client = Rc::clone(&entered.client);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a client left before it was served");
         return;
     }
-    let header_timeout = worker.shared.snapshot.limits.header_timeout;
-    let Ok(Some(is_http2)) = tokio::time::timeout(header_timeout, speaks_http2(&stream)).await
-    else {
-        return;
+    // Until its first byte a connection is idle: the worker's sweep and its drain may close it.
+    let is_http2 = tokio::select! {
+        biased;
+        spoken = speaks_http2(&stream) => match spoken {
+            Some(is_http2) => is_http2,
+            None => return,
+        },
+        () = client.changed.notified() => return,
     };
     let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client), !is_http2);
     let result = if is_http2 {

@@ -16,7 +16,7 @@ mod reply;
 
 use std::rc::Rc;
 
-use http::{Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use mainstay_telemetry::record::End;
 
@@ -32,7 +32,12 @@ pub(crate) use own::route_available;
 pub(crate) async fn answer(worker: Rc<Worker>, message: Request<Incoming>) -> Response<AnswerBody> {
     let flight = Flight::new(worker);
     let id = headers::request_id(flight.id());
+    // HTTP/1.1 leaves the body of an answer to HEAD out by itself; HTTP/2 would send it.
+    let bare = message.method() == Method::HEAD && message.version() == Version::HTTP_2;
     let mut response = respond(flight, message).await;
+    if bare {
+        *response.body_mut() = AnswerBody::whole(bytes::Bytes::new());
+    }
     response.headers_mut().insert(headers::REQUEST_ID, id);
     response
 }

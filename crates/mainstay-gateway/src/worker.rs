@@ -109,8 +109,9 @@ impl Worker {
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
-        // What was handed over and not yet picked up still gets its answer.
-        while let Ok(socket) = sockets.try_recv() {
+        // What was handed over and not yet picked up still gets its answer; the channel closes
+        // when the acceptor has ended.
+        while let Some(socket) = sockets.recv().await {
             self.welcome(socket);
         }
         self.clients.close_idle();
@@ -125,7 +126,8 @@ impl Worker {
         let pulse = &self.shared.pulses[self.index];
         match TcpStream::from_std(socket) {
             Ok(stream) => {
-                tokio::task::spawn_local(client::serve(Rc::clone(self), stream));
+                let client = self.clients.enter(self);
+                tokio::task::spawn_local(client::serve(Rc::clone(self), stream, client));
             }
             Err(error) => {
                 pulse.connections.fetch_sub(1, Ordering::Relaxed);

@@ -122,6 +122,8 @@ struct Ending {
     connection: Connection,
     trial: Trial,
     flight: Flight,
+    end: End,
+    result: Result<(), Class>,
 }
 
 /// The parts of a committed answer.
@@ -133,11 +135,14 @@ pub(crate) struct Committed {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) connection: Connection,
     pub(crate) trial: Trial,
+    /// What is told of it once it is complete.
+    pub(crate) end: End,
+    pub(crate) result: Result<(), Class>,
 }
 
 impl OpenBody {
     pub(crate) fn new(parts: Committed, flight: Flight) -> Self {
-        let Committed { queue, rest, status, upstream, connection, trial } = parts;
+        let Committed { queue, rest, status, upstream, connection, trial, end, result } = parts;
         let now = Instant::now();
         Self {
             queue,
@@ -146,12 +151,15 @@ impl OpenBody {
             idle_timeout: upstream.idle_timeout,
             idle: Box::pin(tokio::time::sleep_until(now + upstream.idle_timeout)),
             total: upstream.total_timeout.map(|total| now + total),
-            ending: Some(Ending { upstream, connection, trial, flight }),
+            ending: Some(Ending { upstream, connection, trial, flight, end, result }),
         }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if let Some(bytes) = self.queue.pop_front() {
+            if self.queue.is_empty() && self.rest.is_end_stream() {
+                self.complete();
+            }
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         if self.ending.is_none() {
@@ -190,10 +198,10 @@ impl OpenBody {
         let Some(mut ending) = self.ending.take() else { return };
         let worker = Rc::clone(&ending.flight.worker);
         let now = worker.clock.now();
-        ending.trial.finish(Ok(()), now);
+        ending.trial.finish(ending.result, now);
         worker.connections.put(&ending.upstream, ending.connection, now);
-        ending.flight.attempt_ended(None, SentState::Sent, self.status, now);
-        ending.flight.end(End::Answered, self.status);
+        ending.flight.attempt_ended(ending.result.err(), SentState::Sent, self.status, now);
+        ending.flight.end(ending.end, self.status);
     }
 
     fn cut(&mut self, class: Class) -> Cut {

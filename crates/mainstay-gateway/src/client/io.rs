@@ -32,6 +32,16 @@ impl ClientIo {
         Self { stream: TokioIo::new(stream), worker, client, heads }
     }
 
+    /// The client takes what is ready for it, or does not.
+    fn note_write(&self, blocked: bool) {
+        let since = self.client.blocked.get();
+        match (blocked, since) {
+            (true, None) => self.client.blocked.set(Some(self.worker.coarse_now.get())),
+            (false, Some(_)) => self.client.blocked.set(None),
+            _ => {}
+        }
+    }
+
     /// Bytes came (or the end): between requests they are the beginning of a head.
     fn note_read(&self) {
         if self.heads && self.client.active.get() == 0 && !self.client.in_head.get() {
@@ -61,7 +71,9 @@ impl Write for ClientIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note_write(result.is_pending());
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -81,6 +93,8 @@ impl Write for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note_write(result.is_pending());
+        result
     }
 }

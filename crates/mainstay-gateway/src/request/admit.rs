@@ -39,7 +39,9 @@ pub(super) async fn admit(
         return Err(Fault::too_large(limits.body));
     }
     let expected = announced.unwrap_or(UNANNOUNCED);
-    let keep = (expected <= limits.replay).then(|| worker.shared.memory.reserve(expected));
+    // Set aside as bytes come: an announcement alone must not take memory from others.
+    let first = expected.min(UNANNOUNCED);
+    let keep = (expected <= limits.replay).then(|| worker.shared.memory.reserve(first));
     let Some(mut reservation) = keep.flatten() else {
         ask.payload = Payload::Once(RefCell::new(Some(once(VecDeque::new(), body, limits.body))));
         return Ok(());
@@ -66,10 +68,10 @@ async fn read(
     let mut parts: VecDeque<Bytes> = VecDeque::new();
     let mut size = 0;
     while let Some(part) = next(&mut body).await? {
-        if parts.is_empty() && body.is_end_stream() {
+        size += part.len();
+        if parts.is_empty() && body.is_end_stream() && size <= reservation.bytes() {
             return Ok(Payload::Kept(part));
         }
-        size += part.len();
         parts.push_back(part);
         if size > limits.body {
             return Err(Fault::too_large(limits.body));

@@ -76,6 +76,18 @@ impl Payload {
         }
     }
 
+    /// Whether the body could be sent once, and has been.
+    pub(crate) fn is_spent(&self) -> bool {
+        matches!(self, Self::Once(body) if body.borrow().is_none())
+    }
+
+    /// Puts back a body that did not leave us after all.
+    pub(crate) fn put_back(&self, unsent: OutBody) {
+        if let Self::Once(body) = self {
+            *body.borrow_mut() = Some(unsent);
+        }
+    }
+
     /// Whether the body can be sent again.
     pub(crate) const fn is_kept(&self) -> bool {
         matches!(self, Self::Kept(_))

@@ -198,7 +198,10 @@ impl Assembly {
         let taken: Vec<(usize, usize)> = self.open.iter().enumerate().filter_map(better).collect();
         if let Some(best) = self.best.as_mut().filter(|_| !taken.is_empty()) {
             let (from, to): (Vec<usize>, Vec<usize>) = taken.iter().copied().unzip();
-            answer::merge_rows(best, answer::select_rows(response, &from)?, &to)?;
+            // Into a copy: a merge that fails half-way must leave nothing behind.
+            let mut merged = best.clone();
+            answer::merge_rows(&mut merged, answer::select_rows(response, &from)?, &to)?;
+            *best = merged;
         }
         let accepted: Vec<usize> =
             taken.iter().filter(|(at, _)| accepts(confidence[*at])).map(|(_, row)| *row).collect();

@@ -34,6 +34,8 @@ pub(super) enum Attempted {
     Failed(Failure, Option<Box<Answer>>),
     /// The breaker's last permit went to someone else: nothing was tried.
     Refused,
+    /// The body could be sent once, and has been: nothing was tried.
+    Spent,
 }
 
 /// An answer as a server gave it, not committed yet.
@@ -83,13 +85,22 @@ pub(super) async fn attempt(flight: &mut Flight, ask: &Ask, order: &Order<'_>) -
         return Attempted::Refused;
     };
     let member = &pool.members[choice.member];
+    if order.payload.is_spent() {
+        // The body went to another member and cannot be sent again.
+        return Attempted::Spent;
+    }
     let now = order.now;
     let Ok(trial) = Trial::begin(&worker, &member.target, now) else { return Attempted::Refused };
     flight.attempt(record(choice, member), now);
     let progress = Cell::new(SentState::NotSent);
     let talk = converse(&worker, ask, order, (pool, &member.upstream), &progress);
     let talked = within(&worker, now, choice.limit, talk).await;
-    let result = talked.unwrap_or_else(|| Err(Failure::new(Class::Timeout, progress.get())));
+    let result = talked.unwrap_or_else(|| {
+        // A client that is slow to send its body is not the server's fault.
+        let uploading = progress.get() == SentState::MaybeSent && !order.payload.is_kept();
+        let class = if uploading { Class::ClientFault } else { Class::Timeout };
+        Err(Failure::new(class, progress.get()))
+    });
     settle(flight, result, trial, member, pool)
 }
 
@@ -125,8 +136,9 @@ async fn converse(
     // A streamed body cannot be made again, so its exchange cannot be repeated either.
     let repeatable = ask.route.repeatable && order.payload.is_kept();
     let make = || order.payload.body().map(|body| request(ask, order, upstream, &uri, body));
+    let put_back = |body| order.payload.put_back(body);
     let Exchange { response, connection } =
-        exchange((worker, order.now), upstream, progress, repeatable, make).await?;
+        exchange((worker, order.now), upstream, (progress, repeatable), make, put_back).await?;
     let (parts, body) = response.into_parts();
     let events = parts
         .headers
@@ -140,7 +152,10 @@ async fn converse(
     let now = worker.clock.now();
     let mut spoken = Spoken { parts, held, connection: None, now };
     if matches!(spoken.held, Held::Whole(_)) {
-        worker.connections.put(upstream, connection, now);
+        // A streamed body may still be on its way there, in front of whoever came next.
+        if order.payload.is_kept() {
+            worker.connections.put(upstream, connection, now);
+        }
     } else {
         spoken.connection = Some(connection);
     }

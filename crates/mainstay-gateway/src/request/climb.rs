@@ -143,6 +143,10 @@ async fn try_member(
             progress.last_error = said.or_else(|| progress.last_error.take());
             Rung::Onward
         }
+        Attempted::Spent => {
+            climb.close_pools(Reason::NotRepeatable);
+            Rung::Onward
+        }
         Attempted::Refused => {
             climb.refused(choice);
             Rung::Onward
@@ -175,6 +179,10 @@ fn judge(
     if ask.kind != Kind::Infer || unruled || !answer.parts.status.is_success() {
         return Rung::Server(answer, End::Answered);
     }
+    if step.confidence.as_ref().is_some_and(|rule| is_left_out(ask, progress, &rule.output)) {
+        // The client asked for other outputs: there is nothing to judge, and nobody to blame.
+        return Rung::Server(answer, End::Answered);
+    }
     let json_len = headers::json_len(&answer.parts.headers);
     let judged = answer::parse(body, json_len).and_then(|response| {
         let served_by = &answer.upstream.label;
@@ -197,6 +205,13 @@ fn judge(
     }
 }
 
+/// Whether the client asked for some outputs, and not for this one.
+fn is_left_out(ask: &Ask, progress: &mut Progress, output: &str) -> bool {
+    progress.assembly.request(ask).is_ok_and(|request| {
+        !request.outputs.is_empty() && !request.outputs.iter().any(|asked| asked.name == output)
+    })
+}
+
 /// Asks a source inside the gateway.
 async fn try_local(
     flight: &Flight,
@@ -206,7 +221,7 @@ async fn try_local(
     at: usize,
 ) -> Rung {
     let step = &ask.route.steps[at];
-    match local::ask(&flight.worker, ask, &mut progress.assembly, &step.source).await {
+    match local::ask(&flight.worker, ask, &mut progress.assembly, at).await {
         Said::Answer(response) => {
             let served_by = local::label(&step.source);
             let rule = step.confidence.as_ref();

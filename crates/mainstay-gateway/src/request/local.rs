@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
 use mainstay_policy::chain::Reason;
 use mainstay_protocol::oip::answer::Response;
 use mainstay_protocol::oip::path;
@@ -41,23 +42,35 @@ pub(super) fn label(source: &Source) -> Arc<str> {
     }
 }
 
-/// Asks `source` for what is still open of `ask`.
-pub(super) async fn ask(
-    worker: &Worker,
-    ask: &Ask,
-    assembly: &mut Assembly,
-    source: &Source,
-) -> Said {
+/// Asks the source at `step` for what is still open of `ask`.
+pub(super) async fn ask(worker: &Worker, ask: &Ask, assembly: &mut Assembly, step: usize) -> Said {
+    let source = &ask.route.steps[step].source;
+    if ask.kind == Kind::Infer && !is_readable(ask) {
+        return Said::Nothing(Reason::NotRepeatable);
+    }
     match (source, ask.kind) {
         (Source::Pool(_), _) | (_, Kind::Other) => Said::Nothing(Reason::NoEndpoint),
         (Source::Embedded(embedded), Kind::Metadata) => describe_embedded(ask, embedded),
         (Source::Default(_), Kind::Metadata) => Said::Metadata(describe_default(ask)),
-        (Source::Embedded(embedded), Kind::Infer) => predict(worker, ask, assembly, embedded).await,
+        (Source::Embedded(embedded), Kind::Infer) => {
+            predict(worker, ask, assembly, (embedded, step)).await
+        }
         (Source::Default(outputs), Kind::Infer) => fixed(ask, assembly, outputs),
     }
 }
 
-async fn predict(worker: &Worker, ask: &Ask, assembly: &mut Assembly, embedded: &Embedded) -> Said {
+/// Whether the gateway has the body and can read it: one that was streamed through is gone, and
+/// a compressed one only servers can read.
+fn is_readable(ask: &Ask) -> bool {
+    ask.body().is_some() && !ask.headers.contains_key(CONTENT_ENCODING)
+}
+
+async fn predict(
+    worker: &Worker,
+    ask: &Ask,
+    assembly: &mut Assembly,
+    (embedded, step): (&Embedded, usize),
+) -> Said {
     let Some(model) = embedded.model() else {
         return Said::Nothing(Reason::EmbeddedUnavailable);
     };
@@ -65,7 +78,9 @@ async fn predict(worker: &Worker, ask: &Ask, assembly: &mut Assembly, embedded: 
         Ok(inputs) => inputs,
         Err(error) => return Said::Broken(error),
     };
+    // What stands behind it keeps its share of the time.
     let remaining = ask.deadline.remaining(worker.clock.now());
+    let remaining = remaining.saturating_sub(ask.plan().reserve(step, remaining));
     let running = worker.shared.executor.run(model, inputs);
     match tokio::time::timeout(remaining, running).await {
         Err(_) => Said::Nothing(Reason::OutOfTime),

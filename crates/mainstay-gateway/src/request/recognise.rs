@@ -48,6 +48,9 @@ fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {
         Kind::Metadata if method != Method::GET && method != Method::HEAD => {
             Err(Fault::method("GET"))
         }
+        Kind::Other if method == Method::CONNECT || method == Method::TRACE => {
+            Err(Fault::method("GET, POST and others, not CONNECT or TRACE"))
+        }
         Kind::Infer | Kind::Metadata | Kind::Other => Ok(()),
     }
 }

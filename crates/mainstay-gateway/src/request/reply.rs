@@ -5,6 +5,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use mainstay_policy::Class;
 use mainstay_policy::chain::Reason;
 use mainstay_protocol::oip::{Encoded, answer, error};
 use mainstay_telemetry::record::{End, Record};
@@ -59,18 +60,21 @@ pub(super) fn server(
         put(&mut answer.parts.headers, headers::SERVED_BY, &answer.upstream.label);
         put_trail(&mut answer.parts.headers, &flight.record, &ask.route);
     }
+    // An error that was kept while others were asked is not what took the time.
+    let now = if answer.trial.is_some() { answer.now } else { flight.worker.clock.now() };
     if matches!(answer.held, Held::Whole(_)) {
         answer.judge(Ok(()), &mut flight);
     }
     let status = answer.status();
-    let Answer { mut parts, held, upstream, connection, trial, now } = answer;
+    let Answer { mut parts, held, upstream, connection, trial, .. } = answer;
     let body = match (held, connection, trial) {
         (Held::Whole(bytes), ..) => {
             flight.end_at(end, status, now);
             AnswerBody::whole(bytes)
         }
         (Held::Open(queue, rest), Some(connection), Some(trial)) => {
-            let parts = Committed { queue, rest, status, upstream, connection, trial };
+            let result = if end == End::ClientFault { Err(Class::ClientFault) } else { Ok(()) };
+            let parts = Committed { queue, rest, status, upstream, connection, trial, end, result };
             AnswerBody::open(OpenBody::new(parts, flight))
         }
         // An error of a server that is too long to be held is told by its beginning.

@@ -56,7 +56,7 @@ impl Connections {
 
     /// Keeps a connection whose answer was read to its end.
     pub(crate) fn put(&self, upstream: &Upstream, connection: Connection, now: Moment) {
-        if connection.sender.is_closed() {
+        if connection.sender.is_closed() || upstream.max_idle == 0 {
             return;
         }
         let Some(idle) = self.by_endpoint.get(upstream.index) else { return };

@@ -43,18 +43,21 @@ impl Failure {
 ///
 /// `request` makes the same request again as often as it is asked, or `None` where its body can
 /// be sent only once and has been. `progress` always tells how much has left us, for a caller
-/// that gives up waiting.
+/// that gives up waiting. `put_back` gets a body that was handed out and did not leave us.
 pub(crate) async fn exchange(
     (worker, now): (&Worker, Moment),
     upstream: &Upstream,
-    progress: &Cell<SentState>,
-    repeatable: bool,
+    (progress, repeatable): (&Cell<SentState>, bool),
     mut request: impl FnMut() -> Option<Request<OutBody>>,
+    put_back: impl Fn(OutBody),
 ) -> Result<Exchange, Failure> {
     let mut unsent: Option<Request<OutBody>> = None;
     let mut forgiven = false;
     loop {
-        let mut connection = checkout((worker, now), upstream, forgiven).await?;
+        // A request that was sent once may have been executed, whatever comes of the second try.
+        let sent = if forgiven { SentState::MaybeSent } else { SentState::NotSent };
+        let opened = checkout((worker, now), upstream, forgiven).await;
+        let mut connection = opened.map_err(|failure| Failure::new(failure.class, sent))?;
         let Some(message) = unsent.take().or_else(&mut request) else {
             return Err(Failure::new(Class::Unreachable, SentState::MaybeSent));
         };
@@ -70,7 +73,10 @@ pub(crate) async fn exchange(
                     progress.set(SentState::NotSent);
                     unsent = Some(message);
                 }
-                Some(_) => return Err(Failure::new(Class::Unreachable, SentState::NotSent)),
+                Some(message) => {
+                    put_back(message.into_body());
+                    return Err(Failure::new(Class::Unreachable, sent));
+                }
                 None if reused && repeatable && !forgiven && closed_at_once(error.error()) => {
                     forgiven = true;
                 }

@@ -175,6 +175,11 @@ impl<'p> Climb<'p> {
         self.tried_count = 0;
     }
 
+    /// No server may be asked any more, for `reason`; the sources inside the gateway still may.
+    pub fn close_pools(&mut self, reason: Reason) {
+        self.pools_closed.get_or_insert(reason);
+    }
+
     /// Some answer is at hand, if not the best: no last resort is needed.
     pub const fn has_answer(&mut self) {
         self.content = true;

@@ -138,7 +138,7 @@ fn below_repository(rest: &str) -> Option<Call<'_>> {
 fn name(rest: &str) -> Option<(Cow<'_, str>, &str)> {
     let (segment, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let name = decode(segment)?;
-    (!matches!(&*name, "" | "." | "..")).then_some((name, rest))
+    (!name.is_empty() && stays(&name)).then_some((name, rest))
 }
 
 fn decode(segment: &str) -> Option<Cow<'_, str>> {
@@ -151,7 +151,13 @@ fn decode(segment: &str) -> Option<Cow<'_, str>> {
 
 /// Whether a server that resolves dot segments would leave this one where it is.
 fn is_plain(segment: &str) -> bool {
-    decode(segment).is_some_and(|name| !matches!(&*name, "." | ".."))
+    decode(segment).is_some_and(|name| stays(&name))
+}
+
+/// Whether a name leads nowhere else, also for a server that decodes slashes before it resolves
+/// a path.
+fn stays(name: &str) -> bool {
+    !name.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
 }
 
 /// The path of a call on a model: `{prefix}/v2/models/{model}[/versions/{version}][/{tail}]`.
