@@ -226,7 +226,8 @@ proptest! {
         model in any::<String>(),
         version in any::<Option<String>>(),
     ) {
-        let named = |name: &str| !matches!(name, "" | "." | "..");
+        let dots = |name: &str| name.split(['/', '\\']).any(|part| matches!(part, "." | ".."));
+        let named = |name: &str| !name.is_empty() && !dots(name);
         prop_assume!(named(&model) && version.as_deref().is_none_or(named));
         let built = path::model_path("", &model, version.as_deref(), "infer");
         let call = path::recognise(&built).unwrap();

@@ -102,3 +102,11 @@ fn paths_are_built_with_encoded_names() {
     assert_eq!(model_path("/base", "m", Some("1.0"), ""), "/base/v2/models/m/versions/1.0");
     assert_eq!(model_path("", "a/b c?", None, "ready"), "/v2/models/a%2Fb%20c%3F/ready");
 }
+
+#[test]
+fn an_encoded_slash_leads_nowhere_else() {
+    assert_eq!(recognise("/v2/models/a/..%2f..%2fmodels%2fb%2finfer"), None);
+    assert_eq!(recognise("/v2/models/a%2f..%2fb/infer"), None);
+    assert_eq!(recognise("/v2/models/a/x%5c..%5cy"), None);
+    assert!(recognise("/v2/models/team%2fmodel/infer").is_some());
+}
