@@ -3,8 +3,8 @@
 //! The same status means different things from different servers: Triton answers 400 for a
 //! model that is not ready and for its error UNKNOWN, `TorchServe` 503 for a full queue and 507
 //! for a worker without memory, a proxy in front of a dead server 503 as well. So the knowledge
-//! is a table ([`table`]), read from the top; the first rule that fits decides, and every rule
-//! that is not obvious gives its reason beside it.
+//! is a table (`classify/table.rs`), read from the top; the first rule that fits decides, and
+//! every rule that is not obvious gives its reason beside it.
 //!
 //! A client must not be able to blame a server. Where a status is otherwise the client's fault,
 //! texts are looked for only in the server's own words: what stands between quotes or in a

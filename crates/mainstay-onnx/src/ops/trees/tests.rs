@@ -1,3 +1,5 @@
+//! Trees read from their attributes: branch modes, missing values, and what is refused.
+
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 
