@@ -7,7 +7,7 @@
 //! - **Dimensions of any size get a label.** Dimensions of one label have one size: the first
 //!   dimension of every input is the batch unless the model names it otherwise.
 //!
-//! A file is read whole and decoded once; larger than [`FILE_LIMIT`](crate::model::FILE_LIMIT)
+//! A file is read whole and decoded once; larger than [`crate::model::FILE_LIMIT`]
 //! it is refused before reading, so that a wrong path cannot fill the memory.
 
 use std::collections::BTreeSet;
