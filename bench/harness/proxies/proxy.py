@@ -61,4 +61,5 @@ def start(proxy: Proxy, folder: pathlib.Path, backend: int, core: int) -> Runnin
 def _version(program: str, arguments: tuple[str, ...]) -> str:
     done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return lines[0] if lines else "unknown"
+    # Some name the path that they were started by, which is nobody's business.
+    return lines[0].removeprefix(program).strip() if lines else "unknown"
