@@ -65,7 +65,12 @@ pub(super) fn clean(headers: &mut HeaderMap) {
 
 /// The length of the JSON part that the headers of a message name.
 pub(super) fn json_len(headers: &HeaderMap) -> Option<usize> {
-    headers.get(INFERENCE_HEADER_LENGTH)?.to_str().ok()?.trim().parse().ok()
+    headers.get(INFERENCE_HEADER_LENGTH).and_then(number)
+}
+
+/// A header's value as a number; `None` where it is none.
+pub(super) fn number(value: &HeaderValue) -> Option<usize> {
+    value.to_str().ok()?.trim().parse().ok()
 }
 
 /// Makes the headers fit another payload than the client's own.

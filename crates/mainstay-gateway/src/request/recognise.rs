@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use http::request::Parts;
 use http::{Method, Response, Uri};
 use mainstay_policy::Moment;
@@ -85,18 +85,14 @@ fn refuses_degraded(headers: &HeaderMap) -> bool {
 
 fn json_len(headers: &HeaderMap) -> Result<Option<usize>, Fault> {
     let Some(value) = headers.get(headers::INFERENCE_HEADER_LENGTH) else { return Ok(None) };
-    parse(value).map(Some).ok_or_else(|| {
+    headers::number(value).map(Some).ok_or_else(|| {
         Fault::broken(&"the Inference-Header-Content-Length header is not a number of bytes")
     })
 }
 
 /// The size that a client announced; `None` where it did not or it cannot be read.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(CONTENT_LENGTH).and_then(parse)
-}
-
-fn parse<T: std::str::FromStr>(value: &HeaderValue) -> Option<T> {
-    value.to_str().ok()?.trim().parse().ok()
+    headers.get(CONTENT_LENGTH).and_then(headers::number)
 }
 
 /// The route's deadline, or the client's if that is sooner.
@@ -129,6 +125,8 @@ fn origin_form(uri: Uri) -> Uri {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

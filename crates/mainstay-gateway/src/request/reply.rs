@@ -45,11 +45,10 @@ impl Mark {
 pub(super) fn server(
     mut flight: Flight,
     ask: &Ask,
-    answer: Answer,
+    mut answer: Answer,
     mark: Option<&Mark>,
     end: End,
 ) -> Response<AnswerBody> {
-    let mut answer = answer;
     headers::clean(&mut answer.parts.headers);
     flight.record.degraded = mark.is_some();
     if let Some(mark) = mark {
