@@ -12,7 +12,7 @@ use mainstay_onnx::{Engine, Executor, Options};
 use mainstay_policy::breaker;
 use mainstay_policy::budget::RetryBudget;
 use mainstay_policy::chain::{self, Local, Plan};
-use mainstay_policy::target::{Key, Registry, Target};
+use mainstay_policy::target::{self, Key, Registry, Target};
 use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
 
 use crate::embedded::Embedded;
@@ -139,7 +139,8 @@ impl Builder<'_> {
         version: &Option<Arc<str>>,
     ) -> Vec<Member> {
         let declared = &self.config.pools[pool];
-        let settings = declared.breaker.clone().unwrap_or_else(breaker::Settings::off);
+        let breaker = declared.breaker.clone().unwrap_or_else(breaker::Settings::off);
+        let settings = target::Settings { breaker };
         let mut members = Vec::with_capacity(declared.endpoints.len());
         for (at, endpoint) in declared.endpoints.iter().enumerate() {
             let key = Key {

@@ -48,6 +48,13 @@ pub struct Target {
     pub health: Cell,
 }
 
+/// What a new target begins with.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Its breaker's.
+    pub breaker: breaker::Settings,
+}
+
 /// All targets of a process.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -59,14 +66,14 @@ impl Registry {
     ///
     /// `shards` is the number of workers that will record outcomes. Meant for building a
     /// configuration, not for the way of a request: it takes a lock.
-    pub fn target(&self, key: Key, settings: &breaker::Settings, shards: usize) -> Arc<Target> {
+    pub fn target(&self, key: Key, settings: &Settings, shards: usize) -> Arc<Target> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let id = u32::try_from(targets.len()).unwrap_or(u32::MAX);
         Arc::clone(targets.entry(key.clone()).or_insert_with(|| {
             Arc::new(Target {
                 id,
                 key,
-                breaker: Breaker::new(settings.clone(), shards),
+                breaker: Breaker::new(settings.breaker.clone(), shards),
                 load: Load::new(),
                 health: Cell::default(),
             })
@@ -93,7 +100,7 @@ mod tests {
     #[test]
     fn a_key_leads_to_one_target_with_a_dense_number() {
         let registry = Registry::default();
-        let settings = breaker::Settings::default();
+        let settings = Settings::default();
         let first = registry.target(key("a"), &settings, 1);
         let second = registry.target(key("b"), &settings, 1);
         let again = registry.target(key("a"), &settings, 1);
