@@ -9,6 +9,7 @@ mod exhausted;
 mod fault;
 mod headers;
 mod hold;
+mod judge;
 mod local;
 mod own;
 mod recognise;

@@ -5,17 +5,15 @@ use std::rc::Rc;
 use http::Response;
 use mainstay_policy::chain::{Choice, Climb, Next, Reason};
 use mainstay_policy::{Class, Moment, SentState};
-use mainstay_protocol::oip::answer;
 use mainstay_telemetry::record::End;
 
 use super::ask::{Ask, Kind};
-use super::assembly::{Assembly, Candidate, Judged};
+use super::assembly::Assembly;
 use super::attempt::{Answer, Attempted, Order, attempt};
 use super::fault::Fault;
-use super::hold::Held;
 use super::local::{self, Said};
 use super::reply::{self, Mark};
-use super::{exhausted, headers, refuse};
+use super::{exhausted, judge, refuse};
 use crate::client::AnswerBody;
 use crate::flight::Flight;
 
@@ -32,7 +30,7 @@ pub(super) struct Progress {
 }
 
 /// What one rung of the climb came to.
-enum Rung {
+pub(super) enum Rung {
     /// On to whatever the policy says next.
     Onward,
     /// A server's answer is the client's.
@@ -121,10 +119,12 @@ async fn try_member(
     };
     let (payload, json_len) =
         remainder.as_ref().map_or((&ask.payload, ask.json_len), |(rows, len)| (rows, *len));
-    let hold = hold_limit(flight, ask, progress, choice.step);
+    let hold = judge::hold_limit(flight, ask, progress, choice.step);
     let order = Order { choice, payload, json_len, hold, now };
     match attempt(flight, ask, &order).await {
-        Attempted::Answered(answer) => judge(flight, ask, climb, progress, (choice, answer)),
+        Attempted::Answered(answer) => {
+            judge::server(flight, ask, climb, progress, (choice, answer))
+        }
         Attempted::PassBack(answer) if !progress.assembly.has_best() => {
             Rung::Server(answer, End::ClientFault)
         }
@@ -154,64 +154,6 @@ async fn try_member(
     }
 }
 
-/// What must be judged or marked is held whole, as far as bodies are ever kept whole.
-fn hold_limit(flight: &Flight, ask: &Ask, progress: &Progress, step: usize) -> usize {
-    let limits = &flight.worker.shared.snapshot.limits;
-    let step = &ask.route.steps[step];
-    let whole = ask.kind == Kind::Infer
-        && (step.confidence.is_some() || step.degraded || progress.assembly.has_best());
-    if whole { limits.replay.max(limits.hold) } else { limits.hold }
-}
-
-/// Decides whether a server's answer is good enough.
-fn judge(
-    flight: &mut Flight,
-    ask: &Ask,
-    climb: &mut Climb<'_>,
-    progress: &mut Progress,
-    (choice, mut answer): (&Choice, Box<Answer>),
-) -> Rung {
-    let step = &ask.route.steps[choice.step];
-    let unruled = step.confidence.is_none() && !progress.assembly.has_best();
-    let Held::Whole(body) = &answer.held else {
-        return Rung::Server(answer, End::Answered);
-    };
-    if ask.kind != Kind::Infer || unruled || !answer.parts.status.is_success() {
-        return Rung::Server(answer, End::Answered);
-    }
-    if step.confidence.as_ref().is_some_and(|rule| is_left_out(ask, progress, &rule.output)) {
-        // The client asked for other outputs: there is nothing to judge, and nobody to blame.
-        return Rung::Server(answer, End::Answered);
-    }
-    let json_len = headers::json_len(&answer.parts.headers);
-    let judged = answer::parse(body, json_len).and_then(|response| {
-        let served_by = &answer.upstream.label;
-        let rule = step.confidence.as_ref();
-        progress.assembly.take(ask, Candidate { rule, served_by, response })
-    });
-    match judged {
-        Ok(Judged::Accepted) => Rung::Server(answer, End::Answered),
-        Ok(judged) => {
-            answer.judge(Ok(()), flight);
-            progress.degraded |= step.degraded;
-            onward_or_assembled(climb, &judged)
-        }
-        Err(error) => {
-            tracing::debug!(%error, endpoint = %answer.upstream.label, "an answer cannot be used");
-            answer.judge(Err(Class::BadAnswer), flight);
-            climb.failed(choice, Class::BadAnswer, SentState::Sent);
-            Rung::Onward
-        }
-    }
-}
-
-/// Whether the client asked for some outputs, and not for this one.
-fn is_left_out(ask: &Ask, progress: &mut Progress, output: &str) -> bool {
-    progress.assembly.request(ask).is_ok_and(|request| {
-        !request.outputs.is_empty() && !request.outputs.iter().any(|asked| asked.name == output)
-    })
-}
-
 /// Asks a source inside the gateway.
 async fn try_local(
     flight: &Flight,
@@ -220,23 +162,8 @@ async fn try_local(
     progress: &mut Progress,
     at: usize,
 ) -> Rung {
-    let step = &ask.route.steps[at];
     match local::ask(&flight.worker, ask, &mut progress.assembly, at).await {
-        Said::Answer(response) => {
-            let served_by = local::label(&step.source);
-            let rule = step.confidence.as_ref();
-            match progress.assembly.take(ask, Candidate { rule, served_by: &served_by, response }) {
-                Ok(judged) => {
-                    progress.degraded |= step.degraded;
-                    onward_or_assembled(climb, &judged)
-                }
-                Err(error) => {
-                    tracing::warn!(%error, source = %served_by, "an answer cannot be used");
-                    climb.leave(Reason::EmbeddedUnavailable);
-                    Rung::Onward
-                }
-            }
-        }
+        Said::Answer(response) => judge::local(ask, climb, progress, (at, response)),
         Said::Metadata(body) => Rung::Metadata(body),
         Said::Broken(error) => Rung::Broken(Fault::broken(&error)),
         Said::Misfit(error) => {
@@ -246,17 +173,6 @@ async fn try_local(
         }
         Said::Nothing(reason) => {
             climb.leave(reason);
-            Rung::Onward
-        }
-    }
-}
-
-fn onward_or_assembled(climb: &mut Climb<'_>, judged: &Judged) -> Rung {
-    match judged {
-        Judged::Accepted | Judged::Completed => Rung::Assembled,
-        Judged::Missing => {
-            climb.leave(Reason::LowConfidence);
-            climb.has_answer();
             Rung::Onward
         }
     }
