@@ -48,11 +48,13 @@ pub enum Reason {
     NotRepeatable = 7,
     /// The earlier step's embedded model is not loaded or failed.
     EmbeddedUnavailable = 8,
+    /// The earlier answers broke a guard.
+    GuardBroken = 9,
 }
 
 impl Reason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::None,
         Self::NoEndpoint,
         Self::AttemptsFailed,
@@ -62,6 +64,7 @@ impl Reason {
         Self::OutOfTime,
         Self::NotRepeatable,
         Self::EmbeddedUnavailable,
+        Self::GuardBroken,
     ];
 
     /// The reason in kebab case, as headers, parameters and records show it.
@@ -77,6 +80,7 @@ impl Reason {
             Self::OutOfTime => "out-of-time",
             Self::NotRepeatable => "not-repeatable",
             Self::EmbeddedUnavailable => "embedded-unavailable",
+            Self::GuardBroken => "guard-broken",
         }
     }
 }

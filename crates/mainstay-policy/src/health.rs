@@ -11,7 +11,8 @@
 //! | Ready | Loading | `fall` checks in a row that did not pass, some of them answered |
 //! | Loading | Dead | `fall` checks in a row that failed outright |
 //! | Dead | Loading | the first answer "not ready": whoever answers is alive |
-//! | Loading, Dead | Ready | `rise` checks in a row that passed |
+//! | Ready | Wrong | `fall` golden requests in a row that were answered wrongly |
+//! | Loading, Dead, Wrong | Ready | `rise` checks in a row that passed |
 //!
 //! So `Dead` always means a row of outright failures. A server that says "not ready" while it
 //! stops, and is then gone, is first loading and a little later dead; neither takes traffic.

@@ -9,6 +9,7 @@ pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod chain;
+pub mod guard;
 pub mod health;
 pub mod moment;
 pub mod outcome;
@@ -17,6 +18,7 @@ pub mod target;
 pub mod verdict;
 mod window;
 
+pub use guard::Guard;
 pub use moment::Moment;
 pub use outcome::{Class, Outcome, SentState};
 pub use ratio::Ratio;

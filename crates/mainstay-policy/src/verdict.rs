@@ -21,11 +21,13 @@ pub enum Verdict {
     Draining = 6,
     /// Refuses, resets or does not answer.
     Dead = 7,
+    /// Answers, and wrongly: a golden request whose answer is known came back with another one.
+    Wrong = 8,
 }
 
 impl Verdict {
     /// Every verdict, in the order of the codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Unknown,
         Self::Ready,
         Self::Busy,
@@ -34,6 +36,7 @@ impl Verdict {
         Self::Loading,
         Self::Draining,
         Self::Dead,
+        Self::Wrong,
     ];
 
     /// The verdict with this code (`verdict as u8`), or `None`.
@@ -47,7 +50,7 @@ impl Verdict {
     pub const fn takes_traffic(self) -> bool {
         match self {
             Self::Unknown | Self::Ready | Self::Busy | Self::Slow => true,
-            Self::Stalled | Self::Loading | Self::Draining | Self::Dead => false,
+            Self::Stalled | Self::Loading | Self::Draining | Self::Dead | Self::Wrong => false,
         }
     }
 
@@ -63,6 +66,7 @@ impl Verdict {
             Self::Loading => "loading",
             Self::Draining => "draining",
             Self::Dead => "dead",
+            Self::Wrong => "wrong",
         }
     }
 }
@@ -76,6 +80,6 @@ mod tests {
         for verdict in Verdict::ALL {
             assert_eq!(Verdict::from_code(verdict as u8), Some(verdict));
         }
-        assert_eq!(Verdict::from_code(8), None);
+        assert_eq!(Verdict::from_code(9), None);
     }
 }

@@ -90,6 +90,8 @@ pub struct Climb<'p> {
     /// Whether some answer is already at hand, so that no last resort is needed.
     content: bool,
     reason: Reason,
+    /// How the attempts of the present step failed, in the words of a reason.
+    failure: Reason,
 }
 
 impl<'p> Climb<'p> {
@@ -113,6 +115,7 @@ impl<'p> Climb<'p> {
             last_resort: false,
             content: false,
             reason: Reason::None,
+            failure: Reason::AttemptsFailed,
         }
     }
 
@@ -166,6 +169,11 @@ impl<'p> Climb<'p> {
         }
     }
 
+    /// The answer that made the latest attempt fail came, and broke a guard.
+    pub const fn guard_broken(&mut self) {
+        self.failure = Reason::GuardBroken;
+    }
+
     /// The present step gave no usable answer for `reason`; the next one is asked.
     pub fn leave(&mut self, reason: Reason) {
         if self.reason == Reason::None {
@@ -173,6 +181,7 @@ impl<'p> Climb<'p> {
         }
         self.step += 1;
         self.tried_count = 0;
+        self.failure = Reason::AttemptsFailed;
     }
 
     /// No server may be asked any more, for `reason`; the sources inside the gateway still may.
@@ -247,7 +256,7 @@ impl<'p> Climb<'p> {
 
     /// Why a pool has nobody to ask.
     const fn nobody_left(&self) -> Reason {
-        if self.total > 0 { Reason::AttemptsFailed } else { Reason::NoEndpoint }
+        if self.total > 0 { self.failure } else { Reason::NoEndpoint }
     }
 
     /// Lists the members that may be asked, and says who may not.
@@ -317,9 +326,11 @@ fn tier(target: &Target, last_resort: bool) -> Option<u8> {
         Verdict::Ready if target.health.deep() => Some(0),
         Verdict::Ready | Verdict::Unknown => Some(1),
         Verdict::Busy | Verdict::Slow => Some(2),
-        Verdict::Stalled | Verdict::Loading | Verdict::Draining | Verdict::Dead => {
-            last_resort.then_some(3)
-        }
+        Verdict::Stalled
+        | Verdict::Loading
+        | Verdict::Draining
+        | Verdict::Dead
+        | Verdict::Wrong => last_resort.then_some(3),
     }
 }
 

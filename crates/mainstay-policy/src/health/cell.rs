@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Moment, Verdict};
 
-/// The lowest three bits hold the verdict's code.
-const VERDICT: u64 = 0b111;
+/// The lowest four bits hold the verdict's code.
+const VERDICT: u64 = 0b1111;
 /// Set while a dependency is sick, so that a new cell (0) is unknown and deeply healthy.
-const SICK: u64 = 0b1000;
+const SICK: u64 = 1 << 4;
+/// Set while golden requests are answered wrongly. A bit of its own, since whoever passes its
+/// probes and makes its requests progress may answer them all wrongly.
+const WRONG: u64 = 1 << 5;
 /// Above it: milliseconds since the clock's origin.
-const SINCE: u32 = 4;
+const SINCE: u32 = 6;
 
 /// Shared health of one target. Written by the prober, read on the way of every request.
 #[derive(Debug, Default)]
@@ -24,12 +27,14 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// The verdict as it stands.
+    /// The verdict as it stands: [`Verdict::Wrong`] while golden requests are answered wrongly,
+    /// unless something else keeps the target out of traffic anyway.
     #[inline]
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let word = self.state.load(Ordering::Acquire);
-        Verdict::from_code((word & VERDICT) as u8).unwrap_or_default()
+        let verdict = Verdict::from_code((word & VERDICT) as u8).unwrap_or_default();
+        if word & WRONG != 0 && verdict.takes_traffic() { Verdict::Wrong } else { verdict }
     }
 
     /// Whether the dependencies behind the target are healthy; true until one was seen not to
@@ -62,7 +67,7 @@ impl Cell {
         if verdict == Verdict::Ready && !matches!(before, Verdict::Unknown | Verdict::Ready) {
             self.recovered.store(now.as_nanos(), Ordering::Relaxed);
         }
-        self.change(|word| word & SICK | verdict as u64 | now.as_millis() << SINCE);
+        self.change(|word| word & (SICK | WRONG) | verdict as u64 | now.as_millis() << SINCE);
     }
 
     /// It proved itself by real requests at `now`: its slow start begins, whatever probes say.
@@ -73,6 +78,21 @@ impl Cell {
     /// Whether the dependencies behind the target are healthy, from now on.
     pub fn set_deep(&self, healthy: bool) {
         self.change(|word| if healthy { word & !SICK } else { word | SICK });
+    }
+
+    /// Whether golden requests are answered wrongly, from `now` on. One that answers rightly again
+    /// begins with a slow start.
+    pub fn set_wrong(&self, wrong: bool, now: Moment) {
+        let was = self.state.load(Ordering::Relaxed) & WRONG != 0;
+        if was == wrong {
+            return;
+        }
+        if !wrong {
+            self.recovered.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        let since = now.as_millis() << SINCE;
+        let bit = if wrong { WRONG } else { 0 };
+        self.change(|word| word & (VERDICT | SICK) | bit | since);
     }
 
     fn change(&self, step: impl Fn(u64) -> u64) {

@@ -19,18 +19,21 @@ pub enum Check {
     NotReady,
     /// It answered something else, or broke off.
     Failed,
+    /// It answered a golden request, and not as it must.
+    Wrong,
 }
 
 impl Check {
     /// Every result.
-    pub const ALL: [Self; 5] =
-        [Self::Passed, Self::Refused, Self::TimedOut, Self::NotReady, Self::Failed];
+    pub const ALL: [Self; 6] =
+        [Self::Passed, Self::Refused, Self::TimedOut, Self::NotReady, Self::Failed, Self::Wrong];
 
     /// The verdict that a row of these amounts to.
     pub(super) const fn verdict(self) -> Verdict {
         match self {
             Self::Passed => Verdict::Ready,
             Self::NotReady => Verdict::Loading,
+            Self::Wrong => Verdict::Wrong,
             Self::Refused | Self::TimedOut | Self::Failed => Verdict::Dead,
         }
     }
@@ -44,6 +47,7 @@ impl Check {
             Self::TimedOut => "timed-out",
             Self::NotReady => "not-ready",
             Self::Failed => "failed",
+            Self::Wrong => "wrong",
         }
     }
 }
@@ -74,6 +78,7 @@ impl Evidence {
             Check::TimedOut => "timed out",
             Check::NotReady => "said not ready",
             Check::Failed => "failed",
+            Check::Wrong => "was answered wrongly",
         }
     }
 }
@@ -156,6 +161,11 @@ impl Streak {
             (Verdict::Dead, Verdict::Loading) => Verdict::Loading,
             (_, Verdict::Ready) if self.passed.reaches(true, settings.rise) => Verdict::Ready,
             (_, Verdict::Dead) if self.answered.reaches(false, settings.fall) => Verdict::Dead,
+            (Verdict::Ready, wrong @ Verdict::Wrong)
+                if self.passed.reaches(false, settings.fall) =>
+            {
+                wrong
+            }
             (Verdict::Ready, _) if self.passed.reaches(false, settings.fall) => Verdict::Loading,
             (unchanged, _) => unchanged,
         }

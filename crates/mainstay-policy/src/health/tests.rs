@@ -169,6 +169,40 @@ fn first_probes_are_spread_evenly() {
     assert_eq!(initial_spread(0, 0, window), Duration::ZERO);
 }
 
+#[test]
+fn golden_requests_answered_wrongly_make_a_verdict_of_their_own() {
+    let settings = Settings { rise: 2, fall: 2, ..Settings::default() };
+    let mut streak = Streak::default();
+    let mut verdicts = Vec::new();
+    for check in [Check::Passed, Check::Wrong, Check::Wrong, Check::Passed, Check::Passed] {
+        streak = streak.step(check, &settings).0;
+        verdicts.push(streak.verdict());
+    }
+    let (ready, wrong) = (Verdict::Ready, Verdict::Wrong);
+    assert_eq!(verdicts, [ready, ready, wrong, wrong, ready]);
+    let (first, change) = Streak::default().step(Check::Wrong, &settings);
+    assert_eq!(first.verdict(), wrong, "the very first one decides");
+    assert_eq!(change.unwrap().evidence.to_string(), "a probe was answered wrongly");
+}
+
+#[test]
+fn a_wrong_target_is_wrong_until_it_is_right_again_whatever_its_probes_say() {
+    let cell = Cell::default();
+    let at = Moment::from_millis;
+    cell.set(Verdict::Ready, at(1));
+    cell.set_wrong(true, at(5));
+    assert_eq!((cell.verdict(), cell.since()), (Verdict::Wrong, at(5)));
+    cell.set(Verdict::Busy, at(6));
+    cell.set_deep(false);
+    assert_eq!(cell.verdict(), Verdict::Wrong);
+    cell.set(Verdict::Dead, at(7));
+    assert_eq!(cell.verdict(), Verdict::Dead, "what is not asked anyway keeps its own name");
+    cell.set(Verdict::Ready, at(8));
+    cell.set_wrong(false, at(9));
+    assert_eq!((cell.verdict(), cell.recovered()), (Verdict::Ready, Some(at(9))));
+    assert!(!cell.deep());
+}
+
 fn check() -> impl Strategy<Value = Check> {
     prop::sample::select(Check::ALL.to_vec())
 }

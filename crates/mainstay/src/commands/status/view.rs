@@ -146,7 +146,7 @@ fn target_cells(target: &TargetStatus, look: Look) -> [Cell; 7] {
 fn verdict(target: &TargetStatus, look: Look) -> Cell {
     let colour = match target.verdict {
         Verdict::Ready if target.deep => Color::Green,
-        Verdict::Stalled | Verdict::Dead => Color::Red,
+        Verdict::Stalled | Verdict::Dead | Verdict::Wrong => Color::Red,
         Verdict::Ready
         | Verdict::Unknown
         | Verdict::Busy
