@@ -93,6 +93,10 @@ pub struct Skipped {
     pub verdict: u16,
     /// Their breaker refused.
     pub breaker: u16,
+    /// Ejected: worse than their peers, and the others carry the load.
+    pub ejected: u16,
+    /// Full, as far as their limit of requests in flight knows.
+    pub limit: u16,
     /// Already tried by this request.
     pub tried: u16,
 }

@@ -55,6 +55,20 @@ pub struct Settings {
     pub breaker: breaker::Settings,
 }
 
+impl Target {
+    /// A target that was never asked, for so many workers.
+    #[must_use]
+    pub fn new(id: u32, key: Key, settings: &Settings, shards: usize) -> Self {
+        Self {
+            id,
+            key,
+            breaker: Breaker::new(settings.breaker.clone(), shards),
+            load: Load::new(),
+            health: Cell::default(),
+        }
+    }
+}
+
 /// All targets of a process.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -69,15 +83,11 @@ impl Registry {
     pub fn target(&self, key: Key, settings: &Settings, shards: usize) -> Arc<Target> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let id = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-        Arc::clone(targets.entry(key.clone()).or_insert_with(|| {
-            Arc::new(Target {
-                id,
-                key,
-                breaker: Breaker::new(settings.breaker.clone(), shards),
-                load: Load::new(),
-                health: Cell::default(),
-            })
-        }))
+        Arc::clone(
+            targets
+                .entry(key.clone())
+                .or_insert_with(|| Arc::new(Target::new(id, key, settings, shards))),
+        )
     }
 
     /// Every target, by its number.

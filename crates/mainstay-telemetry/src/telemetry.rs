@@ -19,7 +19,7 @@ use crate::ring::Ring;
 pub struct Settings {
     /// Workers that will finish requests, at least 1.
     pub workers: usize,
-    /// Records of the latest requests, over all workers. Default 4096 (0.8 MB).
+    /// Records of the latest requests, over all workers. Default 4096 (1 MB).
     pub recent: usize,
     /// Records of the latest requests that were retried, degraded or not answered, over all
     /// workers. Default 4096.

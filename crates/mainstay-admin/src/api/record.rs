@@ -69,6 +69,8 @@ impl<'a> View<'a> {
         json!({
             "verdict": self.members(pool, skipped.verdict),
             "breaker": self.members(pool, skipped.breaker),
+            "ejected": self.members(pool, skipped.ejected),
+            "limit": self.members(pool, skipped.limit),
             "tried": self.members(pool, skipped.tried),
         })
     }

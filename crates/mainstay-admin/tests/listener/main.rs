@@ -111,14 +111,14 @@ async fn a_record_says_why_with_names() {
             {
                 "step": "fraud-v2", "pool": "fraud-v2", "endpoint": "a:8000", "model": "fraud",
                 "why": "cheaper-of-two",
-                "skipped": {"verdict": [], "breaker": ["b:8000"], "tried": []},
+                "skipped": {"verdict": [], "breaker": ["b:8000"], "ejected": [], "limit": [], "tried": []},
                 "class": "timeout", "sent": "maybe-sent", "status": null,
                 "started_ms": 0.0, "took_ms": 10.25
             },
             {
                 "step": "fraud-v2", "pool": "fraud-v2", "endpoint": "b:8000", "model": "fraud",
                 "why": "only",
-                "skipped": {"verdict": ["#7"], "breaker": [], "tried": ["a:8000"]},
+                "skipped": {"verdict": ["#7"], "breaker": [], "ejected": [], "limit": [], "tried": ["a:8000"]},
                 "class": "unreachable", "sent": "not-sent", "status": null,
                 "started_ms": 10.3, "took_ms": 0.15
             }

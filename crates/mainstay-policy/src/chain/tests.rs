@@ -5,11 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::*;
-use crate::balance::{Load, Rule, SlowStart, Why};
-use crate::breaker::{self, Breaker, Forced};
+use crate::balance::{Rule, SlowStart, Why};
+use crate::breaker::Forced;
 use crate::budget::{Backoff, RetryBudget, RetrySettings};
-use crate::health::Cell;
-use crate::target::{Key, Target};
+use crate::target::{Key, Settings, Target};
 use crate::{Class, Moment, Outcome, Ratio, SentState, Verdict};
 
 mod properties;
@@ -96,13 +95,8 @@ impl Bench {
 
 fn member(verdict: Verdict) -> Member {
     let text = Arc::<str>::from("x");
-    let target = Target {
-        id: 0,
-        key: Key { pool: text.clone(), endpoint: text.clone(), model: text, version: None },
-        breaker: Breaker::new(breaker::Settings::default(), 1),
-        load: Load::new(),
-        health: Cell::default(),
-    };
+    let key = Key { pool: text.clone(), endpoint: text.clone(), model: text, version: None };
+    let target = Target::new(0, key, &Settings::default(), 1);
     if verdict != Verdict::Unknown {
         target.health.set(verdict, Moment::from_millis(1_000));
     }
@@ -172,7 +166,7 @@ fn a_ready_member_is_asked_first_and_the_others_are_named() {
     let choice = Bench::new().attempt(&mut climb);
     assert_eq!((choice.step, choice.member, choice.why), (0, 1, Why::Only));
     assert_eq!(choice.delay, Duration::ZERO);
-    assert_eq!(choice.skipped, Skipped { verdict: 0b1101, breaker: 0, tried: 0 });
+    assert_eq!(choice.skipped, Skipped { verdict: 0b1101, ..Skipped::default() });
     assert_eq!(climb.reason(), Reason::None);
 }
 
@@ -377,7 +371,7 @@ fn whose_breaker_is_open_is_passed_over() {
     target(&plan, 0, 2).breaker.force(Some((Forced::Open, NEVER)), START);
     let choice = Bench::new().attempt(&mut climb(&plan));
     assert_eq!((choice.member, choice.why), (1, Why::Only));
-    assert_eq!(choice.skipped, Skipped { verdict: 0, breaker: 0b101, tried: 0 });
+    assert_eq!(choice.skipped, Skipped { breaker: 0b101, ..Skipped::default() });
 }
 
 #[test]

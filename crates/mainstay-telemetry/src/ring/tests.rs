@@ -15,11 +15,11 @@ fn attempt() -> impl Strategy<Value = Attempt> {
         prop_oneof![Just(SentState::NotSent), Just(SentState::MaybeSent), Just(SentState::Sent)];
     let class = prop::option::of(prop::sample::select(Class::ALL.to_vec()));
     let numbers = any::<(u32, u8, u8, u16, u32, u32)>();
-    let skipped = any::<(u16, u16, u16)>();
+    let skipped = any::<[u16; 5]>();
     (numbers, class, sent, skipped).prop_map(|(numbers, class, sent, skipped)| {
         let (target, step, why, status, started_us, took_us) = numbers;
-        let (verdict, breaker, tried) = skipped;
-        let skipped = Skipped { verdict, breaker, tried };
+        let [verdict, breaker, ejected, limit, tried] = skipped;
+        let skipped = Skipped { verdict, breaker, ejected, limit, tried };
         Attempt { target, step, why, class, sent, status, started_us, took_us, skipped }
     })
 }
@@ -88,7 +88,8 @@ fn consistent(seed: u32) -> Record {
         ..Record::default()
     };
     for _ in 0..MAX_ATTEMPTS {
-        let skipped = Skipped { verdict: part, breaker: part, tried: part };
+        let skipped =
+            Skipped { verdict: part, breaker: part, ejected: part, limit: part, tried: part };
         let attempt = Attempt {
             target: seed,
             status: part,

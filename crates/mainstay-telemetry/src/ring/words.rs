@@ -1,6 +1,6 @@
 //! A record as words of 64 bits, and back.
 //!
-//! Six words for the request and three for each attempt; the words of attempts that were not
+//! Six words for the request and four for each attempt; the words of attempts that were not
 //! made are not written. Durations are whole nanoseconds and end at 584 years.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::record::{Attempt, End, MAX_ATTEMPTS, Reason, Record, RequestId, Skipp
 /// Words that a request takes before its attempts.
 const HEAD: usize = 6;
 /// Words that an attempt takes.
-const ATTEMPT: usize = 3;
+const ATTEMPT: usize = 4;
 /// Words of a whole record.
 pub(super) const WORDS: usize = HEAD + ATTEMPT * MAX_ATTEMPTS;
 
@@ -48,9 +48,10 @@ fn write_attempt(attempt: &Attempt, at: usize, put: &mut impl FnMut(usize, u64))
     let [a, b, c, d] = attempt.target.to_le_bytes();
     let class = attempt.class.map_or(0, |class| class as u8);
     put(at, bytes([a, b, c, d, attempt.step, attempt.why, class, attempt.sent as u8]));
-    let Skipped { verdict, breaker, tried } = attempt.skipped;
+    let Skipped { verdict, breaker, ejected, limit, tried } = attempt.skipped;
     put(at + 1, u16s([attempt.status, verdict, breaker, tried]));
-    put(at + 2, u64::from(attempt.started_us) << 32 | u64::from(attempt.took_us));
+    put(at + 2, u16s([ejected, limit, 0, 0]));
+    put(at + 3, u64::from(attempt.started_us) << 32 | u64::from(attempt.took_us));
 }
 
 /// The record of these words, or `None` if they are no record's.
@@ -83,6 +84,7 @@ pub(super) fn read(words: &Words) -> Option<Record> {
 fn read_attempt(words: &[u64]) -> Option<Attempt> {
     let [a, b, c, d, step, why, class, sent] = words[0].to_le_bytes();
     let [status, verdict, breaker, tried] = to_u16s(words[1]);
+    let [ejected, limit, ..] = to_u16s(words[2]);
     Some(Attempt {
         target: u32::from_le_bytes([a, b, c, d]),
         step,
@@ -90,9 +92,9 @@ fn read_attempt(words: &[u64]) -> Option<Attempt> {
         class: Class::from_code(class),
         sent: sent_state(sent)?,
         status,
-        started_us: (words[2] >> 32) as u32,
-        took_us: words[2] as u32,
-        skipped: Skipped { verdict, breaker, tried },
+        started_us: (words[3] >> 32) as u32,
+        took_us: words[3] as u32,
+        skipped: Skipped { verdict, breaker, ejected, limit, tried },
     })
 }
 
