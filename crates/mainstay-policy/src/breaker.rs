@@ -167,6 +167,13 @@ impl Breaker {
         self.forced.load(Ordering::Relaxed) == 0 && self.load().state() != State::Closed
     }
 
+    /// The usual latency of its target: the 95th percentile of its good answers. `None` while
+    /// too few were seen.
+    #[must_use]
+    pub fn usual(&self) -> Option<Duration> {
+        self.baseline.p95()
+    }
+
     /// From which latency on a call is slow; `None` while that is not known, or never.
     #[must_use]
     pub fn slow_from(&self) -> Option<Duration> {
@@ -244,7 +251,7 @@ impl Breaker {
     fn count(&self, shard: usize, period: u8, outcome: Outcome, slow: bool, now: Moment) {
         let call = Call { failed: outcome.result.is_err(), slow };
         self.window.add(shard, now, period, call);
-        if !call.failed && self.settings.slow.is_some() {
+        if !call.failed {
             self.baseline.learn(outcome.latency, slow, now);
         }
     }

@@ -1,4 +1,8 @@
-//! What probes say of a target, and when to ask again.
+//! What we hold a target to be: from its probes, its requests, its heartbeat and its counters.
+//!
+//! [`fusion`] makes one verdict of all of them; [`Progress`] is what requests show, [`heartbeat`]
+//! what a server says of itself, [`counters`] what it counts. The rest of this file is about
+//! probes: what they say, and when to ask again.
 //!
 //! One probe is one [`Check`]; a [`Streak`] counts them and changes its verdict only after a row
 //! of equal ones, so that a single lost packet moves nobody. The very first check decides at
@@ -21,12 +25,17 @@
 //! is building up, so that a change is confirmed quickly without probing all the time.
 
 mod cell;
+pub mod counters;
+pub mod fusion;
+pub mod heartbeat;
+mod progress;
 mod schedule;
 mod streak;
 
 use std::time::Duration;
 
 pub use cell::Cell;
+pub use progress::{Progress, Traffic};
 pub use schedule::{initial_spread, next_delay};
 pub use streak::{Change, Check, Evidence, Streak};
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::balance::Load;
 use crate::breaker::{self, Breaker};
-use crate::health::Cell;
+use crate::health::{Cell, Progress};
 
 /// What makes two targets the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,8 +44,10 @@ pub struct Target {
     pub breaker: Breaker,
     /// How much it has to do and how fast it answers.
     pub load: Load,
-    /// What probes and dependencies say.
+    /// What it is held to be.
     pub health: Cell,
+    /// What its requests show.
+    pub progress: Progress,
 }
 
 /// What a new target begins with.
@@ -65,6 +67,7 @@ impl Target {
             breaker: Breaker::new(settings.breaker.clone(), shards),
             load: Load::new(),
             health: Cell::default(),
+            progress: Progress::default(),
         }
     }
 }

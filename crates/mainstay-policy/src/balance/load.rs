@@ -40,10 +40,10 @@ impl Load {
         Self::default()
     }
 
-    /// A request goes there.
+    /// A request goes there; gives how many were there before it.
     #[inline]
-    pub fn start(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    pub fn start(&self) -> u32 {
+        self.in_flight.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A request that went there is over: answered after `latency`, or cancelled (`None`), which

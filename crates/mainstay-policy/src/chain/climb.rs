@@ -281,16 +281,25 @@ impl<'p> Climb<'p> {
             cx.candidates.push(Candidate {
                 index: u16::try_from(index).unwrap_or(u16::MAX),
                 cost: target.load.cost_under(pool.rule, cx.now),
-                weight: member.weight * pool.slow_start.weight(target.health.recovered(), cx.now),
+                weight: member.weight
+                    * target.health.favour()
+                    * pool.slow_start.weight(target.health.recovered(), cx.now),
                 tier,
             });
         }
         skipped
     }
 
-    /// Who is asked: first a target on probation, since only real requests can end it, then
-    /// whoever the pool's rule says.
+    /// Who is asked: first a target on trial or on probation, since only real requests can end
+    /// that, then whoever the pool's rule says.
     fn pick(&self, pool: &Pool, cx: &mut Context<'_>) -> Option<(usize, Why)> {
+        while let Some(at) = cx.candidates.iter().position(|candidate| candidate.tier == TRIAL) {
+            let index = usize::from(cx.candidates[at].index);
+            if pool.members[index].target.health.take_trial() {
+                return Some((index, Why::Probation));
+            }
+            cx.candidates.remove(at);
+        }
         if let Some(index) = on_probation(pool, cx) {
             return Some((index, Why::Probation));
         }
@@ -320,12 +329,19 @@ impl<'p> Climb<'p> {
     }
 }
 
-/// The order in which targets are preferred; `None` where none may be asked.
+/// The tier of a stalled target that one request may try. Never picked but by taking the trial.
+const TRIAL: u8 = u8::MAX;
+
+/// The order in which targets are preferred; `None` where none may be asked. Busy and slow ones
+/// stand with the ready: their cost and their share speak for themselves, and a tier of their own
+/// would take all their requests away.
 fn tier(target: &Target, last_resort: bool) -> Option<u8> {
     match target.health.verdict() {
-        Verdict::Ready if target.health.deep() => Some(0),
-        Verdict::Ready | Verdict::Unknown => Some(1),
-        Verdict::Busy | Verdict::Slow => Some(2),
+        Verdict::Ready | Verdict::Busy | Verdict::Slow => {
+            Some(if target.health.deep() { 0 } else { 1 })
+        }
+        Verdict::Unknown => Some(1),
+        Verdict::Stalled if !last_resort && target.health.trial_is_open() => Some(TRIAL),
         Verdict::Stalled
         | Verdict::Loading
         | Verdict::Draining

@@ -401,8 +401,37 @@ fn tiers_are_asked_in_their_order() {
     let plan = Plan::new(vec![step, local(true)], 9, true, DEADLINE);
     let (mut climb, mut bench) = (climb(&plan), Bench::new());
     let order: Vec<_> = (0..4).map(|_| bench.fault(&mut climb).member).collect();
-    assert_eq!(order[..2], [2, 1]);
-    assert!(matches!(order[2..], [0, 3] | [3, 0]), "{order:?}");
+    assert_eq!(order[3], 1, "busy and slow ones keep their share: {order:?}");
+}
+
+#[test]
+fn a_slow_member_gets_less_than_its_share() {
+    let plan = plan(vec![ready(2)]);
+    for member in 0..2 {
+        let load = &target(&plan, 0, member).load;
+        load.start();
+        load.finish(Some(ms(10)), START);
+    }
+    target(&plan, 0, 0).health.set_favour(0.5);
+    let mut bench = Bench::new();
+    let asked = (0..200).filter(|_| bench.attempt(&mut climb(&plan)).member == 0).count();
+    assert!((1..50).contains(&asked), "{asked} of 200");
+}
+
+#[test]
+fn a_stalled_member_is_tried_by_one_request_at_a_time() {
+    let step = pool(&[Verdict::Ready, Verdict::Stalled]);
+    let plan = Plan::new(vec![step], 3, true, DEADLINE);
+    let mut bench = Bench::new();
+    let choice = bench.attempt(&mut climb(&plan));
+    assert_eq!((choice.member, choice.skipped.verdict), (0, 0b10));
+    target(&plan, 0, 1).health.offer_trial(true);
+    let mut tries = climb(&plan);
+    let choice = bench.hang(&mut tries);
+    assert_eq!((choice.member, choice.why), (1, Why::Probation));
+    assert!(choice.limit <= DEADLINE / 2, "time is left for the other one");
+    assert_eq!(bench.attempt(&mut tries).member, 0);
+    assert_eq!(bench.attempt(&mut climb(&plan)).member, 0, "taken");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! word. The moment of recovery has a word of its own, written before the verdict: whoever sees
 //! the target back in traffic also sees the foot of its slow start.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::{Moment, Verdict};
 
@@ -18,12 +18,16 @@ const WRONG: u64 = 1 << 5;
 /// Above it: milliseconds since the clock's origin.
 const SINCE: u32 = 6;
 
-/// Shared health of one target. Written by the prober, read on the way of every request.
+/// Shared health of one target. Written by the control loop, read on the way of every request.
 #[derive(Debug, Default)]
 pub struct Cell {
     state: AtomicU64,
     /// When it last came back to Ready, in nanoseconds; 0 if it never went away.
     recovered: AtomicU64,
+    /// Whether one real request may be tried though the verdict takes none.
+    trial: AtomicBool,
+    /// The share (f32) that its verdict and its reported load leave it; 0 stands for all of it.
+    favour: AtomicU32,
 }
 
 impl Cell {
@@ -60,11 +64,44 @@ impl Cell {
         (nanos > 0).then_some(Moment::from_nanos(nanos))
     }
 
+    /// Whether one real request may be tried there, though the verdict takes none.
+    #[must_use]
+    pub fn trial_is_open(&self) -> bool {
+        self.trial.load(Ordering::Relaxed)
+    }
+
+    /// Takes the trial that is on offer; false if another request was faster.
+    #[must_use]
+    pub fn take_trial(&self) -> bool {
+        self.trial.swap(false, Ordering::Relaxed)
+    }
+
+    /// Offers one trial, or withdraws it.
+    pub fn offer_trial(&self, open: bool) {
+        self.trial.store(open, Ordering::Relaxed);
+    }
+
+    /// How much of its share it should get, above 0 and up to 1: less while it is slow, or says
+    /// that it is busy.
+    #[inline]
+    #[must_use]
+    pub fn favour(&self) -> f32 {
+        match self.favour.load(Ordering::Relaxed) {
+            0 => 1.0,
+            bits => f32::from_bits(bits),
+        }
+    }
+
+    /// How much of its share it should get from now on.
+    pub fn set_favour(&self, favour: f32) {
+        self.favour.store(favour.clamp(0.01, 1.0).to_bits(), Ordering::Relaxed);
+    }
+
     /// The verdict from `now` on. The very first Ready is no recovery: a fleet that starts
     /// takes its full share at once.
     pub fn set(&self, verdict: Verdict, now: Moment) {
         let before = self.verdict();
-        if verdict == Verdict::Ready && !matches!(before, Verdict::Unknown | Verdict::Ready) {
+        if verdict.takes_traffic() && !before.takes_traffic() {
             self.recovered.store(now.as_nanos(), Ordering::Relaxed);
         }
         self.change(|word| word & (SICK | WRONG) | verdict as u64 | now.as_millis() << SINCE);

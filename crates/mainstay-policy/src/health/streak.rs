@@ -38,6 +38,13 @@ impl Check {
         }
     }
 
+    /// Whether nothing usable came: neither a pass nor the word "not ready". A server that is
+    /// only too busy for its probes looks like this.
+    #[must_use]
+    pub const fn is_missed(self) -> bool {
+        matches!(self, Self::Refused | Self::TimedOut | Self::Failed)
+    }
+
     /// The result in kebab case.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
