@@ -157,6 +157,9 @@ pub enum Error {
         /// The row, counted from 0.
         row: usize,
     },
+    /// A golden file that no answer could meet.
+    #[error("no golden request: {0}")]
+    Golden(String),
     /// More elements than we are willing to make.
     #[error("{elements} elements are more than the limit of {limit}")]
     TooLarge {

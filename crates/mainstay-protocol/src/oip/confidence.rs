@@ -3,10 +3,10 @@
 //! A row whose confidence is below the rule's `at_least` counts as unanswered. What cannot be
 //! compared (no such output, strings, NaN) is no low confidence but a bad answer.
 
-use crate::{Data, Error, Tensor};
+use crate::{Error, Tensor};
 
 use super::answer::Response;
-use super::rows;
+use super::{numbers, rows};
 
 /// How the values of a row become one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -64,7 +64,7 @@ fn reduce(tensor: &Tensor, reduce: Reduce, row: usize, width: usize) -> Result<f
     let not_finite = || Error::NotFinite { tensor: tensor.name.clone(), row };
     let (mut first, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
     for index in row * width..(row + 1) * width {
-        let value = number(tensor, index)?;
+        let value = numbers::at(tensor, index)?;
         if !value.is_finite() {
             return Err(not_finite());
         }
@@ -79,46 +79,6 @@ fn reduce(tensor: &Tensor, reduce: Reduce, row: usize, width: usize) -> Result<f
         Reduce::Margin if width > 1 => Ok(first - second),
         Reduce::Max | Reduce::Margin => Ok(first),
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a confidence needs no more than 53 bits")]
-fn number(tensor: &Tensor, index: usize) -> Result<f64, Error> {
-    let value = match &tensor.data {
-        Data::Fp32(values) => values.get(index).copied().map(f64::from),
-        Data::Fp64(values) => values.get(index).copied(),
-        Data::Fp16(values) => values.get(index).copied().map(from_half),
-        Data::Bf16(values) => values.get(index).copied().map(from_brain),
-        Data::Uint8(values) => values.get(index).copied().map(f64::from),
-        Data::Uint16(values) => values.get(index).copied().map(f64::from),
-        Data::Uint32(values) => values.get(index).copied().map(f64::from),
-        Data::Uint64(values) => values.get(index).map(|&value| value as f64),
-        Data::Int8(values) => values.get(index).copied().map(f64::from),
-        Data::Int16(values) => values.get(index).copied().map(f64::from),
-        Data::Int32(values) => values.get(index).copied().map(f64::from),
-        Data::Int64(values) => values.get(index).map(|&value| value as f64),
-        Data::Bool(_) | Data::Bytes(_) => {
-            let (tensor, datatype) = (tensor.name.clone(), tensor.datatype());
-            return Err(Error::NotNumeric { tensor, datatype });
-        }
-    };
-    Ok(value.unwrap_or(f64::NAN))
-}
-
-/// An IEEE 754 binary16 from its bits.
-fn from_half(bits: u16) -> f64 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2_f64.powi(-24),
-        0x1f if fraction == 0.0 => f64::INFINITY,
-        0x1f => f64::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2_f64.powi(exponent - 15),
-    }
-}
-
-/// A bfloat16 from its bits: the upper half of an FP32.
-fn from_brain(bits: u16) -> f64 {
-    f64::from(f32::from_bits(u32::from(bits) << 16))
 }
 
 #[cfg(test)]

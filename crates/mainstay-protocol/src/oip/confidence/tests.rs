@@ -1,6 +1,7 @@
 //! Confidence by example.
 
 use super::*;
+use crate::Data;
 
 fn answer(shape: &[usize], data: Data) -> Response {
     let tensor = Tensor { name: "p".into(), shape: shape.to_vec(), data };
@@ -62,15 +63,6 @@ fn what_cannot_be_compared_is_no_low_confidence() {
     assert!(matches!(per_row(&empty, &rule(Reduce::Max)), Err(Error::NotFinite { row: 0, .. })));
     assert!(matches!(whole(&empty, &rule(Reduce::Max)), Err(Error::NotFinite { row: 0, .. })));
     assert_eq!(per_row(&answer(&[0, 2], Data::Fp32(vec![])), &rule(Reduce::Max)), Ok(vec![]));
-}
-
-#[test]
-fn half_floats_are_read_by_the_standard() {
-    assert_eq!(from_half(0x7bff), 65504.0);
-    assert_eq!(from_half(0x0001), 2_f64.powi(-24));
-    assert_eq!(from_half(0xc000), -2.0);
-    assert!(from_half(0x7c00).is_infinite() && from_half(0x7e00).is_nan());
-    assert_eq!(from_brain(0xbf80), -1.0);
 }
 
 #[test]
