@@ -40,11 +40,13 @@ pub enum Code {
     Include,
     /// Allowed and probably not meant: a pool that no model uses.
     Unused,
+    /// A golden file that cannot be used, or that contradicts the declared outputs.
+    Golden,
 }
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -61,6 +63,7 @@ impl Code {
         Self::Secret,
         Self::Include,
         Self::Unused,
+        Self::Golden,
     ];
 
     /// The code as it is printed; also the name of its page under `docs/errors/`.
@@ -83,6 +86,7 @@ impl Code {
             Self::Secret => "MS0114",
             Self::Include => "MS0115",
             Self::Unused => "MS0116",
+            Self::Golden => "MS0117",
         }
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn from_text(name: &str, text: &str) -> Loaded {
 }
 
 /// A text file of reasonable size. Devices and pipes are refused: they may never end.
-fn read_text(path: &Path) -> io::Result<String> {
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }

@@ -17,11 +17,13 @@ mod model;
 mod pool;
 
 pub(crate) use check::{
-    RawCheck, RawCommand, RawDependency, RawGrpc, RawHeader, RawHttp, RawProbe, RawTcp, RawUrlCheck,
+    RawCheck, RawCommand, RawDependency, RawGolden, RawGrpc, RawHeader, RawHttp, RawProbe, RawTcp,
+    RawUrlCheck,
 };
 pub(crate) use model::{
-    Literal, RawBatch, RawConfidence, RawDegrade, RawEmbedded, RawEngine, RawExhausted, RawModel,
-    RawModelDefaults, RawOutput, RawReduce, RawStep,
+    Literal, RawBatch, RawConfidence, RawConstant, RawDegrade, RawEmbedded, RawEngine,
+    RawExhausted, RawGuards, RawModel, RawModelDefaults, RawOutput, RawOutputGuard, RawReduce,
+    RawShape, RawStep, RawThen,
 };
 pub(crate) use pool::{
     RawBackoff, RawBalance, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawPool,

@@ -25,6 +25,8 @@ pub(crate) mod address;
 mod breaker;
 mod chain;
 mod check;
+mod golden;
+mod guards;
 mod model;
 mod pool;
 mod prediction;

@@ -90,6 +90,92 @@ fn traps_of_models_are_refused() {
 }
 
 #[test]
+fn guards_speak_of_what_can_be() {
+    let out = "outputs: {l: {datatype: BYTES, shape: [-1]}, q: {datatype: FP32, shape: [-1, 2]}}";
+    for (guards, expected) in [
+        ("{}", vec![]),
+        ("{finite: true, shape: declared}", vec![]),
+        ("{finite: yes please}", vec![Code::WrongType]),
+        ("{shape: exact}", vec![Code::BadValue]),
+        ("{outputs: {q: {range: [0, 1]}, l: {allowed: [a, b]}}}", vec![]),
+        ("{outputs: {q: {}}}", vec![Code::Missing]),
+        ("{outputs: {p: {range: [0, 1]}}}", vec![Code::UnknownName]),
+        ("{outputs: {q: {range: [1, 0]}}}", vec![Code::BadValue]),
+        ("{outputs: {q: {range: [0]}}}", vec![Code::BadValue]),
+        ("{outputs: {l: {range: [0, 1]}}}", vec![Code::Contradiction]),
+        ("{outputs: {l: {allowed: []}}}", vec![Code::BadValue]),
+        ("{outputs: {l: {allowed: [1, 2]}}}", vec![Code::Contradiction]),
+        ("{outputs: {l: {allowed: [a, 2]}}}", vec![Code::Contradiction]),
+        ("{outputs: {q: {allowed: [0, 0.5, 1]}}}", vec![]),
+        ("{constant: off}", vec![]),
+        ("{constant: {answers: 10, for: 0s, outputs: [q], then: reject}}", vec![]),
+        ("{constant: {answers: 1}}", vec![Code::BadValue]),
+        ("{constant: {outputs: [z]}}", vec![Code::UnknownName]),
+        ("{constant: always}", vec![Code::BadValue]),
+    ] {
+        let body = format!("{out}, chain: [{{pool: p}}], guards: {guards}");
+        assert_eq!(codes(&model(&body)), expected, "{guards}");
+    }
+    assert_eq!(codes(&model("chain: [{pool: p}], guards: {shape: declared}")), [Code::Missing]);
+    assert!(
+        codes(&model("chain: [{pool: p}], guards: {outputs: {y: {range: [0, 1]}}}")).is_empty()
+    );
+}
+
+#[test]
+fn a_default_must_keep_to_the_guards() {
+    let out = "batch: first-dimension, outputs: {l: {datatype: BYTES, shape: [-1]}, \
+               q: {datatype: FP32, shape: [-1, 2]}}";
+    for (guards, default, expected) in [
+        ("{finite: true, shape: declared}", "{l: x, q: [0.5, 0.5]}", vec![]),
+        ("{outputs: {q: {range: [0, 1]}}}", "{l: x, q: [0.5, 1.5]}", vec![Code::DefaultMisfit]),
+        ("{outputs: {l: {allowed: [a, b]}}}", "{l: x, q: [0, 1]}", vec![Code::DefaultMisfit]),
+        ("{outputs: {l: {allowed: [a, x]}}}", "{l: x, q: [0, 1]}", vec![]),
+    ] {
+        let chain = format!("[{{pool: p}}, {{default: {default}}}]");
+        let body = format!("{out}, chain: {chain}, guards: {guards}");
+        assert_eq!(codes(&model(&body)), expected, "{guards} {default}");
+    }
+}
+
+#[test]
+fn golden_files_are_read_and_held_against_the_outputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let golden = |model: &str, datatype: &str| {
+        format!(
+            r#"{{"model": "{model}",
+            "request": {{"inputs": [{{"name": "x", "datatype": "INT8", "shape": [1], "data": [1]}}]}},
+            "expect": {{"outputs": [{{"name": "y", "datatype": "{datatype}", "shape": [1], "data": [1]}}]}}
+            }}"#
+        )
+    };
+    fs::write(at("good.json"), golden("m", "FP32")).unwrap();
+    fs::write(at("misfit.json"), golden("m", "INT64")).unwrap();
+    fs::write(at("other.json"), golden("elsewhere", "FP32")).unwrap();
+    fs::write(at("broken.json"), "{}").unwrap();
+    let parse = |probe: &str| {
+        let text = format!(
+            "pools: {{p: {{endpoints: [http://a:1], probe: {{golden: {probe}}}}}}}\n\
+             models: {{m: {{chain: [{{pool: p}}], \
+             outputs: {{y: {{datatype: FP32, shape: [-1]}}}}}}}}\n"
+        );
+        let name = at("mainstay.yaml");
+        Config::parse(&name, &text)
+            .map(|config| config.warnings.iter().map(|fault| fault.code()).collect::<Vec<_>>())
+            .map_err(|errors| errors.faults().iter().map(|f| f.code()).collect::<Vec<_>>())
+    };
+    assert_eq!(parse("good.json"), Ok(vec![]));
+    assert_eq!(parse("{files: [good.json], interval: 1s, fall: 1}"), Ok(vec![]));
+    assert_eq!(parse("other.json"), Ok(vec![Code::Unused]));
+    assert_eq!(parse("misfit.json"), Err(vec![Code::Golden]));
+    assert_eq!(parse("broken.json"), Err(vec![Code::Golden]));
+    assert_eq!(parse("missing.json"), Err(vec![Code::Unreadable]));
+    assert_eq!(parse("{interval: 1s}"), Err(vec![Code::Missing]));
+    assert_eq!(parse("{files: [good.json], timeout: 20s}"), Err(vec![Code::Times]));
+}
+
+#[test]
 fn outputs_must_make_sense() {
     for (outputs, expected) in [
         ("{q: {datatype: FLOAT, shape: [1]}}", vec![Code::BadValue]),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_protocol::oip::confidence;
+use mainstay_protocol::oip::{confidence, guard};
 use mainstay_protocol::{Tensor, TensorSpec};
 
 /// A route by name, with a deadline and a fallback chain.
@@ -23,6 +23,8 @@ pub struct Model {
     pub batch: bool,
     /// The sources, best first; at least one.
     pub chain: Vec<Step>,
+    /// What every answer must keep to, but for defaults, which were held against it already.
+    pub guards: Guards,
     /// What is answered when no step was good enough. Default the best answer.
     pub exhausted: Exhausted,
     /// Whether answers of lesser quality are allowed. Default allowed.
@@ -38,6 +40,24 @@ pub struct Model {
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// Default of [`Model::attempts`].
 pub(crate) const ATTEMPTS: u8 = 3;
+
+/// What every answer must keep to.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Guards {
+    /// What each answer shows by itself. Default nothing.
+    pub each: guard::Guards,
+    /// What only a row of answers shows. Default off.
+    pub constant: Option<guard::constant::Settings>,
+}
+
+impl Guards {
+    /// Whether answers need not be looked into.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.each.is_empty() && self.constant.is_none()
+    }
+}
 
 /// One source in a chain.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use mainstay_policy::{balance, breaker, budget, health};
 use mainstay_protocol::classify::Flavour;
+use mainstay_protocol::oip::golden::Golden;
 
 use crate::review::address;
 
@@ -124,6 +126,29 @@ pub struct Probe {
     pub check: Check,
     /// How often, how long, and how many results decide.
     pub health: health::Settings,
+    /// Requests whose right answers are known. Default none.
+    pub golden: Option<GoldenProbe>,
+}
+
+/// Golden requests and their rhythm.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GoldenProbe {
+    /// The requests; at least one.
+    pub files: Vec<GoldenFile>,
+    /// How often, how long, and how many answers decide. Default every 10 s, a limit of 1 s, two
+    /// in a row.
+    pub health: health::Settings,
+}
+
+/// One golden request with the file that it came from.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GoldenFile {
+    /// The file, made absolute or relative to the working directory.
+    pub path: PathBuf,
+    /// What it says.
+    pub golden: Arc<Golden>,
 }
 
 /// What a check asks.

@@ -45,6 +45,37 @@ pub(crate) struct RawProbe {
     /// Random share added to or taken from each interval, so that checks do not march in step.
     #[schemars(extend("default" = "20%"))]
     pub(crate) jitter: Opt<Share>,
+    /// A request whose right answer is known, from a JSON file that `mainstay golden` records. A
+    /// server that answers it wrongly gets no traffic, however ready and fast it is. `{files:
+    /// [FILE], interval, timeout, rise, fall}` asks several, or in another rhythm.
+    #[schemars(extend("examples" = ["probes/fraud.json"], "x-comment" = true))]
+    pub(crate) golden: Opt<Short<RawGolden>>,
+}
+
+/// Requests whose right answers are known, and how often they are asked.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Golden")]
+pub(crate) struct RawGolden {
+    /// The files, relative to this one; each is for the model that it names.
+    pub(crate) files: Opt<Vec<Spanned<String>>>,
+    /// Between two rounds at a server that answers rightly.
+    #[schemars(extend("default" = "10s"))]
+    pub(crate) interval: Opt<Length>,
+    /// For one answer; shorter than the interval.
+    #[schemars(extend("default" = "1s"))]
+    pub(crate) timeout: Opt<Length>,
+    /// So many right answers in a row bring it back.
+    #[schemars(extend("default" = 2, "minimum" = 1))]
+    pub(crate) rise: Opt<u8>,
+    /// So many wrong answers in a row take it out.
+    #[schemars(extend("default" = 2, "minimum" = 1))]
+    pub(crate) fall: Opt<u8>,
+}
+
+impl Shorthand for RawGolden {
+    const EXPECTING: &'static str =
+        "a golden file; write its path, or a mapping with `files:` and a rhythm";
 }
 
 /// What a probe asks.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mainstay_policy::health;
 
-use super::{Refusal, Review, address, first_place, is_name, share, span_of};
+use super::{Refusal, Review, address, first_place, golden, is_name, share, span_of};
 use crate::code::Code;
 use crate::config::{Check, Dependency, EndpointUrl, HttpCheck, Probe};
 use crate::raw::{
@@ -27,7 +27,9 @@ const PASSING: RangeInclusive<u16> = 200..=299;
 /// The probe of a pool; `place` is the pool's.
 pub(super) fn probe(review: &mut Review, raw: &Opt<RawProbe>, place: Span) -> Probe {
     let default = health::Settings::default();
-    let Some(written) = raw else { return Probe { check: Check::OipReady, health: default } };
+    let Some(written) = raw else {
+        return Probe { check: Check::OipReady, health: default, golden: None };
+    };
     let raw = &written.value;
     let interval = review.time(&raw.interval, default.interval);
     let timeout = review.time(&raw.timeout, default.timeout);
@@ -46,18 +48,19 @@ pub(super) fn probe(review: &mut Review, raw: &Opt<RawProbe>, place: Span) -> Pr
         ("down-interval", &raw.down_interval, health.down),
     ];
     timeout_fits(review, &raw.timeout, health.timeout, &intervals, place);
-    Probe { check: probe_check(review, &raw.check), health }
+    let golden = golden::probe(review, &raw.golden, place);
+    Probe { check: probe_check(review, &raw.check), health, golden }
 }
 
 /// An interval that is not written, fitted between the times that are: a quarter above the
 /// timeout, and never longer than the ordinary interval.
-fn fitted(default: Duration, timeout: Duration, interval: Duration) -> Duration {
+pub(super) fn fitted(default: Duration, timeout: Duration, interval: Duration) -> Duration {
     default.max(timeout.saturating_mul(5) / 4).min(interval)
 }
 
 /// A check that outlasts its interval would meet the next one: refused once, with the first
 /// interval that is too short.
-fn timeout_fits(
+pub(super) fn timeout_fits(
     review: &mut Review,
     written: &Opt<Length>,
     timeout: Duration,

@@ -7,7 +7,7 @@ use mainstay_policy::budget::SENSIBLE;
 use mainstay_protocol::TensorSpec;
 
 use super::pool::Pools;
-use super::{Review, chain, first_place, may_be_lost, span_of};
+use super::{Review, chain, first_place, golden, guards, may_be_lost, span_of};
 use crate::code::Code;
 use crate::config::{ATTEMPTS, DEADLINE, Degrade, Exhausted, Model, Pool, Source, Step};
 use crate::raw::{Opt, RawBatch, RawConfig, RawDegrade, RawExhausted, RawModel, RawOutput};
@@ -41,6 +41,7 @@ pub(super) fn models(review: &mut Review, raw: &Spanned<RawConfig>, pools: &Pool
         unused_pools(review, &models, pools);
     }
     engines_have_a_library(review, raw, entries);
+    golden::fits(review, &models, pools);
     models
 }
 
@@ -86,6 +87,8 @@ fn model(
         RawDegrade::Never => Degrade::Never,
     });
     let chain = chain::chain(review, name, raw, &outputs, pools);
+    let guards = guards::guards(review, &raw.guards, &outputs);
+    guards::default_keeps(review, raw, (&guards, &outputs), &chain);
     if degrade == Degrade::Never {
         chain::only_equivalent(review, raw);
     }
@@ -96,6 +99,7 @@ fn model(
         deadline,
         batch: outputs.batch,
         outputs: outputs.specs,
+        guards,
         exhausted: exhausted(review, raw, &chain),
         chain,
         degrade,

@@ -28,6 +28,8 @@ pub(super) struct Pools {
     pub(super) places: Vec<Span>,
     /// Where each connect timeout is written.
     pub(super) connect_places: Vec<Option<Span>>,
+    /// Where each one's golden files are written.
+    pub(super) golden_places: Vec<Option<Span>>,
     /// Whether the names of all pools are known; if not, an unknown one may be among the lost.
     pub(super) complete: bool,
 }
@@ -48,6 +50,10 @@ pub(super) fn pools(review: &mut Review, raw: &Spanned<RawConfig>) -> Pools {
         connect_places: entries
             .iter()
             .map(|(_, raw)| super::span_of(&raw.connect_timeout))
+            .collect(),
+        golden_places: entries
+            .iter()
+            .map(|(_, raw)| raw.probe.as_ref().and_then(|probe| super::span_of(&probe.golden)))
             .collect(),
         complete: !review.partial && (section.is_some() || !raw.damaged),
     }

@@ -110,7 +110,9 @@ pub fn parse(text: &[u8]) -> Result<Golden, Error> {
         .collect::<Result<_, _>>()?;
     for (name, tolerance) in &file.tolerance {
         if name != ANY && !expected.iter().any(|expected| expected.tensor.name == *name) {
-            return Err(refused(format!("it has a tolerance for {name:?}, which it does not expect")));
+            return Err(refused(format!(
+                "it has a tolerance for {name:?}, which it does not expect"
+            )));
         }
         if !tolerance.is_sensible() {
             return Err(refused(format!("the tolerance of {name:?} must be 0 or above")));

@@ -172,7 +172,10 @@ impl Asked<'_> {
     /// something else to be made of it (as Triton's `classification` does).
     fn as_is(self, output: &str) -> bool {
         self.wanted.is_empty()
-            || self.wanted.iter().any(|wanted| wanted.name == output && wanted.parameters.is_empty())
+            || self
+                .wanted
+                .iter()
+                .any(|wanted| wanted.name == output && wanted.parameters.is_empty())
     }
 }
 
@@ -235,7 +238,8 @@ fn fits(tensor: &Tensor, spec: &TensorSpec, rows: Option<usize>) -> Result<(), B
         && sizes.clone().all(|(size, declared)| declared.is_none_or(|declared| declared == *size));
     if !fits {
         let declared = Declared(&spec.shape);
-        let detail = format!("output `{name}` has shape {:?}, declared is {declared}", tensor.shape);
+        let detail =
+            format!("output `{name}` has shape {:?}, declared is {declared}", tensor.shape);
         return Err(Broken::new(Guard::Shape, detail));
     }
     match rows {

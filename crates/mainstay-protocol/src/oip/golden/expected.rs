@@ -96,21 +96,22 @@ const fn is_half(datatype: Datatype) -> bool {
 
 /// An output of an answer as a file expects it.
 pub(super) fn write(tensor: &Tensor) -> Result<Value, Error> {
-    let data = match &tensor.data {
-        Data::Bytes(values) => Value::from_iter(texts(tensor, values)?),
-        Data::Bool(values) => Value::from_iter(values.iter().copied()),
-        Data::Uint64(values) => Value::from_iter(values.iter().copied()),
-        Data::Int64(values) => Value::from_iter(values.iter().copied()),
-        // By its shortest text, so that the file shows 0.1 where the server said 0.1.
-        Data::Fp32(values) => Value::from_iter(values.iter().map(|value| {
-            number(value.to_string().parse().unwrap_or_else(|_| f64::from(*value)))
-        })),
-        _ => Value::from_iter(
-            (0..tensor.data.len())
-                .map(|index| numbers::at(tensor, index).map(|value| whole(tensor, value)))
-                .collect::<Result<Vec<_>, _>>()?,
-        ),
-    };
+    let data =
+        match &tensor.data {
+            Data::Bytes(values) => Value::from_iter(texts(tensor, values)?),
+            Data::Bool(values) => Value::from_iter(values.iter().copied()),
+            Data::Uint64(values) => Value::from_iter(values.iter().copied()),
+            Data::Int64(values) => Value::from_iter(values.iter().copied()),
+            // By its shortest text, so that the file shows 0.1 where the server said 0.1.
+            Data::Fp32(values) => Value::from_iter(values.iter().map(|value| {
+                number(value.to_string().parse().unwrap_or_else(|_| f64::from(*value)))
+            })),
+            _ => Value::from_iter(
+                (0..tensor.data.len())
+                    .map(|index| numbers::at(tensor, index).map(|value| whole(tensor, value)))
+                    .collect::<Result<Vec<_>, _>>()?,
+            ),
+        };
     let (name, datatype) = (&tensor.name, tensor.datatype().as_str());
     Ok(json!({"name": name, "datatype": datatype, "shape": tensor.shape, "data": data}))
 }

@@ -71,12 +71,7 @@ fn nan_equals_nothing_unless_that_is_said() {
 fn texts_booleans_and_large_integers_are_compared_as_they_are() {
     let large = i64::MAX;
     for (datatype, expected, right, wrong) in [
-        (
-            "BYTES",
-            json!(["a"]),
-            Data::Bytes(vec![b"a".to_vec()]),
-            Data::Bytes(vec![b"b".to_vec()]),
-        ),
+        ("BYTES", json!(["a"]), Data::Bytes(vec![b"a".to_vec()]), Data::Bytes(vec![b"b".to_vec()])),
         ("BOOL", json!([true]), Data::Bool(vec![true]), Data::Bool(vec![false])),
         ("INT64", json!([large]), Data::Int64(vec![large]), Data::Int64(vec![large - 1])),
         ("UINT8", json!([7]), Data::Uint8(vec![7]), Data::Uint8(vec![8])),

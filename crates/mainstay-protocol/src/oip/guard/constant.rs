@@ -127,8 +127,8 @@ impl Sameness {
         let count = self.count.saturating_add(another);
         let lasted = now.since(self.since);
         let constant = count >= settings.answers.max(2) && lasted >= settings.lasting;
-        let change = (constant && !self.constant)
-            .then_some(Change::Constant { answers: count, lasted });
+        let change =
+            (constant && !self.constant).then_some(Change::Constant { answers: count, lasted });
         let constant = constant || self.constant;
         (Self { request: seen.request, count, constant, ..self }, change)
     }
