@@ -21,8 +21,8 @@ mod pool;
 pub(crate) use model::{ATTEMPTS, DEADLINE};
 pub use model::{Degrade, Engine, Exhausted, Guards, Model, Source, Step};
 pub use pool::{
-    BadUrl, Check, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe, HttpCheck, Pool,
-    Probe,
+    BadUrl, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe, HttpCheck,
+    Pool, Probe,
 };
 pub(crate) use pool::{
     CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,

@@ -15,6 +15,7 @@ use crate::value::{Length, Share, Size};
 mod check;
 mod model;
 mod pool;
+mod signals;
 
 pub(crate) use check::{
     RawCheck, RawCommand, RawDependency, RawGolden, RawGrpc, RawHeader, RawHttp, RawProbe, RawTcp,
@@ -29,6 +30,7 @@ pub(crate) use pool::{
     RawBackoff, RawBalance, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawPool,
     RawSlowCalls, RawSlowStart,
 };
+pub(crate) use signals::{RawCounterKind, RawCounters, RawHeartbeat, RawProgress};
 
 /// A key that may be left out.
 pub(crate) type Opt<T> = Option<Spanned<T>>;

@@ -31,6 +31,7 @@ mod model;
 mod pool;
 mod prediction;
 mod sections;
+mod signals;
 
 /// The collector of faults.
 pub(crate) struct Review {

@@ -59,7 +59,7 @@ impl Gateway {
             accept::listen(address).map_err(|source| Error::Listen { address, source })?;
         let (stop, _) = watch::channel(false);
         let prober = observe::Prober::new(&config, Arc::clone(&shared), watched, seed);
-        let state = State::new(&config, Arc::clone(&shared), &embedded, prober.evidence());
+        let state = State::new(&config, Arc::clone(&shared), &embedded, prober.board());
         let token =
             config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
         let admin = Admin::bind(config.admin.address, &token, Arc::new(state))

@@ -16,7 +16,7 @@ use mainstay_policy::target::Target;
 use mainstay_telemetry::{Event, EventKind, Telemetry};
 
 use crate::embedded::Embedded;
-use crate::observe::Evidence;
+use crate::observe::Board;
 use crate::request::route_available;
 use crate::shared::Shared;
 use crate::snapshot::{self, Route};
@@ -27,7 +27,7 @@ pub(crate) struct State {
     pools: Vec<PoolNames>,
     shared: Arc<Shared>,
     embedded: Vec<Arc<Embedded>>,
-    evidence: Arc<Evidence>,
+    board: Arc<Board>,
     /// What operators said of the targets that they forced.
     reasons: Mutex<HashMap<u32, String>>,
 }
@@ -44,7 +44,7 @@ impl State {
         config: &Config,
         shared: Arc<Shared>,
         embedded: &[Arc<Embedded>],
-        evidence: Arc<Evidence>,
+        board: Arc<Board>,
     ) -> Self {
         let pools = config.pools.iter().map(|pool| PoolNames {
             name: Arc::clone(&pool.name),
@@ -59,7 +59,7 @@ impl State {
             pools: pools.collect(),
             shared,
             embedded: embedded.to_vec(),
-            evidence,
+            board,
             reasons: Mutex::default(),
         }
     }
@@ -83,7 +83,7 @@ impl State {
             model: format!("{}{}", target.key.model, version.unwrap_or_default()),
             verdict: target.health.verdict(),
             since_seconds: now.since(target.health.since()).as_secs_f64(),
-            evidence: self.evidence.of(target.id),
+            evidence: self.board.evidence(target.id),
             deep: target.health.deep(),
             breaker: self.breaker(target, now),
             in_flight: target.load.in_flight(),
@@ -222,7 +222,7 @@ impl Source for State {
     fn deep(&self) -> Readiness {
         let now = self.shared.clock.now();
         let mut reasons = self.readiness().reasons;
-        reasons.extend(self.evidence.sick_dependencies());
+        reasons.extend(self.board.sick_dependencies());
         for embedded in &self.embedded {
             if let Some(problem) = embedded.problem() {
                 reasons.push(format!("{}: {problem}", embedded.label));

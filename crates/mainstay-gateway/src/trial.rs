@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mainstay_policy::breaker::{Permit, Refusal};
 use mainstay_policy::target::Target;
-use mainstay_policy::{Class, Moment, Outcome};
+use mainstay_policy::{Class, Moment, Outcome, Verdict};
 
 use crate::worker::Worker;
 
@@ -19,6 +19,8 @@ pub(crate) struct Trial {
     target: Arc<Target>,
     permit: Option<Permit>,
     started: Moment,
+    /// Whether it waits for its client now, and not for its target.
+    excused: bool,
 }
 
 impl Trial {
@@ -32,19 +34,56 @@ impl Trial {
         if let Some(transition) = transition {
             worker.shared.breaker_changed(target, &transition);
         }
-        target.load.start();
+        let others = target.load.start();
+        target.progress.begin(others == 0, now);
         Ok(Self {
             worker: Rc::clone(worker),
             target: Arc::clone(target),
             permit: Some(permit),
             started: now,
+            excused: false,
         })
+    }
+
+    /// From now on it waits for its client, to send its body or to read the answer: that its
+    /// target is silent is not the target's doing.
+    pub(crate) fn excuse(&mut self) {
+        if !self.excused {
+            self.excused = true;
+            self.target.progress.excuse();
+        }
+    }
+
+    /// From now on it waits for its target again.
+    pub(crate) fn expect(&mut self) {
+        if self.excused {
+            self.excused = false;
+            self.target.progress.expect();
+        }
+    }
+
+    /// A part of its answer came.
+    pub(crate) fn advance(&self) {
+        self.target.progress.advance(self.worker.coarse_now.get());
+    }
+
+    /// Whether it failed at a server that had asked for no more requests: a server that is shut
+    /// down is not to blame for what it breaks off. The attempt then counts as called off.
+    fn is_parting(&self, result: Result<(), Class>) -> bool {
+        result.is_err_and(Class::blames_target) && self.target.health.verdict() == Verdict::Draining
     }
 
     /// The attempt ended like this.
     pub(crate) fn finish(mut self, result: Result<(), Class>, now: Moment) {
+        if self.is_parting(result) {
+            return;
+        }
         let Some(permit) = self.permit.take() else { return };
         let latency = now.since(self.started);
+        // A client that did not send its body got no answer that could be counted.
+        if !(self.excused && result == Err(Class::ClientFault)) {
+            self.target.progress.finish(self.started, result, now);
+        }
         match result {
             Ok(()) | Err(Class::ClientFault) => self.target.load.finish(Some(latency), now),
             // A server that fails fast must not look like the fastest one.
@@ -62,6 +101,7 @@ impl Trial {
 
 impl Drop for Trial {
     fn drop(&mut self) {
+        self.expect();
         if let Some(permit) = self.permit.take() {
             self.target.breaker.release(permit);
             self.target.load.finish(None, self.started);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
+use mainstay_policy::health::{counters, fusion, heartbeat};
 use mainstay_policy::{balance, breaker, budget, health};
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::golden::Golden;
@@ -48,6 +49,26 @@ pub struct Pool {
     pub slow_start: balance::SlowStart,
     /// The wait before the same endpoint is tried again.
     pub backoff: budget::Backoff,
+    /// When silence is a stall.
+    pub progress: fusion::Settings,
+    /// The heartbeats that are expected; `None` if none are.
+    pub heartbeat: Option<heartbeat::Settings>,
+    /// The servers' own counters; `None` if they are not read.
+    pub counters: Option<Counters>,
+}
+
+/// Where the servers of a pool show their own counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Whose names they have.
+    pub kind: counters::Kind,
+    /// Instead of the endpoint's own port.
+    pub port: Option<u16>,
+    /// The whole path and query. Default `/metrics`.
+    pub path: String,
+    /// Between two readings. Default 1 s.
+    pub interval: Duration,
 }
 
 /// Default of [`Pool::connect_timeout`].

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
-use super::{Opt, RawDependency, RawProbe};
+use super::{Opt, RawCounters, RawDependency, RawHeartbeat, RawProbe, RawProgress};
 use crate::spanned::Spanned;
 use crate::value::{Length, Share, Short, Shorthand, off_schema};
 
@@ -53,6 +53,21 @@ pub(crate) struct RawPool {
     pub(crate) slow_start: Opt<RawSlowStart>,
     /// The wait before the same server is tried again; another one is tried at once.
     pub(crate) backoff: Opt<RawBackoff>,
+    /// When a server that takes requests and answers none is stalled, whatever its probes say;
+    /// `off` never finds one.
+    pub(crate) progress: Opt<Short<RawProgress>>,
+    /// Heartbeats that the servers send to the admin listener. Missed ones count only where they
+    /// are expected.
+    #[schemars(extend("default" = "off", "examples" = [{"interval": "1s", "misses": 3}]))]
+    pub(crate) heartbeat: Opt<Short<RawHeartbeat>>,
+    /// The servers' own counters, read from the page that they show to Prometheus: `auto` goes by
+    /// the pool's flavour; or `kind` (triton, vllm, mlserver, torchserve) with `port`, `path` and
+    /// `interval`.
+    #[schemars(extend(
+        "default" = "off",
+        "examples" = [{"kind": "triton", "port": 8002, "path": "/metrics", "interval": "1s"}]
+    ))]
+    pub(crate) counters: Opt<Short<RawCounters>>,
 }
 
 /// Whose dialect of failures the servers speak.

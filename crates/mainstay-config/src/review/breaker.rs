@@ -43,7 +43,7 @@ pub(super) fn breaker(
 }
 
 /// Whether the text is not `off` (and then says so): the caller goes on with the default.
-fn only_off(review: &mut Review, text: &str, span: Span, what: &str) -> bool {
+pub(super) fn only_off(review: &mut Review, text: &str, span: Span, what: &str) -> bool {
     if text == "off" {
         return false;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mainstay_policy::balance;
 use mainstay_protocol::classify::Flavour;
 
-use super::{Review, address, breaker, check, is_name, may_be_lost};
+use super::{Review, address, breaker, check, is_name, may_be_lost, signals};
 use crate::code::Code;
 use crate::config::{
     CONNECT_TIMEOUT, Endpoint, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
@@ -70,9 +70,10 @@ fn defaults_without_endpoints(review: &mut Review, raw: &Spanned<RawConfig>) {
 
 fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> Pool {
     check_name(review, name, "a pool");
+    let flavour = raw.flavour.as_ref().map_or(Flavour::Auto, |flavour| dialect(flavour.value));
     Pool {
         name: Arc::from(name.as_str()),
-        flavour: raw.flavour.as_ref().map_or(Flavour::Auto, |flavour| dialect(flavour.value)),
+        flavour,
         endpoints: endpoints(review, name, raw),
         balance: raw.balance.as_ref().map_or(balance::Rule::PeakEwma, |rule| balance(rule.value)),
         connect_timeout: review.time(&raw.connect_timeout, CONNECT_TIMEOUT),
@@ -91,6 +92,9 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
         breaker: breaker::breaker(review, &raw.breaker),
         slow_start: breaker::slow_start(review, &raw.slow_start),
         backoff: breaker::backoff(review, &raw.backoff),
+        progress: signals::progress(review, &raw.progress),
+        heartbeat: signals::heartbeat(review, &raw.heartbeat),
+        counters: signals::counters(review, &raw.counters, flavour),
     }
 }
 

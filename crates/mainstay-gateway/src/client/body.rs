@@ -142,7 +142,8 @@ pub(crate) struct Committed {
 
 impl OpenBody {
     pub(crate) fn new(parts: Committed, flight: Flight) -> Self {
-        let Committed { queue, rest, status, upstream, connection, trial, end, result } = parts;
+        let Committed { queue, rest, status, upstream, connection, mut trial, end, result } = parts;
+        trial.excuse();
         let now = Instant::now();
         Self {
             queue,
@@ -172,6 +173,11 @@ impl OpenBody {
                     self.complete();
                 } else {
                     self.rearm();
+                    if let Some(ending) = &mut self.ending {
+                        // It is the client's turn until it asks for more.
+                        ending.trial.excuse();
+                        ending.trial.advance();
+                    }
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -181,6 +187,9 @@ impl OpenBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
+                if let Some(ending) = &mut self.ending {
+                    ending.trial.expect();
+                }
                 ready!(self.idle.as_mut().poll(cx));
                 Poll::Ready(Some(Err(self.cut(Class::Timeout))))
             }

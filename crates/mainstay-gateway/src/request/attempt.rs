@@ -90,10 +90,15 @@ pub(super) async fn attempt(flight: &mut Flight, ask: &Ask, order: &Order<'_>) -
         return Attempted::Spent;
     }
     let now = order.now;
-    let Ok(trial) = Trial::begin(&worker, &member.target, now) else { return Attempted::Refused };
+    let Ok(mut trial) = Trial::begin(&worker, &member.target, now) else {
+        return Attempted::Refused;
+    };
+    if !order.payload.is_kept() {
+        trial.excuse();
+    }
     flight.attempt(record(choice, member), now);
     let progress = Cell::new(SentState::NotSent);
-    let talk = converse(&worker, ask, order, (pool, &member.upstream), &progress);
+    let talk = converse(&worker, ask, order, (pool, member), &progress);
     let talked = within(&worker, now, choice.limit, talk).await;
     let result = talked.unwrap_or_else(|| {
         // A client that is slow to send its body is not the server's fault.
@@ -129,9 +134,10 @@ async fn converse(
     worker: &Worker,
     ask: &Ask,
     order: &Order<'_>,
-    (pool, upstream): (&PoolSource, &Upstream),
+    (pool, member): (&PoolSource, &Member),
     progress: &Cell<SentState>,
 ) -> Result<Spoken, Failure> {
+    let upstream = &*member.upstream;
     let uri = upstream_uri(ask, pool, upstream);
     // A streamed body cannot be made again, so its exchange cannot be repeated either.
     let repeatable = ask.route.repeatable && order.payload.is_kept();
@@ -146,7 +152,8 @@ async fn converse(
         .and_then(|value| value.to_str().ok())
         .filter(|value| parts.status.is_success() && sse::is_event_stream(value))
         .map(|_| sse::Gate::new());
-    let held = hold(body, order.hold, events)
+    let came = || member.target.progress.advance(worker.coarse_now.get());
+    let held = hold(body, order.hold, events, came)
         .await
         .map_err(|class| Failure::new(class, SentState::Sent))?;
     let now = worker.clock.now();

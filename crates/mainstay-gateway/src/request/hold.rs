@@ -35,11 +35,12 @@ impl Held {
 }
 
 /// Holds `body` until it is complete, or until `limit` bytes have come, or, where `events` finds
-/// one, until the first content of an event stream.
+/// one, until the first content of an event stream. `came` is told of each part but the last.
 pub(super) async fn hold(
     mut body: Incoming,
     limit: usize,
     mut events: Option<Gate>,
+    came: impl Fn(),
 ) -> Result<Held, Class> {
     let mut queue = VecDeque::new();
     let mut size = 0;
@@ -59,6 +60,7 @@ pub(super) async fn hold(
                 if body.is_end_stream() && !matches!(progress, Some(Progress::Failed { .. })) {
                     return Ok(Held::Whole(whole(queue, size)));
                 }
+                came();
                 match progress {
                     Some(Progress::Failed { .. }) => return Err(Class::ServerFault),
                     Some(Progress::Content { .. } | Progress::TooLong) => {

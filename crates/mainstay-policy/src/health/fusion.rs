@@ -198,6 +198,21 @@ impl Fusion {
         self.evidence
     }
 
+    /// Forgets every silence so far: it was the observer that was stopped.
+    pub const fn excuse(&mut self, now: Moment) {
+        self.fresh = now;
+    }
+
+    /// How much of its share it should get: half while it is slow, and less the busier it says
+    /// that it is; a server that is full gets half of what an idle one gets.
+    #[must_use]
+    pub fn favour(&self, signals: &Signals) -> f32 {
+        let slow = if self.verdict == Verdict::Slow { 0.5 } else { 1.0 };
+        let load = signals.heartbeat.filter(|heart| heart.presence != Presence::Gone);
+        let load = load.and_then(|heart| heart.load).unwrap_or_default();
+        slow / (1.0 + load.max(0.0))
+    }
+
     /// Looks at the signals.
     pub fn step(&mut self, signals: &Signals, settings: &Settings) -> Ruling {
         let (to, evidence) = self.judge(signals, settings);

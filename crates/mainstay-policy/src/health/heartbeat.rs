@@ -7,6 +7,7 @@
 //! heartbeat is first suspected, by φ, and gone only after a fixed number of intervals; suspicion
 //! alone ejects nobody.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::Moment;
@@ -87,6 +88,22 @@ pub struct Report {
     pub age: Duration,
     /// The suspicion that it beats no more.
     pub phi: f64,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let age = self.age.as_secs_f64();
+        match self.presence {
+            Presence::Present => {
+                write!(f, "heartbeat {age:.1}s ago: {}", self.state.as_str())?;
+                self.load.map_or(Ok(()), |load| write!(f, ", load {load:.2}"))
+            }
+            Presence::Suspected => {
+                write!(f, "no heartbeat for {age:.1}s (suspicion {:.1})", self.phi)
+            }
+            Presence::Gone => write!(f, "heartbeat gone for {age:.1}s"),
+        }
+    }
 }
 
 /// The heart of one endpoint. Unknown until its first beat.

@@ -19,3 +19,4 @@ mod passthrough;
 mod protocol;
 mod start;
 mod streams;
+mod verdicts;

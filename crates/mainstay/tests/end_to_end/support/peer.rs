@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::eventually;
+use super::http::{Request, ask};
 
 /// How it treats requests other than those about health.
 #[derive(Clone, Debug)]
@@ -43,6 +44,17 @@ pub(crate) enum Manner {
     Slow(Duration, Reply),
     /// Sends an event stream.
     Events(Vec<Part>),
+    /// Asks the real server at this address, and waits for it for as long as it takes.
+    Forward(SocketAddr),
+}
+
+/// How it treats requests about health.
+#[derive(Clone, Copy, Debug)]
+enum Health {
+    Ready,
+    NotReady,
+    /// Says nothing until the client hangs up.
+    Silent,
 }
 
 /// A part of an event stream.
@@ -99,7 +111,7 @@ impl Received {
 #[derive(Debug)]
 struct Shared {
     manner: Mutex<Manner>,
-    ready: Mutex<bool>,
+    health: Mutex<Health>,
     received: Mutex<Vec<Received>>,
     hung_up: Mutex<usize>,
     gates: Semaphore,
@@ -134,7 +146,7 @@ impl Peer {
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared {
             manner: Mutex::new(manner),
-            ready: Mutex::new(true),
+            health: Mutex::new(Health::Ready),
             received: Mutex::default(),
             hung_up: Mutex::default(),
             gates: Semaphore::new(0),
@@ -150,7 +162,13 @@ impl Peer {
 
     /// What its health answers from now on.
     pub(crate) fn set_ready(&self, ready: bool) {
-        *self.shared.ready.lock().unwrap() = ready;
+        let health = if ready { Health::Ready } else { Health::NotReady };
+        *self.shared.health.lock().unwrap() = health;
+    }
+
+    /// From now on it is too busy for questions about its health.
+    pub(crate) fn ignore_probes(&self) {
+        *self.shared.health.lock().unwrap() = Health::Silent;
     }
 
     pub(crate) fn set_manner(&self, manner: Manner) {
@@ -205,7 +223,15 @@ async fn serve(mut stream: BufReader<TcpStream>, shared: Arc<Shared>) -> io::Res
     loop {
         let request = read(&mut stream).await?;
         if is_health(&request.path) {
-            let status = if *shared.ready.lock().unwrap() { 200 } else { 503 };
+            let health = *shared.health.lock().unwrap();
+            let status = match health {
+                Health::Ready => 200,
+                Health::NotReady => 503,
+                Health::Silent => {
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                    return Ok(());
+                }
+            };
             reply(&mut stream, &Reply::new(status, "")).await?;
             continue;
         }
@@ -255,6 +281,15 @@ async fn behave(
             }
         }
         Manner::Events(parts) => return events(stream, &parts, shared).await,
+        Manner::Forward(server) => {
+            let asked = Request::post(&request.path, request.body.clone());
+            tokio::select! {
+                answer = ask(server, &asked) => {
+                    reply(stream, &Reply::new(answer.status(), answer.body)).await?;
+                }
+                () = wait_for_end(stream, shared) => return Ok(false),
+            }
+        }
     }
     Ok(true)
 }

@@ -1,0 +1,316 @@
+//! All that is known of the targets, looked at in a steady rhythm.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mainstay_config::Config;
+use mainstay_policy::health::counters::Trend;
+use mainstay_policy::health::fusion::{self, Evidence, Fusion, Peers, Probes, Signals};
+use mainstay_policy::health::heartbeat::{self, Heart, Presence};
+use mainstay_policy::health::{Change as ProbeChange, Check, Traffic};
+use mainstay_policy::target::Target;
+use mainstay_policy::{Moment, Verdict};
+use mainstay_telemetry::{Event, EventKind};
+
+use crate::build::Watched;
+use crate::shared::Shared;
+
+/// Between two looks: a tenth of the shortest silence that is a stall by default.
+const LOOK: Duration = Duration::from_millis(100);
+/// A look that comes later than this finds a gateway that was stopped itself: the silence of the
+/// targets may have been its own.
+const STOPPED: Duration = Duration::from_millis(500);
+
+/// What is known of every target.
+#[derive(Debug)]
+pub(crate) struct Board {
+    shared: Arc<Shared>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// By subject of the prober; which is also the order of the watched.
+    entries: Vec<Entry>,
+    /// By target's number, the place of its entry.
+    places: HashMap<u32, usize>,
+    /// By pool and endpoint in the configuration.
+    hearts: HashMap<(usize, usize), Heart>,
+    /// The gateway's own dependencies that are sick, with the reasons.
+    sick: BTreeMap<String, String>,
+    looked: Option<Moment>,
+}
+
+/// What is known of one target.
+#[derive(Debug)]
+struct Entry {
+    target: Arc<Target>,
+    /// Pool and endpoint in the configuration.
+    place: (usize, usize),
+    /// The targets of one group are peers.
+    group: usize,
+    settings: fusion::Settings,
+    expected: Option<heartbeat::Settings>,
+    probes: Probes,
+    counters: Option<Trend>,
+    fusion: Fusion,
+    /// What its last probe found, in words.
+    probed: Option<String>,
+    /// Sick dependencies with the reasons.
+    sick: BTreeMap<String, String>,
+}
+
+/// What one look sees of a target.
+#[derive(Clone, Copy)]
+struct Seen {
+    traffic: Traffic,
+    usual: Option<Duration>,
+    slow: (u32, u32),
+}
+
+impl Board {
+    pub(crate) fn new(config: &Config, shared: Arc<Shared>, watched: Vec<Watched>) -> Arc<Self> {
+        let mut groups = HashMap::new();
+        let entries: Vec<Entry> = watched
+            .into_iter()
+            .map(|watched| {
+                let key = &watched.target.key;
+                let next = groups.len();
+                let name = (watched.pool, Arc::clone(&key.model), key.version.clone());
+                let group = *groups.entry(name).or_insert(next);
+                Entry::new(config, watched, group)
+            })
+            .collect();
+        let places = entries.iter().enumerate().map(|(at, entry)| (entry.target.id, at)).collect();
+        let known =
+            Known { entries, places, hearts: HashMap::new(), sick: BTreeMap::new(), looked: None };
+        Arc::new(Self { shared, known: Mutex::new(known) })
+    }
+
+    /// Looks and judges for as long as it is polled.
+    pub(crate) async fn run(&self) {
+        let mut tick = tokio::time::interval(LOOK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.look();
+        }
+    }
+
+    /// Judges every target by what is known now.
+    pub(crate) fn look(&self) {
+        let now = self.shared.clock.now();
+        let mut guard = self.lock();
+        let known = &mut *guard;
+        let late = known.looked.replace(now).is_some_and(|last| now.since(last) > STOPPED);
+        let seen: Vec<Seen> = known.entries.iter().map(|entry| entry.see(now)).collect();
+        let peers = Groups::of(&known.entries, &seen);
+        for (at, entry) in known.entries.iter_mut().enumerate() {
+            if late {
+                entry.fusion.excuse(now);
+            }
+            let heart = known.hearts.get_mut(&entry.place);
+            let heartbeat = heart.as_ref().and_then(|h| h.report(entry.expected.as_ref(), now));
+            let signals = Signals {
+                now,
+                probes: entry.probes,
+                traffic: seen[at].traffic,
+                usual: seen[at].usual,
+                slow: seen[at].slow,
+                peers: peers.others(entry, &seen[at]),
+                heartbeat,
+                counters: entry.counters,
+                trial_open: entry.target.health.trial_is_open(),
+            };
+            self.judge(entry, &signals);
+            let gone = heartbeat.is_some_and(|report| report.presence == Presence::Gone);
+            if gone && entry.fusion.verdict() == Verdict::Dead && entry.probes.last.is_some() {
+                // Its process is gone. Whatever comes up there next speaks for itself.
+                heart.map(Heart::forget).unwrap_or_default();
+            }
+        }
+    }
+
+    fn judge(&self, entry: &mut Entry, signals: &Signals) {
+        let ruling = entry.fusion.step(signals, &entry.settings);
+        let health = &entry.target.health;
+        if ruling.trial != signals.trial_open {
+            health.offer_trial(ruling.trial);
+        }
+        let favour = entry.fusion.favour(signals);
+        if (health.favour() - favour).abs() > f32::EPSILON {
+            health.set_favour(favour);
+        }
+        if let Some(change) = &ruling.change {
+            self.tell(&entry.target, change, signals.now);
+        }
+    }
+
+    fn tell(&self, target: &Target, change: &fusion::Change, now: Moment) {
+        let fusion::Change { from, to, evidence } = change;
+        target.health.set(*to, now);
+        self.shared.telemetry.event(Event {
+            kind: EventKind::Verdict,
+            subject: target.key.to_string(),
+            from: from.as_str().to_owned(),
+            to: to.as_str().to_owned(),
+            cause: evidence.to_string(),
+        });
+        let was_away = !from.takes_traffic() || *from == Verdict::Unknown;
+        if to.takes_traffic() && was_away {
+            // It is back; real requests may prove it without waiting longer.
+            target.load.forget();
+            target.progress.forget();
+            if let Some(transition) = target.breaker.end_wait(now) {
+                self.shared.breaker_changed(target, &transition);
+            }
+        }
+    }
+
+    /// Notes what a probe found.
+    pub(crate) fn probed(&self, subject: usize, check: Check, words: String) {
+        let now = self.shared.clock.now();
+        let mut known = self.lock();
+        let entry = &mut known.entries[subject];
+        entry.probes = entry.probes.step(check, None, now);
+        entry.probed = Some(words);
+    }
+
+    /// Notes what its probes amount to from now on.
+    pub(crate) fn probes_changed(&self, subject: usize, change: &ProbeChange) {
+        let probes = &mut self.lock().entries[subject].probes;
+        probes.verdict = change.to;
+        probes.evidence = Some(change.evidence);
+    }
+
+    /// Notes that a dependency of a subject, or of the gateway, is healthy or why it is not.
+    /// Gives the target.
+    pub(crate) fn depends(
+        &self,
+        subject: Option<usize>,
+        name: &str,
+        healthy: bool,
+        why: &str,
+    ) -> Option<Arc<Target>> {
+        let known = &mut *self.lock();
+        let sick = match subject {
+            Some(subject) => &mut known.entries[subject].sick,
+            None => &mut known.sick,
+        };
+        if healthy {
+            sick.remove(name);
+        } else {
+            sick.insert(name.to_owned(), why.to_owned());
+        }
+        let entry = &known.entries[subject?];
+        entry.target.health.set_deep(entry.sick.is_empty());
+        Some(Arc::clone(&entry.target))
+    }
+
+    /// What the verdict on a target rests on, in one line.
+    pub(crate) fn evidence(&self, target: u32) -> String {
+        let known = self.lock();
+        let Some(entry) = known.places.get(&target).map(|at| &known.entries[*at]) else {
+            return String::new();
+        };
+        let now = self.shared.clock.now();
+        let heart = known.hearts.get(&entry.place);
+        entry.words(heart.and_then(|heart| heart.report(entry.expected.as_ref(), now)))
+    }
+
+    /// The gateway's own dependencies that are sick, with the reasons.
+    pub(crate) fn sick_dependencies(&self) -> Vec<String> {
+        self.lock().sick.iter().map(|(name, why)| format!("dependency {name}: {why}")).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn new(config: &Config, watched: Watched, group: usize) -> Self {
+        let pool = &config.pools[watched.pool];
+        Self {
+            target: watched.target,
+            place: (watched.pool, watched.endpoint),
+            group,
+            settings: pool.progress,
+            expected: pool.heartbeat,
+            probes: Probes { fall: pool.probe.health.fall, ..Probes::default() },
+            counters: None,
+            fusion: Fusion::default(),
+            probed: None,
+            sick: BTreeMap::new(),
+        }
+    }
+
+    fn see(&self, now: Moment) -> Seen {
+        let calls = self.target.breaker.status(now);
+        Seen {
+            traffic: self.target.progress.read(self.target.load.in_flight()),
+            usual: self.target.breaker.usual(),
+            slow: (calls.slow, calls.calls),
+        }
+    }
+
+    fn words(&self, heart: Option<heartbeat::Report>) -> String {
+        let mut parts = Vec::new();
+        match self.fusion.evidence() {
+            Evidence::Nothing | Evidence::Probes(_) => {}
+            evidence => parts.push(evidence.to_string()),
+        }
+        let unprobed = || "not probed; judged by its traffic".to_owned();
+        parts.push(self.probed.clone().unwrap_or_else(unprobed));
+        parts.extend(heart.map(|heart| heart.to_string()));
+        if let Some(trend) = self.counters.filter(|trend| trend.undone > 0) {
+            parts.push(format!("{} requests to do by its own counters", trend.undone));
+        }
+        parts.extend(self.sick.iter().map(|(name, why)| format!("dependency {name}: {why}")));
+        parts.join("; ")
+    }
+}
+
+/// The best two of each group, so that everyone finds the best of the others.
+struct Groups(Vec<Group>);
+
+#[derive(Clone, Copy, Default)]
+struct Group {
+    completed: [Option<Moment>; 2],
+    usual: [Option<Duration>; 2],
+}
+
+impl Groups {
+    fn of(entries: &[Entry], seen: &[Seen]) -> Self {
+        let count = entries.iter().map(|entry| entry.group + 1).max().unwrap_or_default();
+        let mut groups = vec![Group::default(); count];
+        for (entry, seen) in entries.iter().zip(seen) {
+            let group = &mut groups[entry.group];
+            insert(&mut group.completed, seen.traffic.last_completed);
+            insert(&mut group.usual, seen.usual);
+        }
+        Self(groups)
+    }
+
+    fn others(&self, entry: &Entry, own: &Seen) -> Peers {
+        let group = &self.0[entry.group];
+        Peers {
+            usual: other(group.usual, own.usual),
+            completed: other(group.completed, own.traffic.last_completed),
+        }
+    }
+}
+
+fn insert<T: Ord + Copy>(best: &mut [Option<T>; 2], value: Option<T>) {
+    if value > best[0] {
+        *best = [value, best[0]];
+    } else if value > best[1] {
+        best[1] = value;
+    }
+}
+
+/// The best that is not one's own.
+fn other<T: Ord + Copy>(best: [Option<T>; 2], own: Option<T>) -> Option<T> {
+    if best[0] == own { best[1] } else { best[0] }
+}

@@ -1,0 +1,97 @@
+//! What probes find, noted on the board.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_config::Config;
+use mainstay_policy::Moment;
+use mainstay_policy::health::Change;
+use mainstay_probe::{Found, ModelName, Observer, Subject};
+use mainstay_telemetry::{Event, EventKind};
+
+use super::Board;
+use crate::build::Watched;
+use crate::shared::Shared;
+
+/// Everything that observes, ready to run.
+#[derive(Debug)]
+pub(crate) struct Prober {
+    prober: mainstay_probe::Prober,
+    witness: Arc<Witness>,
+}
+
+/// Who is told.
+#[derive(Debug)]
+struct Witness {
+    shared: Arc<Shared>,
+    board: Arc<Board>,
+}
+
+impl Prober {
+    pub(crate) fn new(
+        config: &Config,
+        shared: Arc<Shared>,
+        watched: Vec<Watched>,
+        seed: u64,
+    ) -> Self {
+        let subjects = watched.iter().map(|watched| subject(config, watched)).collect();
+        let clock = shared.clock;
+        let own = config.dependencies.clone();
+        let board = Board::new(config, Arc::clone(&shared), watched);
+        let witness = Arc::new(Witness { shared, board });
+        Self { prober: mainstay_probe::Prober::new(subjects, own, clock, seed), witness }
+    }
+
+    /// Where what is found is kept.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.witness.board)
+    }
+
+    /// Observes until it is dropped.
+    pub(crate) async fn run(self) {
+        let board = self.board();
+        tokio::join!(self.prober.run(self.witness), board.run());
+    }
+}
+
+fn subject(config: &Config, watched: &Watched) -> Subject {
+    let pool = &config.pools[watched.pool];
+    let endpoint = &pool.endpoints[watched.endpoint];
+    let key = &watched.target.key;
+    let model = (&*key.model != "*")
+        .then(|| ModelName { name: Arc::clone(&key.model), version: key.version.clone() });
+    Subject {
+        address: endpoint.url.clone(),
+        model,
+        check: pool.probe.check.clone(),
+        settings: pool.probe.health.clone(),
+        dependencies: endpoint.dependencies.clone(),
+    }
+}
+
+impl Observer for Witness {
+    fn probed(&self, subject: usize, found: &Found, took: Duration) {
+        let result = found.check.as_str();
+        let line =
+            format!("probe {result} in {:.1} ms: {}", took.as_secs_f64() * 1e3, found.detail);
+        self.board.probed(subject, found.check, line);
+    }
+
+    fn changed(&self, subject: usize, change: &Change, _now: Moment) {
+        self.board.probes_changed(subject, change);
+        self.board.look();
+    }
+
+    fn dependency(&self, subject: Option<usize>, name: &str, healthy: bool, why: &str) {
+        let target = self.board.depends(subject, name, healthy, why);
+        let whose = target.map_or_else(|| "gateway".to_owned(), |target| target.key.to_string());
+        let word = |healthy: bool| if healthy { "healthy" } else { "sick" }.to_owned();
+        self.shared.telemetry.event(Event {
+            kind: EventKind::Dependency,
+            subject: format!("{whose} needs {name}"),
+            from: word(!healthy),
+            to: word(healthy),
+            cause: why.to_owned(),
+        });
+    }
+}
