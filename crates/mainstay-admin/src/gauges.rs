@@ -17,6 +17,8 @@ pub(crate) fn of(status: &Status) -> Gauges {
         version: status.version.clone(),
         uptime: seconds(status.uptime_seconds),
         ready: status.ready,
+        amplification: status.amplification,
+        amplification_cap: status.amplification_cap,
         targets: targets.collect(),
         models: status.models.iter().map(model).collect(),
     }
@@ -44,7 +46,6 @@ fn target(pool: &str, endpoint: &EndpointStatus, target: &TargetStatus) -> Targe
 fn model(model: &ModelStatus) -> ModelGauges {
     ModelGauges {
         name: model.name.clone(),
-        amplification: model.amplification,
         steps: model.steps.iter().map(|step| (step.name.clone(), step.available)).collect(),
     }
 }

@@ -21,6 +21,10 @@ pub struct Status {
     pub uptime_seconds: f64,
     /// Whether clients should be sent here.
     pub ready: bool,
+    /// Requests sent to servers for each request that came, over the window of the retry budget.
+    pub amplification: f64,
+    /// The hard cap on it.
+    pub amplification_cap: f64,
     /// The pools, in the order of the configuration.
     pub pools: Vec<PoolStatus>,
     /// The models, in the order of the configuration.
@@ -125,6 +129,14 @@ pub struct ModelStatus {
     pub failed: u64,
     /// Attempts for each request that reached a server; 1.0 when nothing is retried.
     pub amplification: f64,
+    /// Attempts made beside a late one, since the start.
+    pub hedges: u64,
+    /// Those of them whose answer came first.
+    pub hedges_won: u64,
+    /// Requests refused because they fail wherever they go while others do not.
+    pub poisoned: u64,
+    /// Answers given again for an idempotency key.
+    pub replayed: u64,
 }
 
 /// One step of a chain.

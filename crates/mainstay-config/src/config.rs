@@ -18,8 +18,8 @@ use crate::fault::Fault;
 mod model;
 mod pool;
 
-pub(crate) use model::{ATTEMPTS, DEADLINE};
-pub use model::{Degrade, Engine, Exhausted, Guards, Model, Source, Step};
+pub(crate) use model::{ATTEMPTS, DEADLINE, REMEMBER};
+pub use model::{Degrade, Engine, Exhausted, Guards, Idempotency, Model, Source, Step};
 pub use pool::{
     BadUrl, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe, HttpCheck,
     Pool, Probe,
@@ -63,6 +63,8 @@ pub struct Config {
     pub records: Records,
     /// The share of requests that may be retried, over the whole gateway.
     pub retry: budget::RetrySettings,
+    /// The hard cap on retries, fallbacks to other servers and hedges together.
+    pub amplification: budget::AmplificationSettings,
     /// The threads that run embedded models.
     pub embedded: EmbeddedPool,
     /// What the gateway itself depends on; asked by `/healthz/deep`. Default none.
@@ -118,6 +120,9 @@ pub struct Limits {
     /// From the connection (or the last answer's end) to the end of the next request's headers.
     /// Default 10 s.
     pub header_timeout: Duration,
+    /// Answers remembered for idempotency keys, all together. Default 64 MiB: at 1 KiB each, a
+    /// thousand a second for a minute.
+    pub idempotency_memory: usize,
     /// A client connection without a request is closed after this. Default 75 s: longer than the
     /// 60 s for which clients and load balancers commonly keep theirs, so that they close first.
     pub idle_timeout: Duration,
@@ -133,6 +138,7 @@ impl Default for Limits {
             body: 64 * MIB,
             replay: 8 * MIB,
             replay_memory: 256 * MIB,
+            idempotency_memory: 64 * MIB,
             connections: 10_000,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),

@@ -23,11 +23,11 @@ pub(crate) use check::{
 };
 pub(crate) use model::{
     Literal, RawBatch, RawConfidence, RawConstant, RawDegrade, RawEmbedded, RawEngine,
-    RawExhausted, RawGuards, RawModel, RawModelDefaults, RawOutput, RawOutputGuard, RawReduce,
-    RawShape, RawStep, RawThen,
+    RawExhausted, RawGuards, RawModel, RawModelDefaults, RawOutput, RawOutputGuard, RawPoison,
+    RawReduce, RawShape, RawStep, RawThen,
 };
 pub(crate) use pool::{
-    RawBackoff, RawBalance, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawPool,
+    RawBackoff, RawBalance, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawHedge, RawPool,
     RawSlowCalls, RawSlowStart,
 };
 pub(crate) use signals::{RawCounterKind, RawCounters, RawHeartbeat, RawProgress};
@@ -78,6 +78,9 @@ pub(crate) struct RawConfig {
     /// multiplying the load on servers that are failing under load. Embedded models and default
     /// predictions cost servers nothing and are not counted.
     pub(crate) retry: Opt<RawRetry>,
+    /// The hard cap on what servers get beyond what clients ask: retries, fallbacks to other
+    /// servers and hedges together.
+    pub(crate) amplification: Opt<RawAmplification>,
     /// The threads that run embedded models.
     pub(crate) embedded: Opt<RawEmbeddedPool>,
     /// What the gateway itself depends on; asked by /healthz/deep.
@@ -138,6 +141,10 @@ pub(crate) struct RawLimits {
     /// All kept bodies together.
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) replay_memory: Opt<Size>,
+    /// All answers together that are remembered for an Idempotency-Key; beyond it the oldest
+    /// are forgotten before their time.
+    #[schemars(extend("default" = "64MiB"))]
+    pub(crate) idempotency_memory: Opt<Size>,
     /// Client connections at once.
     #[schemars(extend("default" = 10000, "minimum" = 1))]
     pub(crate) connections: Opt<u32>,
@@ -244,6 +251,20 @@ pub(crate) struct RawRetry {
     /// The time over which requests and retries are counted.
     #[schemars(extend("default" = "10s"))]
     pub(crate) window: Opt<Length>,
+}
+
+/// The hard cap on what servers get beyond what clients ask.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Amplification")]
+pub(crate) struct RawAmplification {
+    /// Requests sent to servers for each request that came, over the window of `retry`.
+    #[schemars(extend("default" = 1.5, "minimum" = 1, "maximum" = 10))]
+    pub(crate) cap: Opt<f64>,
+    /// Repetitions a second that are allowed beside that, so that a quiet gateway can repeat.
+    #[schemars(extend("default" = 3))]
+    pub(crate) per_second: Opt<u32>,
 }
 
 /// The threads that run embedded models.

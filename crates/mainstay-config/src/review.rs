@@ -30,6 +30,7 @@ mod guards;
 mod model;
 mod pool;
 mod prediction;
+mod repetition;
 mod sections;
 mod signals;
 

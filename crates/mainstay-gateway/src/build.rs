@@ -10,7 +10,7 @@ use http::HeaderValue;
 use mainstay_config::{self as config, Config, Degrade};
 use mainstay_onnx::{Engine, Executor, Options};
 use mainstay_policy::breaker;
-use mainstay_policy::budget::RetryBudget;
+use mainstay_policy::budget::{HedgeBudget, RetryBudget};
 use mainstay_policy::chain::{self, Local, Plan};
 use mainstay_policy::target::{self, Key, Registry, Target};
 use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
@@ -18,6 +18,7 @@ use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
 use crate::embedded::Embedded;
 use crate::error::Error;
 use crate::memory::Memory;
+use crate::poison::PoisonTable;
 use crate::shared::{Pulse, Shared};
 use crate::snapshot::{Member, PoolSource, Route, Snapshot, Source, Step, Upstream};
 
@@ -53,6 +54,7 @@ pub(crate) fn build(config: &Config, clock: Clock) -> Result<Built, Error> {
         config,
         registry: Registry::default(),
         upstreams: upstreams(config),
+        hedges: hedges(config),
         embedded: HashMap::new(),
         watched: Vec::new(),
     };
@@ -73,7 +75,7 @@ pub(crate) fn build(config: &Config, clock: Clock) -> Result<Built, Error> {
         snapshot: Arc::new(snapshot),
         registry: builder.registry,
         telemetry,
-        retries: RetryBudget::new(config.retry, config.workers),
+        retries: RetryBudget::new(config.retry, config.workers).capped(config.amplification),
         executor: Executor::new(config.embedded.threads, config.embedded.queue),
         memory: Arc::new(Memory::new(config.limits.replay_memory)),
         pulses: (0..config.workers).map(|_| Pulse::default()).collect(),
@@ -87,6 +89,8 @@ struct Builder<'c> {
     registry: Registry,
     /// By pool, by endpoint.
     upstreams: Vec<Vec<Arc<Upstream>>>,
+    /// By pool: the share of its requests that may be hedged, whichever chain they climb.
+    hedges: Vec<Option<Arc<HedgeBudget>>>,
     embedded: HashMap<(PathBuf, bool), Arc<Embedded>>,
     watched: Vec<Watched>,
 }
@@ -109,6 +113,7 @@ impl Builder<'_> {
             exhausted: model.exhausted,
             never_degrade: model.degrade == Degrade::Never,
             repeatable: model.repeatable,
+            poison: model.poison.map(PoisonTable::new),
         })
     }
 
@@ -191,7 +196,8 @@ impl Builder<'_> {
     }
 
     fn pool(&self, source: &PoolSource) -> chain::Pool {
-        let declared = self.config.pools.iter().find(|pool| pool.name == source.name);
+        let at = self.config.pools.iter().position(|pool| pool.name == source.name);
+        let declared = at.map(|at| &self.config.pools[at]);
         let weights = declared.map(|pool| pool.endpoints.iter().map(|endpoint| endpoint.weight));
         let members = source
             .members
@@ -205,6 +211,7 @@ impl Builder<'_> {
             slow_start: declared.map(|pool| pool.slow_start).unwrap_or_default(),
             limit: declared.map_or(Duration::MAX, |pool| pool.first_byte_timeout),
             backoff: declared.map(|pool| pool.backoff).unwrap_or_default(),
+            hedges: at.and_then(|at| self.hedges[at].clone()),
         }
     }
 }
@@ -212,6 +219,11 @@ impl Builder<'_> {
 /// A step that never answers.
 fn shut() -> chain::Step {
     chain::Step::Local(Local { available: Arc::default(), needs: Duration::ZERO })
+}
+
+fn hedges(config: &Config) -> Vec<Option<Arc<HedgeBudget>>> {
+    let budget = |settings| Arc::new(HedgeBudget::new(settings, config.workers));
+    config.pools.iter().map(|pool| pool.hedge.map(budget)).collect()
 }
 
 fn upstreams(config: &Config) -> Vec<Vec<Arc<Upstream>>> {

@@ -44,21 +44,21 @@ impl Flight {
         self.record.started
     }
 
-    /// Notes an attempt that begins now.
-    pub(crate) fn attempt(&mut self, attempt: Attempt, now: Moment) {
-        self.record.push(Attempt { started_us: micros(now, self.record.started), ..attempt });
+    /// Notes an attempt that begins now; says where it stands in the record.
+    pub(crate) fn attempt(&mut self, attempt: Attempt, now: Moment) -> usize {
+        self.record.push(Attempt { started_us: micros(now, self.record.started), ..attempt })
     }
 
-    /// Notes how the attempt that runs ended.
+    /// Notes how the attempt that stands at `at` ended.
     pub(crate) fn attempt_ended(
         &mut self,
+        at: usize,
         class: Option<Class>,
-        sent: SentState,
-        status: u16,
+        (sent, status): (SentState, u16),
         now: Moment,
     ) {
         let since_start = micros(now, self.record.started);
-        if let Some(attempt) = self.record.last_mut() {
+        if let Some(attempt) = self.record.attempts.get_mut(at) {
             attempt.class = class;
             attempt.sent = sent;
             attempt.status = status;

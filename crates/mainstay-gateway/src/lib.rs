@@ -21,6 +21,7 @@ mod flight;
 mod gateway;
 mod memory;
 mod observe;
+mod poison;
 mod request;
 mod shared;
 mod snapshot;

@@ -4,6 +4,7 @@ mod admit;
 mod ask;
 mod assembly;
 mod attempt;
+mod beside;
 mod climb;
 mod exhausted;
 mod fault;
@@ -14,12 +15,13 @@ mod local;
 mod own;
 mod recognise;
 mod reply;
+mod retry_after;
 
 use std::rc::Rc;
 
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use mainstay_telemetry::record::End;
+use mainstay_telemetry::record::{End, Reason};
 
 use crate::client::AnswerBody;
 use crate::flight::Flight;
@@ -27,6 +29,7 @@ use crate::worker::Worker;
 use fault::{Blame, Fault};
 use recognise::Recognised;
 
+pub(crate) use ask::Ask;
 pub(crate) use own::route_available;
 
 /// Answers one request, whatever it takes.
@@ -58,6 +61,10 @@ async fn respond(mut flight: Flight, message: Request<Incoming>) -> Response<Ans
     let now = (&*flight.worker, flight.started());
     if let Err(fault) = admit::admit(now, &mut ask, body).await {
         return refuse(flight, &fault);
+    }
+    if let Some(left) = ask.route.poison.as_ref().and_then(|it| it.refuses(&ask, now.1)) {
+        flight.record.reason = Reason::Poison;
+        return refuse(flight, &Fault::poison(&ask.route.name, left));
     }
     climb::climb(flight, ask).await
 }

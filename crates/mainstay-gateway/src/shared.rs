@@ -72,6 +72,20 @@ impl Shared {
         }
     }
 
+    /// A target asked to be left alone for a while.
+    pub(crate) fn paused(&self, target: &Target, after: Duration, status: u16, now: Moment) {
+        if target.pause.ask(after, now) {
+            let left = target.pause.until(now).map_or(Duration::ZERO, |until| until.since(now));
+            self.telemetry.event(Event {
+                kind: EventKind::Pause,
+                subject: target.key.to_string(),
+                from: "asked".to_owned(),
+                to: format!("paused for {:.1} s", left.as_secs_f64()),
+                cause: format!("it answered {status} with Retry-After: {} s", after.as_secs()),
+            });
+        }
+    }
+
     /// Tells of a breaker's change; a target whose breaker closed starts with a clean slate in
     /// the balancer, since what it was like before it failed says little of it now, and takes up
     /// its share slowly.

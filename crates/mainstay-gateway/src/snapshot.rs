@@ -15,6 +15,7 @@ use mainstay_protocol::oip::confidence;
 use mainstay_protocol::{Tensor, TensorSpec};
 
 use crate::embedded::Embedded;
+use crate::poison::PoisonTable;
 
 /// Everything that a request needs to know of the configuration.
 #[derive(Debug)]
@@ -76,6 +77,8 @@ pub(crate) struct Route {
     /// Whether only answers of full quality are allowed.
     pub(crate) never_degrade: bool,
     pub(crate) repeatable: bool,
+    /// Requests that fail wherever they go; `None` where nothing is taken for poison.
+    pub(crate) poison: Option<PoisonTable>,
 }
 
 /// One source of a route's chain.

@@ -129,6 +129,10 @@ impl State {
             degraded: totals.degraded,
             failed: totals.failed,
             amplification: totals.amplification(),
+            hedges: totals.hedges,
+            hedges_won: totals.hedges_won,
+            poisoned: totals.poisoned,
+            replayed: totals.replayed,
         }
     }
 
@@ -196,6 +200,8 @@ impl Source for State {
             config: self.shared.snapshot.version.clone(),
             uptime_seconds: now.since(self.shared.telemetry.started()).as_secs_f64(),
             ready: self.readiness().ready,
+            amplification: self.shared.retries.amplification(now),
+            amplification_cap: self.shared.retries.cap().map_or(f64::INFINITY, |cap| cap.cap),
             pools: self.pools.iter().map(|pool| self.pool(pool, &targets, now)).collect(),
             models: self.shared.snapshot.routes.iter().map(|r| self.model(r, now)).collect(),
         }

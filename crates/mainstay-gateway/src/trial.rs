@@ -1,12 +1,15 @@
 //! One attempt as its target's breaker and load see it: admitted, running, and ended once.
 //!
 //! A trial that is dropped without an end (the client went away, or another source was faster)
-//! gives its permit back and says nothing about the target.
+//! gives its permit back and says nothing about the target. Where it is not certain whose fault a
+//! failure was, its blame waits in a [`Suspect`].
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mainstay_policy::breaker::{Permit, Refusal};
+use mainstay_policy::poison::Others;
 use mainstay_policy::target::Target;
 use mainstay_policy::{Class, Moment, Outcome, Verdict};
 
@@ -79,6 +82,39 @@ impl Trial {
             return;
         }
         let Some(permit) = self.permit.take() else { return };
+        let latency = self.leave(result, now);
+        report(&self.worker, &self.target, permit, Outcome { result, latency }, now);
+    }
+
+    /// The attempt failed, and it is not decided yet whose fault that is: the server is free
+    /// again, and blamed when the suspect is dropped, unless that is acquitted.
+    pub(crate) fn suspect(mut self, class: Class, now: Moment) -> Option<Suspect> {
+        if self.is_parting(Err(class)) {
+            return None;
+        }
+        let permit = self.permit.take()?;
+        let outcome = Outcome::failure(class, self.leave(Err(class), now));
+        let (worker, target) = (Rc::clone(&self.worker), Arc::clone(&self.target));
+        Some(Suspect { worker, target, permit: Some(permit), outcome })
+    }
+
+    /// The attempt was cut off, because another one answered first: no blame, but the server
+    /// would have taken at least so long.
+    pub(crate) fn overtaken(mut self, now: Moment) {
+        let Some(permit) = self.permit.take() else { return };
+        let latency = now.since(self.started);
+        self.target.load.overtaken(latency, now);
+        self.target.breaker.overtaken(permit, latency, now);
+    }
+
+    /// What other requests met at the target lately. Nothing while its breaker is not closed.
+    pub(crate) fn others(&self, now: Moment) -> Others {
+        let status = self.target.breaker.status(now);
+        Others { calls: status.calls, failures: status.failures }
+    }
+
+    /// The target has one request less; how long it took.
+    fn leave(&self, result: Result<(), Class>, now: Moment) -> Duration {
         let latency = now.since(self.started);
         // A client that did not send its body got no answer that could be counted.
         if !(self.excused && result == Err(Class::ClientFault)) {
@@ -89,13 +125,7 @@ impl Trial {
             // A server that fails fast must not look like the fastest one.
             Err(_) => self.target.load.failed(latency, now),
         }
-        let outcome = Outcome { result, latency };
-        let worker = &self.worker;
-        let transition = worker
-            .with_rng(|rng| self.target.breaker.record(worker.index, permit, outcome, now, rng));
-        if let Some(transition) = transition {
-            worker.shared.breaker_changed(&self.target, &transition);
-        }
+        latency
     }
 }
 
@@ -105,6 +135,49 @@ impl Drop for Trial {
         if let Some(permit) = self.permit.take() {
             self.target.breaker.release(permit);
             self.target.load.finish(None, self.started);
+        }
+    }
+}
+
+/// Tells the target's breaker what became of an attempt.
+fn report(
+    worker: &Rc<Worker>,
+    target: &Arc<Target>,
+    permit: Permit,
+    outcome: Outcome,
+    now: Moment,
+) {
+    let transition =
+        worker.with_rng(|rng| target.breaker.record(worker.index, permit, outcome, now, rng));
+    if let Some(transition) = transition {
+        worker.shared.breaker_changed(target, &transition);
+    }
+}
+
+/// A failure whose blame is provisional. Dropping it blames the target.
+#[derive(Debug)]
+pub(crate) struct Suspect {
+    worker: Rc<Worker>,
+    target: Arc<Target>,
+    permit: Option<Permit>,
+    outcome: Outcome,
+}
+
+impl Suspect {
+    /// The request itself was at fault.
+    pub(crate) fn acquit(mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.target.breaker.release(permit);
+        }
+    }
+}
+
+impl Drop for Suspect {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            // Now, not when it failed: windows are not written backwards.
+            let now = self.worker.clock.now();
+            report(&self.worker, &self.target, permit, self.outcome, now);
         }
     }
 }

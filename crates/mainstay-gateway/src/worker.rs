@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::HeaderValue;
 use mainstay_policy::Moment;
 use mainstay_policy::balance::Candidate;
-use mainstay_policy::chain::{Climb, Context, Next};
+use mainstay_policy::chain::{Choice, Climb, Context, Next};
 use mainstay_telemetry::{Clock, RequestId};
 use tokio::net::TcpStream;
 use tokio::runtime::{LocalOptions, LocalRuntime};
@@ -39,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) in_flight: Cell<usize>,
     /// The time of the last tick: good enough for limits of seconds.
     pub(crate) coarse_now: Cell<Moment>,
+    /// The last time limit that was sent on, as it was written.
+    timeout_value: RefCell<(u64, HeaderValue)>,
     rng: RefCell<fastrand::Rng>,
     candidates: RefCell<Vec<Candidate>>,
     turn: Cell<u32>,
@@ -56,6 +59,7 @@ impl Worker {
             timeouts: Timeouts::default(),
             in_flight: Cell::new(0),
             coarse_now: Cell::new(clock.now()),
+            timeout_value: RefCell::new((0, HeaderValue::from_static("0ms"))),
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             candidates: RefCell::default(),
             turn: Cell::new(0),
@@ -75,6 +79,38 @@ impl Worker {
             retries: &self.shared.retries,
             candidates: &mut self.candidates.borrow_mut(),
         })
+    }
+
+    /// A second attempt beside `first`, which is late, if there may be one.
+    pub(crate) fn hedge(
+        &self,
+        climb: &mut Climb<'_>,
+        first: &Choice,
+        now: Moment,
+    ) -> Option<Choice> {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let cx = &mut Context {
+            now,
+            rng: &mut self.rng.borrow_mut(),
+            turn,
+            shard: self.index,
+            retries: &self.shared.retries,
+            candidates: &mut self.candidates.borrow_mut(),
+        };
+        climb.hedge(first, cx)
+    }
+
+    /// A time limit as a header's value, in whole milliseconds. Most requests have the same one,
+    /// so the last is kept.
+    pub(crate) fn timeout_value(&self, millis: u64) -> HeaderValue {
+        let mut last = self.timeout_value.borrow_mut();
+        if last.0 != millis {
+            let text = HeaderValue::from_str(&format!("{millis}ms"));
+            // Digits and letters are always a valid value.
+            *last = (millis, text.unwrap_or_else(|_| HeaderValue::from_static("0ms")));
+        }
+        last.1.clone()
     }
 
     /// Runs `draw` with this worker's source of chance.

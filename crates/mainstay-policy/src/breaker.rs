@@ -169,9 +169,21 @@ impl Breaker {
 
     /// The usual latency of its target: the 95th percentile of its good answers. `None` while
     /// too few were seen.
+    #[inline]
     #[must_use]
     pub fn usual(&self) -> Option<Duration> {
         self.baseline.p95()
+    }
+
+    /// Takes back the permit of an attempt that was cut off after `latency`, because another
+    /// one answered first. Nobody is blamed; but an attempt that had already taken longer than
+    /// usual counts as such an answer in what is usual. Without that the estimate would learn
+    /// from the quick answers alone, and shrink.
+    pub fn overtaken(&self, permit: Permit, latency: Duration, now: Moment) {
+        if self.usual().is_some_and(|usual| latency > usual) {
+            self.baseline.learn(latency, self.is_slow(latency), now);
+        }
+        self.release(permit);
     }
 
     /// From which latency on a call is slow; `None` while that is not known, or never.

@@ -13,8 +13,12 @@
 //! - when attempts or retries are spent, the local steps (embedded models, default predictions)
 //!   can still answer: they cost no server anything either;
 //! - what may have been executed is repeated only where that is harmless;
+//! - an attempt that takes longer than usual may be hedged: a second one runs beside it at another
+//!   member, if the request may be repeated and the share of hedges allows it; it counts as an
+//!   attempt, and draws on shares of its own;
 //! - before a client sees an error, endpoints that health alone had ruled out are tried once
-//!   more, after a pause: a wrong probe must not cost an answer.
+//!   more, after a pause: a wrong probe must not cost an answer. A member that asked to be left
+//!   alone is waited for then, if the deadline leaves the time.
 
 pub mod climb;
 pub mod plan;
@@ -50,11 +54,13 @@ pub enum Reason {
     EmbeddedUnavailable = 8,
     /// The earlier answers broke a guard.
     GuardBroken = 9,
+    /// The same request fails wherever it goes while others do not.
+    Poison = 10,
 }
 
 impl Reason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::None,
         Self::NoEndpoint,
         Self::AttemptsFailed,
@@ -65,6 +71,7 @@ impl Reason {
         Self::NotRepeatable,
         Self::EmbeddedUnavailable,
         Self::GuardBroken,
+        Self::Poison,
     ];
 
     /// The reason in kebab case, as headers, parameters and records show it.
@@ -81,6 +88,7 @@ impl Reason {
             Self::NotRepeatable => "not-repeatable",
             Self::EmbeddedUnavailable => "embedded-unavailable",
             Self::GuardBroken => "guard-broken",
+            Self::Poison => "poison",
         }
     }
 }
@@ -99,4 +107,6 @@ pub struct Skipped {
     pub limit: u16,
     /// Already tried by this request.
     pub tried: u16,
+    /// They asked to be left alone for a while (`Retry-After`).
+    pub paused: u16,
 }

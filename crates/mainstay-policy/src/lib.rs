@@ -13,6 +13,7 @@ pub mod guard;
 pub mod health;
 pub mod moment;
 pub mod outcome;
+pub mod poison;
 pub mod ratio;
 pub mod target;
 pub mod verdict;

@@ -30,11 +30,13 @@ pub enum Class {
     BadAnswer = 9,
     /// The same request fails on every endpoint it meets: stop there.
     Poison = 10,
+    /// Another attempt of the same request answered first, and this one was cut off.
+    Overtaken = 11,
 }
 
 impl Class {
     /// Every class, in the order of the codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ClientFault,
         Self::NotReady,
         Self::Capacity,
@@ -45,6 +47,7 @@ impl Class {
         Self::Truncated,
         Self::BadAnswer,
         Self::Poison,
+        Self::Overtaken,
     ];
 
     /// The class with this code (`class as u8`), or `None`.
@@ -57,7 +60,11 @@ impl Class {
     #[must_use]
     pub const fn blames_target(self) -> bool {
         match self {
-            Self::ClientFault | Self::NotReady | Self::Capacity | Self::Poison => false,
+            Self::ClientFault
+            | Self::NotReady
+            | Self::Capacity
+            | Self::Poison
+            | Self::Overtaken => false,
             Self::ServerFault
             | Self::FatalAccelerator
             | Self::Timeout
@@ -87,6 +94,7 @@ impl Class {
             Self::Truncated => "truncated",
             Self::BadAnswer => "bad-answer",
             Self::Poison => "poison",
+            Self::Overtaken => "overtaken",
         }
     }
 }
@@ -137,7 +145,7 @@ mod tests {
             assert_eq!(Class::from_code(class as u8), Some(class));
         }
         assert_eq!(Class::from_code(0), None);
-        assert_eq!(Class::from_code(11), None);
+        assert_eq!(Class::from_code(Class::ALL.len() as u8 + 1), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::balance::Load;
 use crate::breaker::{self, Breaker};
+use crate::budget::Pause;
 use crate::health::{Cell, Progress};
 
 /// What makes two targets the same one.
@@ -48,6 +49,8 @@ pub struct Target {
     pub health: Cell,
     /// What its requests show.
     pub progress: Progress,
+    /// Whether it asked not to be asked for a while.
+    pub pause: Pause,
 }
 
 /// What a new target begins with.
@@ -68,6 +71,7 @@ impl Target {
             load: Load::new(),
             health: Cell::default(),
             progress: Progress::default(),
+            pause: Pause::default(),
         }
     }
 }

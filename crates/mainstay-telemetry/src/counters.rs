@@ -42,6 +42,14 @@ pub(crate) struct Counters {
     pub(crate) forwarded: Tally,
     /// By model: attempts that may have reached a server.
     pub(crate) sent: Tally,
+    /// By model: attempts that were made beside a late one.
+    pub(crate) hedges: Tally,
+    /// By model: those of them whose answer was the request's.
+    pub(crate) hedges_won: Tally,
+    /// By model: requests that were refused because they fail wherever they go.
+    pub(crate) poisoned: Tally,
+    /// By model: answers given again for an idempotency key.
+    pub(crate) replayed: Tally,
     /// By model: rows that a later step than the first answered.
     pub(crate) rows_moved: Tally,
     /// By target and class; class 0 is success.
@@ -113,6 +121,10 @@ impl Counters {
             retries: Tally::new(models),
             forwarded: Tally::new(models),
             sent: Tally::new(models),
+            hedges: Tally::new(models),
+            hedges_won: Tally::new(models),
+            poisoned: Tally::new(models),
+            replayed: Tally::new(models),
             rows_moved: Tally::new(models),
             attempts: Tally::new(targets * CLASSES),
             durations: Histograms::new(models),
@@ -132,6 +144,12 @@ impl Counters {
         if record.rows_moved > 0 {
             self.rows_moved.add(model, u64::from(record.rows_moved));
         }
+        if record.reason == Reason::Poison {
+            self.poisoned.add(model, 1);
+        }
+        if record.replayed {
+            self.replayed.add(model, 1);
+        }
         self.count_attempts(model, record.attempts());
     }
 
@@ -145,7 +163,12 @@ impl Counters {
             self.attempt_durations.observe(target, attempt.took());
         }
         if attempts.len() > 1 {
-            self.retries.add(model, attempts.len() as u64 - 1);
+            let hedges = attempts.iter().filter(|attempt| attempt.is_hedge());
+            let won = hedges.clone().filter(|attempt| attempt.class.is_none()).count() as u64;
+            let hedges = hedges.count() as u64;
+            self.hedges.add(model, hedges);
+            self.hedges_won.add(model, won);
+            self.retries.add(model, (attempts.len() as u64 - 1).saturating_sub(hedges));
         }
         if sent > 0 {
             self.forwarded.add(model, 1);

@@ -31,6 +31,10 @@ pub enum EventKind {
     Operator = 4,
     /// The gateway itself: started, draining, stopped.
     Gateway = 5,
+    /// A target that asked not to be asked for a while (`Retry-After`).
+    Pause = 6,
+    /// A request that was found to be poison.
+    Poison = 7,
 }
 
 /// A change of state.
@@ -76,8 +80,16 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 6] =
-        [Self::Verdict, Self::Breaker, Self::Step, Self::Dependency, Self::Operator, Self::Gateway];
+    pub const ALL: [Self; 8] = [
+        Self::Verdict,
+        Self::Breaker,
+        Self::Step,
+        Self::Dependency,
+        Self::Operator,
+        Self::Gateway,
+        Self::Pause,
+        Self::Poison,
+    ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
     #[must_use]
@@ -89,6 +101,8 @@ impl EventKind {
             Self::Dependency => "dependency",
             Self::Operator => "operator",
             Self::Gateway => "gateway",
+            Self::Pause => "pause",
+            Self::Poison => "poison",
         }
     }
 }

@@ -29,6 +29,10 @@ pub struct Gauges {
     pub uptime: Duration,
     /// Whether clients should be sent here.
     pub ready: bool,
+    /// Requests sent to servers for each request that came, over the window of the retries.
+    pub amplification: f64,
+    /// The hard cap on it.
+    pub amplification_cap: f64,
     /// Every target.
     pub targets: Vec<TargetGauges>,
     /// Every model.
@@ -57,8 +61,6 @@ pub struct TargetGauges {
 pub struct ModelGauges {
     /// Its name.
     pub name: String,
-    /// Attempts for each request that reached a server.
-    pub amplification: f64,
     /// The steps of its chain, and whether each could answer.
     pub steps: Vec<(String, bool)>,
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use mainstay_policy::balance::Why;
 use mainstay_policy::{Class, Moment, SentState};
 
 pub use mainstay_policy::chain::{Reason, Skipped};
@@ -94,6 +95,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Whether it was made beside a late one.
+    #[must_use]
+    pub const fn is_hedge(&self) -> bool {
+        self.why == Why::Hedged as u8
+    }
+
     /// How long it took.
     #[must_use]
     pub const fn took(&self) -> Duration {
@@ -124,6 +131,8 @@ pub struct Record {
     pub degraded: bool,
     /// Why not the first step.
     pub reason: Reason,
+    /// Whether the answer is that of an earlier request with the same idempotency key.
+    pub replayed: bool,
     /// Rows of the batch (0 when the body was not parsed), and how many a later step answered.
     pub rows: u16,
     /// Rows that a later step than the first answered.
@@ -141,17 +150,13 @@ impl Record {
         &self.attempts[..usize::from(self.attempt_count).min(MAX_ATTEMPTS)]
     }
 
-    /// Adds an attempt; beyond [`MAX_ATTEMPTS`] the last one is overwritten.
-    pub fn push(&mut self, attempt: Attempt) {
+    /// Adds an attempt, and says where it stands; beyond [`MAX_ATTEMPTS`] the last one is
+    /// overwritten.
+    pub fn push(&mut self, attempt: Attempt) -> usize {
         let at = usize::from(self.attempt_count).min(MAX_ATTEMPTS - 1);
         self.attempts[at] = attempt;
         self.attempt_count = u8::try_from(at + 1).unwrap_or(u8::MAX);
-    }
-
-    /// The attempt that is still running or ended last.
-    pub fn last_mut(&mut self) -> Option<&mut Attempt> {
-        let last = usize::from(self.attempt_count).checked_sub(1)?;
-        self.attempts.get_mut(last)
+        at
     }
 
     /// Whether someone may want to read it later: retried, degraded or not answered.

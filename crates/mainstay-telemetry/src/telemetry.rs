@@ -56,6 +56,14 @@ pub struct ModelTotals {
     pub failed: u64,
     /// Attempts beyond the first of their request.
     pub retries: u64,
+    /// Attempts made beside a late one.
+    pub hedges: u64,
+    /// Those of them whose answer was the request's.
+    pub hedges_won: u64,
+    /// Requests refused because they fail wherever they go while others do not.
+    pub poisoned: u64,
+    /// Answers given again for an idempotency key.
+    pub replayed: u64,
     /// Requests that reached at least one server.
     pub forwarded: u64,
     /// Attempts that may have reached a server.
@@ -175,6 +183,10 @@ impl Telemetry {
             degraded: self.sum(|c| &c.degraded, cells.start * REASONS..cells.end * REASONS),
             failed: self.sum(|c| &c.requests, failed),
             retries: self.sum(|c| &c.retries, [model]),
+            hedges: self.sum(|c| &c.hedges, [model]),
+            hedges_won: self.sum(|c| &c.hedges_won, [model]),
+            poisoned: self.sum(|c| &c.poisoned, [model]),
+            replayed: self.sum(|c| &c.replayed, [model]),
             forwarded: self.sum(|c| &c.forwarded, [model]),
             sent: self.sum(|c| &c.sent, [model]),
         }

@@ -40,6 +40,7 @@ impl<'a> View<'a> {
             "step": names.step(record.model, record.step),
             "degraded": record.degraded,
             "reason": reason(record),
+            "replayed": record.replayed,
             "rows": record.rows,
             "rows_moved": record.rows_moved,
             "attempts": attempts.map(|attempt| self.attempt(record, attempt)).collect::<Vec<_>>(),
@@ -72,6 +73,7 @@ impl<'a> View<'a> {
             "ejected": self.members(pool, skipped.ejected),
             "limit": self.members(pool, skipped.limit),
             "tried": self.members(pool, skipped.tried),
+            "paused": self.members(pool, skipped.paused),
         })
     }
 

@@ -42,6 +42,8 @@ fn status() -> Status {
         config: "1f2e3d".to_owned(),
         uptime_seconds: 61.0,
         ready: true,
+        amplification: 1.25,
+        amplification_cap: 1.5,
         pools: vec![PoolStatus { name: "fraud-v2".to_owned(), endpoints: vec![endpoint] }],
         models: vec![ModelStatus {
             name: "fraud".to_owned(),
@@ -51,6 +53,10 @@ fn status() -> Status {
             degraded: 2,
             failed: 1,
             amplification: 1.25,
+            hedges: 12,
+            hedges_won: 9,
+            poisoned: 1,
+            replayed: 2,
         }],
     }
 }
@@ -59,7 +65,7 @@ fn status() -> Status {
 fn the_json_of_the_status_is_an_interface() {
     let expected = json!({
         "node": "gw-a", "version": "0.1.0", "config": "1f2e3d", "uptime_seconds": 61.0,
-        "ready": true,
+        "ready": true, "amplification": 1.25, "amplification_cap": 1.5,
         "pools": [{"name": "fraud-v2", "endpoints": [{
             "name": "a:8000", "url": "http://a:8000", "models": [{
                 "model": "fraud", "verdict": "ready", "since_seconds": 12.5,
@@ -78,7 +84,8 @@ fn the_json_of_the_status_is_an_interface() {
                 "kind": "pool", "name": "fraud-v2", "available": true,
                 "why": "1 of 1 endpoints takes traffic"
             }],
-            "requests": 100, "degraded": 2, "failed": 1, "amplification": 1.25
+            "requests": 100, "degraded": 2, "failed": 1, "amplification": 1.25,
+            "hedges": 12, "hedges_won": 9, "poisoned": 1, "replayed": 2
         }]
     });
     assert_eq!(serde_json::to_value(status()).unwrap(), expected);

@@ -91,6 +91,8 @@ pub(crate) fn status() -> Status {
         config: "1f2e3d".to_owned(),
         uptime_seconds: 5.0,
         ready: true,
+        amplification: 1.0,
+        amplification_cap: 1.5,
         pools: vec![PoolStatus {
             name: "fraud-v2".to_owned(),
             endpoints: vec![

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_policy::poison;
 use mainstay_protocol::oip::{confidence, guard};
 use mainstay_protocol::{Tensor, TensorSpec};
 
@@ -34,10 +35,26 @@ pub struct Model {
     pub repeatable: bool,
     /// Network attempts for one request, over all pools. Default 3.
     pub attempts: u8,
+    /// How answers are remembered for idempotency keys. Default `None`: the header is passed on
+    /// and means nothing here.
+    pub idempotency: Option<Idempotency>,
+    /// When a request is taken to be poison; `None` is off.
+    pub poison: Option<poison::Settings>,
+}
+
+/// Answers are remembered for requests with an Idempotency-Key header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Idempotency {
+    /// How long an answer is given again. Default 60 s: clients that repeat a request do so
+    /// within seconds.
+    pub remember: Duration,
 }
 
 /// Default of [`Model::deadline`].
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+/// Default of [`Idempotency::remember`].
+pub(crate) const REMEMBER: Duration = Duration::from_secs(60);
 /// Default of [`Model::attempts`].
 pub(crate) const ATTEMPTS: u8 = 3;
 

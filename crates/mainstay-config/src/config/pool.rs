@@ -47,6 +47,8 @@ pub struct Pool {
     pub breaker: Option<breaker::Settings>,
     /// How traffic returns to a recovered target.
     pub slow_start: balance::SlowStart,
+    /// Second attempts beside late ones; `None` is off.
+    pub hedge: Option<budget::HedgeSettings>,
     /// The wait before the same endpoint is tried again.
     pub backoff: budget::Backoff,
     /// When silence is a stall.

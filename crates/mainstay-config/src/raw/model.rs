@@ -51,6 +51,45 @@ pub(crate) struct RawModel {
     /// Attempts at servers for one request, over all pools; 1 never retries.
     #[schemars(extend("default" = 3, "minimum" = 1))]
     pub(crate) attempts: Opt<u8>,
+    /// Requests with an Idempotency-Key header are executed once: duplicates in flight wait for
+    /// the first's answer, later ones get it again. Off unless it stands here.
+    #[schemars(extend("examples" = [{"remember": "60s"}], "x-comment" = true))]
+    pub(crate) idempotency: Opt<RawIdempotency>,
+    /// A request that fails on several servers while others succeed on them is refused with 422,
+    /// and blames no server; `off` turns it off.
+    pub(crate) poison: Opt<Short<RawPoison>>,
+}
+
+/// Answers are remembered for requests with an Idempotency-Key header.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write for example {remember: 60s}")]
+#[schemars(rename = "Idempotency")]
+pub(crate) struct RawIdempotency {
+    /// How long an answer is given again.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) remember: Opt<Length>,
+}
+
+/// When a request is taken to be poison.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Poison")]
+pub(crate) struct RawPoison {
+    /// Refused once it has failed in the same way on so many servers.
+    #[schemars(extend("default" = 2, "minimum" = 2, "maximum" = 4))]
+    pub(crate) endpoints: Opt<u8>,
+    /// How long the same request is refused without being tried.
+    #[schemars(extend("default" = "60s"))]
+    pub(crate) remember: Opt<Length>,
+}
+
+impl Shorthand for RawPoison {
+    const EXPECTING: &'static str = "a rule for poison; write its keys below it, or `off` for none";
+
+    fn text_schema() -> Schema {
+        off_schema()
+    }
 }
 
 /// What may be laid under every model.
@@ -70,6 +109,10 @@ pub(crate) struct RawModelDefaults {
     pub(crate) repeatable: Opt<bool>,
     /// See a model's attempts.
     pub(crate) attempts: Opt<u8>,
+    /// See a model's idempotency.
+    pub(crate) idempotency: Opt<RawIdempotency>,
+    /// See a model's poison.
+    pub(crate) poison: Opt<Short<RawPoison>>,
 }
 
 /// One output tensor.

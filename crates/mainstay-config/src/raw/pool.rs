@@ -68,6 +68,9 @@ pub(crate) struct RawPool {
         "examples" = [{"kind": "triton", "port": 8002, "path": "/metrics", "interval": "1s"}]
     ))]
     pub(crate) counters: Opt<Short<RawCounters>>,
+    /// A second attempt at another server beside one that takes longer than usual; the first
+    /// usable answer wins. Never for models with `repeatable: false`; `off` turns it off.
+    pub(crate) hedge: Opt<Short<RawHedge>>,
 }
 
 /// Whose dialect of failures the servers speak.
@@ -170,6 +173,28 @@ pub(crate) struct RawBreaker {
 impl Shorthand for RawBreaker {
     const EXPECTING: &'static str =
         "a breaker; write its keys below it, or `off` for no breaker at all";
+
+    fn text_schema() -> Schema {
+        off_schema()
+    }
+}
+
+/// A second attempt beside one that takes longer than usual.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "Hedge")]
+pub(crate) struct RawHedge {
+    /// Hedges as a share of the pool's requests of the last 10 s.
+    #[schemars(extend("default" = "5%"))]
+    pub(crate) share: Opt<Share>,
+    /// How long the first attempt may take: `p95` for the 95th percentile of the server's own
+    /// latency, or a time such as 20ms. Timed to 4 ms.
+    #[schemars(extend("default" = "p95", "pattern" = r"^(p95|[0-9.]+ ?(us|µs|ms|s|m|min|h|d))$"))]
+    pub(crate) after: Opt<String>,
+}
+
+impl Shorthand for RawHedge {
+    const EXPECTING: &'static str = "a rule for hedges; write its keys below it, or `off` for none";
 
     fn text_schema() -> Schema {
         off_schema()

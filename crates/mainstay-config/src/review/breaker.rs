@@ -52,7 +52,7 @@ pub(super) fn only_off(review: &mut Review, text: &str, span: Span, what: &str) 
     true
 }
 
-fn above_zero(review: &mut Review, written: &Opt<Share>, default: Ratio) -> Ratio {
+pub(super) fn above_zero(review: &mut Review, written: &Opt<Share>, default: Ratio) -> Ratio {
     match written {
         Some(share) if share.value.0 == Ratio::ZERO => {
             let help = "a share of 0% is always reached; write a larger one";

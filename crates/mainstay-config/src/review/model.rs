@@ -7,9 +7,11 @@ use mainstay_policy::budget::SENSIBLE;
 use mainstay_protocol::TensorSpec;
 
 use super::pool::Pools;
-use super::{Review, chain, first_place, golden, guards, may_be_lost, span_of};
+use super::{Review, chain, first_place, golden, guards, may_be_lost, repetition, span_of};
 use crate::code::Code;
-use crate::config::{ATTEMPTS, DEADLINE, Degrade, Exhausted, Model, Pool, Source, Step};
+use crate::config::{
+    ATTEMPTS, DEADLINE, Degrade, Exhausted, Idempotency, Model, Pool, REMEMBER, Source, Step,
+};
 use crate::raw::{Opt, RawBatch, RawConfig, RawDegrade, RawExhausted, RawModel, RawOutput};
 use crate::reader::shorten;
 use crate::source::Span;
@@ -105,6 +107,11 @@ fn model(
         degrade,
         repeatable: raw.repeatable.as_ref().is_none_or(|repeatable| repeatable.value),
         attempts: attempts(review, &raw.attempts),
+        idempotency: raw
+            .idempotency
+            .as_ref()
+            .map(|raw| Idempotency { remember: review.time(&raw.value.remember, REMEMBER) }),
+        poison: repetition::poison(review, &raw.poison),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mainstay_policy::budget;
 
-use super::{Review, address, check, first_place, model, pool, share, span_of};
+use super::{Review, address, check, first_place, model, pool, repetition, share, span_of};
 use crate::code::Code;
 use crate::config::{
     Admin, Config, DRAIN, EmbeddedPool, Limits, Listen, Log, LogFormat, LogLevel, Node, Records,
@@ -24,6 +24,7 @@ const MAX_RECORDS: u32 = 1 << 20;
 /// Reviews everything.
 pub(super) fn config(review: &mut Review, raw: &Spanned<RawConfig>, version: String) -> Config {
     let pools = pool::pools(review, raw);
+    let retry = retry(review, &raw.retry);
     let config = Config {
         node: node(review, &raw.node),
         listen: listen(review, &raw.listen),
@@ -35,7 +36,8 @@ pub(super) fn config(review: &mut Review, raw: &Spanned<RawConfig>, version: Str
         admin: admin(review, &raw.admin),
         log: log(&raw.log),
         records: records(review, &raw.records),
-        retry: retry(review, &raw.retry),
+        amplification: repetition::amplification(review, &raw.amplification, (&raw.retry, &retry)),
+        retry,
         embedded: embedded(review, &raw.embedded),
         dependencies: check::dependencies(review, &raw.dependencies),
         models: model::models(review, raw, &pools),
@@ -112,6 +114,7 @@ fn limits(review: &mut Review, raw: &Opt<RawLimits>) -> Limits {
         body: review.size(&raw.body, default.body),
         replay: raw.replay.as_ref().map_or(default.replay, |size| size.value.0),
         replay_memory: raw.replay_memory.as_ref().map_or(default.replay_memory, |s| s.value.0),
+        idempotency_memory: review.size(&raw.idempotency_memory, default.idempotency_memory),
         connections: review.count(&raw.connections, 10_000_000, default.connections),
         header_timeout: review.time(&raw.header_timeout, default.header_timeout),
         idle_timeout: review.time(&raw.idle_timeout, default.idle_timeout),

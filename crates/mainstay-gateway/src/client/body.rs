@@ -121,6 +121,8 @@ struct Ending {
     upstream: Arc<Upstream>,
     connection: Connection,
     trial: Trial,
+    /// Where its attempt stands in the record.
+    at: usize,
     flight: Flight,
     end: End,
     result: Result<(), Class>,
@@ -135,6 +137,8 @@ pub(crate) struct Committed {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) connection: Connection,
     pub(crate) trial: Trial,
+    /// Where its attempt stands in the record.
+    pub(crate) at: usize,
     /// What is told of it once it is complete.
     pub(crate) end: End,
     pub(crate) result: Result<(), Class>,
@@ -142,7 +146,8 @@ pub(crate) struct Committed {
 
 impl OpenBody {
     pub(crate) fn new(parts: Committed, flight: Flight) -> Self {
-        let Committed { queue, rest, status, upstream, connection, mut trial, end, result } = parts;
+        let Committed { queue, rest, status, upstream, connection, mut trial, at, end, result } =
+            parts;
         trial.excuse();
         let now = Instant::now();
         Self {
@@ -152,7 +157,7 @@ impl OpenBody {
             idle_timeout: upstream.idle_timeout,
             idle: Box::pin(tokio::time::sleep_until(now + upstream.idle_timeout)),
             total: upstream.total_timeout.map(|total| now + total),
-            ending: Some(Ending { upstream, connection, trial, flight, end, result }),
+            ending: Some(Ending { upstream, connection, trial, at, flight, end, result }),
         }
     }
 
@@ -209,7 +214,8 @@ impl OpenBody {
         let now = worker.clock.now();
         ending.trial.finish(ending.result, now);
         worker.connections.put(&ending.upstream, ending.connection, now);
-        ending.flight.attempt_ended(ending.result.err(), SentState::Sent, self.status, now);
+        let said = (SentState::Sent, self.status);
+        ending.flight.attempt_ended(ending.at, ending.result.err(), said, now);
         ending.flight.end(ending.end, self.status);
     }
 
@@ -217,7 +223,8 @@ impl OpenBody {
         if let Some(mut ending) = self.ending.take() {
             let now = ending.flight.worker.clock.now();
             ending.trial.finish(Err(class), now);
-            ending.flight.attempt_ended(Some(class), SentState::Sent, self.status, now);
+            let said = (SentState::Sent, self.status);
+            ending.flight.attempt_ended(ending.at, Some(class), said, now);
             ending.flight.end(End::Cut, self.status);
         }
         Cut(class)

@@ -39,6 +39,8 @@ pub(crate) struct Ask {
     pub(crate) json_len: Option<usize>,
     pub(crate) payload: Payload,
     pub(crate) deadline: Moment,
+    /// What the headers tell servers of it, in milliseconds.
+    pub(crate) told: u64,
     /// The memory that the payload takes, until the request is over.
     pub(crate) reservation: Option<Reservation>,
 }
@@ -47,6 +49,11 @@ impl Ask {
     /// The chain that may be climbed.
     pub(crate) fn plan(&self) -> &Plan {
         if self.strict { &self.route.strict } else { &self.route.plan }
+    }
+
+    /// What is left of the deadline for a server to be told, in milliseconds, rounded up.
+    pub(crate) fn left(&self, now: Moment) -> u64 {
+        self.deadline.remaining(now).as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX)
     }
 
     /// The bytes of the body, where they were kept.

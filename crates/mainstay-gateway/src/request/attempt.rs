@@ -1,24 +1,27 @@
 //! One attempt at one target: send, wait, hold, classify.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HOST};
 use http::response::Parts;
 use http::{Request, Uri};
-use mainstay_policy::chain::Choice;
+use mainstay_policy::chain::{Choice, Climb};
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_protocol::oip::path::{self, Call};
 use mainstay_protocol::{classify, sse};
 use mainstay_telemetry::record::Attempt;
 
 use super::ask::{Ask, Kind, Payload};
-use super::headers;
+use super::climb::Progress;
 use super::hold::{Held, hold};
+use super::{beside, headers, retry_after};
 use crate::flight::Flight;
+use crate::poison::{Failed, Suspects};
 use crate::snapshot::{Member, PoolSource, Source, Upstream};
-use crate::timeouts::within;
+use crate::timeouts::{after_all, within};
 use crate::trial::Trial;
 use crate::upstream::{Connection, Exchange, Failure, OutBody, exchange};
 use crate::worker::Worker;
@@ -36,6 +39,8 @@ pub(super) enum Attempted {
     Refused,
     /// The body could be sent once, and has been: nothing was tried.
     Spent,
+    /// The request fails wherever it goes, while others do not.
+    Poison,
 }
 
 /// An answer as a server gave it, not committed yet.
@@ -47,6 +52,8 @@ pub(super) struct Answer {
     pub(super) connection: Option<Connection>,
     /// Open until the answer has been judged, or its body has ended. Failures have none.
     pub(super) trial: Option<Trial>,
+    /// Where the attempt stands in the record.
+    pub(super) at: usize,
     /// When it was complete, or committed.
     pub(super) now: Moment,
 }
@@ -59,12 +66,13 @@ impl Answer {
     /// Ends the trial, if it is still open.
     pub(super) fn judge(&mut self, result: Result<(), Class>, flight: &mut Flight) {
         let Some(trial) = self.trial.take() else { return };
-        flight.attempt_ended(result.err(), SentState::Sent, self.status(), self.now);
+        flight.attempt_ended(self.at, result.err(), (SentState::Sent, self.status()), self.now);
         trial.finish(result, self.now);
     }
 }
 
 /// What an attempt sends, and how far it may go.
+#[derive(Clone, Copy)]
 pub(super) struct Order<'a> {
     pub(super) choice: &'a Choice,
     /// The ask's own payload, or the rows of it that are still open.
@@ -77,36 +85,77 @@ pub(super) struct Order<'a> {
     pub(super) now: Moment,
 }
 
-/// Makes the attempt that was chosen.
-pub(super) async fn attempt(flight: &mut Flight, ask: &Ask, order: &Order<'_>) -> Attempted {
+/// An attempt under way.
+pub(super) struct Running<'a> {
+    pub(super) choice: Choice,
+    pub(super) member: &'a Member,
+    trial: Trial,
+    /// Where it stands in the record.
+    at: usize,
+    /// How much of the request has left us.
+    progress: &'a Cell<SentState>,
+}
+
+/// Makes the attempt that was chosen, and a second one beside it if it is late; says which of
+/// them came to what.
+pub(super) async fn attempt(
+    flight: &mut Flight,
+    ask: &Ask,
+    climb: &mut Climb<'_>,
+    progress: &mut Progress,
+    order: &Order<'_>,
+) -> (Choice, Attempted) {
     let worker = Rc::clone(&flight.worker);
-    let choice = order.choice;
+    let choice = *order.choice;
     let Source::Pool(pool) = &ask.route.steps[choice.step].source else {
-        return Attempted::Refused;
+        return (choice, Attempted::Refused);
     };
-    let member = &pool.members[choice.member];
     if order.payload.is_spent() {
         // The body went to another member and cannot be sent again.
-        return Attempted::Spent;
+        return (choice, Attempted::Spent);
     }
-    let now = order.now;
-    let Ok(mut trial) = Trial::begin(&worker, &member.target, now) else {
-        return Attempted::Refused;
+    let (now, sent) = (order.now, Cell::new(SentState::NotSent));
+    let Some(mut running) = begin(flight, pool, (&choice, now), &sent) else {
+        return (choice, Attempted::Refused);
     };
     if !order.payload.is_kept() {
-        trial.excuse();
+        running.trial.excuse();
     }
-    flight.attempt(record(choice, member), now);
-    let progress = Cell::new(SentState::NotSent);
-    let talk = converse(&worker, ask, order, (pool, member), &progress);
-    let talked = within(&worker, now, choice.limit, talk).await;
-    let result = talked.unwrap_or_else(|| {
-        // A client that is slow to send its body is not the server's fault.
-        let uploading = progress.get() == SentState::MaybeSent && !order.payload.is_kept();
-        let class = if uploading { Class::ClientFault } else { Class::Timeout };
-        Err(Failure::new(class, progress.get()))
-    });
-    settle(flight, result, trial, member, pool)
+    let mut talk = pin!(converse(&worker, ask, order, (pool, running.member), &sent));
+    let talked = match choice.hedge_after.filter(|_| order.payload.is_kept()) {
+        None => within(&worker, now, choice.limit, talk.as_mut()).await,
+        Some(after) => match after_all(&worker, now, after, talk.as_mut()).await {
+            Some(talked) => Some(talked),
+            // Boxed: rare, and it holds a whole attempt more.
+            None => {
+                let late = beside::Late { running, talk, order, pool };
+                return Box::pin(beside::hedged(flight, ask, climb, progress, late)).await;
+            }
+        },
+    };
+    let attempted = settle(flight, ask, progress, (pool, order), (running, talked));
+    (choice, attempted)
+}
+
+/// Asks the breaker and notes the attempt; `None` where it is refused.
+pub(super) fn begin<'a>(
+    flight: &mut Flight,
+    pool: &'a PoolSource,
+    (choice, now): (&Choice, Moment),
+    progress: &'a Cell<SentState>,
+) -> Option<Running<'a>> {
+    let member = &pool.members[choice.member];
+    let trial = Trial::begin(&flight.worker, &member.target, now).ok()?;
+    let at = flight.attempt(record(choice, member), now);
+    Some(Running { choice: *choice, member, trial, at, progress })
+}
+
+/// Cuts an attempt off, because another one answered first.
+pub(super) fn overtake(flight: &mut Flight, climb: &mut Climb<'_>, running: Running<'_>) {
+    let (now, sent) = (flight.worker.clock.now(), running.progress.get());
+    flight.attempt_ended(running.at, Some(Class::Overtaken), (sent, 0), now);
+    climb.overtaken(&running.choice, sent);
+    running.trial.overtaken(now);
 }
 
 fn record(choice: &Choice, member: &Member) -> Attempt {
@@ -120,7 +169,7 @@ fn record(choice: &Choice, member: &Member) -> Attempt {
 }
 
 /// An answer held back.
-struct Spoken {
+pub(super) struct Spoken {
     parts: Parts,
     held: Held,
     /// The connection that the body still comes from, if it is open.
@@ -130,7 +179,7 @@ struct Spoken {
 }
 
 /// The whole conversation, to be cut off by the attempt's limit.
-async fn converse(
+pub(super) async fn converse(
     worker: &Worker,
     ask: &Ask,
     order: &Order<'_>,
@@ -141,7 +190,8 @@ async fn converse(
     let uri = upstream_uri(ask, pool, upstream);
     // A streamed body cannot be made again, so its exchange cannot be repeated either.
     let repeatable = ask.route.repeatable && order.payload.is_kept();
-    let make = || order.payload.body().map(|body| request(ask, order, upstream, &uri, body));
+    let make =
+        || order.payload.body().map(|body| request((worker, ask), order, upstream, &uri, body));
     let put_back = |body| order.payload.put_back(body);
     let Exchange { response, connection } =
         exchange((worker, order.now), upstream, (progress, repeatable), make, put_back).await?;
@@ -193,7 +243,7 @@ fn upstream_uri(ask: &Ask, pool: &PoolSource, upstream: &Upstream) -> Uri {
 }
 
 fn request(
-    ask: &Ask,
+    (worker, ask): (&Worker, &Ask),
     order: &Order<'_>,
     upstream: &Upstream,
     uri: &Uri,
@@ -204,6 +254,11 @@ fn request(
     *request.uri_mut() = uri.clone();
     *request.headers_mut() = ask.headers.clone();
     request.headers_mut().insert(HOST, upstream.authority.clone());
+    let left = ask.left(order.now);
+    if left != ask.told {
+        let value = worker.timeout_value(left);
+        request.headers_mut().insert(headers::REQUEST_TIMEOUT, value);
+    }
     if !std::ptr::eq(order.payload, &raw const ask.payload) {
         // Other bytes than the client's: their lengths are others too.
         headers::describe(request.headers_mut(), order.payload, order.json_len);
@@ -211,29 +266,32 @@ fn request(
     request
 }
 
-/// Classifies what came, tells the breaker of failures, and leaves answers to be judged.
-fn settle(
+/// Classifies what came, tells the breaker of failures, and leaves answers to be judged. `None`
+/// talked on until its time was over.
+pub(super) fn settle(
     flight: &mut Flight,
-    result: Result<Spoken, Failure>,
-    trial: Trial,
-    member: &Member,
-    pool: &PoolSource,
+    ask: &Ask,
+    progress: &mut Progress,
+    (pool, order): (&PoolSource, &Order<'_>),
+    (running, talked): (Running<'_>, Option<Result<Spoken, Failure>>),
 ) -> Attempted {
-    let Spoken { parts, held, connection, now } = match result {
+    let Running { member, trial, at, progress: sent, .. } = running;
+    let spoken = talked.unwrap_or_else(|| Err(out_of_time(order, sent.get())));
+    let Spoken { parts, held, connection, now } = match spoken {
         Ok(spoken) => spoken,
         Err(failure) => {
             let now = flight.worker.clock.now();
-            flight.attempt_ended(Some(failure.class), failure.sent, 0, now);
-            trial.finish(Err(failure.class), now);
-            return Attempted::Failed(failure, None);
+            flight.attempt_ended(at, Some(failure.class), (failure.sent, 0), now);
+            let poison = blame((flight, ask), progress, member, (trial, failure, now));
+            return if poison { Attempted::Poison } else { Attempted::Failed(failure, None) };
         }
     };
     let status = parts.status.as_u16();
-    let retry_after = parts.headers.contains_key(RETRY_AFTER);
-    let class = classify::response(pool.flavour, status, retry_after, held.bytes()).err();
+    let pause = retry_after::read(&parts.headers, &flight.worker.clock, now);
+    let class = classify::response(pool.flavour, status, pause.is_some(), held.bytes()).err();
     let upstream = Arc::clone(&member.upstream);
-    let trial = Some(trial);
-    let mut answer = Box::new(Answer { parts, held, upstream, connection, trial, now });
+    let answer = Answer { parts, held, upstream, connection, trial: Some(trial), at, now };
+    let mut answer = Box::new(answer);
     match class {
         None => Attempted::Answered(answer),
         Some(class) if !class.moves_on() => {
@@ -243,8 +301,43 @@ fn settle(
             Attempted::PassBack(answer)
         }
         Some(class) => {
-            answer.judge(Err(class), flight);
-            Attempted::Failed(Failure::new(class, SentState::Sent), Some(answer))
+            if let Some(after) = pause.filter(|_| class == Class::Capacity) {
+                flight.worker.shared.paused(&member.target, after, status, now);
+            }
+            let failure = Failure::new(class, SentState::Sent);
+            flight.attempt_ended(at, Some(class), (SentState::Sent, status), now);
+            let trial = answer.trial.take();
+            let poison =
+                trial.is_some_and(|it| blame((flight, ask), progress, member, (it, failure, now)));
+            if poison { Attempted::Poison } else { Attempted::Failed(failure, Some(answer)) }
         }
     }
+}
+
+/// A client that is slow to send its body is not the server's fault.
+fn out_of_time(order: &Order<'_>, sent: SentState) -> Failure {
+    let uploading = sent == SentState::MaybeSent && !order.payload.is_kept();
+    Failure::new(if uploading { Class::ClientFault } else { Class::Timeout }, sent)
+}
+
+/// Blames the target, or holds the blame back until it is known whose fault the failure is. True
+/// where the request has turned out to be poison.
+fn blame(
+    (flight, ask): (&Flight, &Ask),
+    progress: &mut Progress,
+    member: &Member,
+    (trial, failure, now): (Trial, Failure, Moment),
+) -> bool {
+    let Failure { class, sent } = failure;
+    if class.blames_target() {
+        let others = trial.others(now);
+        let failed = Failed { upstream: &member.upstream, class, sent, others, now };
+        if Suspects::may_be(ask, &failed) {
+            let whose = (&*flight.worker.shared, ask);
+            let suspect = trial.suspect(class, now);
+            return suspect.is_some_and(|it| progress.suspects.hold(whose, &failed, it));
+        }
+    }
+    trial.finish(Err(class), now);
+    false
 }

@@ -16,6 +16,7 @@ use super::reply::{self, Mark};
 use super::{exhausted, judge, refuse};
 use crate::client::AnswerBody;
 use crate::flight::Flight;
+use crate::poison::{PoisonTable, Suspects};
 
 /// What is known while a request climbs.
 #[derive(Default)]
@@ -27,6 +28,8 @@ pub(super) struct Progress {
     pub(super) last_error: Option<Box<Answer>>,
     /// Why the request fits none of the sources inside the gateway.
     pub(super) misfit: Option<Fault>,
+    /// Failures that may have been the request's own fault.
+    pub(super) suspects: Suspects,
 }
 
 /// What one rung of the climb came to.
@@ -41,6 +44,8 @@ pub(super) enum Rung {
     Metadata(bytes::Bytes),
     /// The request is at fault.
     Broken(Fault),
+    /// The request fails wherever it goes, while others do not.
+    Poison,
 }
 
 /// Answers `ask` by the first step of its chain that can.
@@ -75,9 +80,9 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
 
 /// Hands the client what the climb came to.
 fn deliver(
-    flight: Flight,
+    mut flight: Flight,
     ask: &Ask,
-    progress: Progress,
+    mut progress: Progress,
     rung: Rung,
     step: usize,
 ) -> Response<AnswerBody> {
@@ -85,6 +90,7 @@ fn deliver(
     let reason = flight.record.reason;
     match rung {
         Rung::Server(answer, end) => {
+            progress.suspects.answered(ask);
             let degraded = degraded && end == End::Answered;
             let mark =
                 degraded.then(|| Mark { served_by: answer.upstream.label.to_string(), reason });
@@ -97,6 +103,11 @@ fn deliver(
             reply::metadata(flight, ask, body, mark.as_ref())
         }
         Rung::Broken(fault) => refuse(flight, &fault),
+        Rung::Poison => {
+            flight.record.reason = Reason::Poison;
+            let remember = ask.route.poison.as_ref().map(PoisonTable::remember);
+            refuse(flight, &Fault::poison(&ask.route.name, remember.unwrap_or_default()))
+        }
         Rung::Onward => refuse(flight, &Fault::no_source(&ask.route.name, reason.as_str())),
     }
 }
@@ -121,7 +132,9 @@ async fn try_member(
         remainder.as_ref().map_or((&ask.payload, ask.json_len), |(rows, len)| (rows, *len));
     let hold = judge::hold_limit(flight, ask, progress, choice.step);
     let order = Order { choice, payload, json_len, hold, now };
-    match attempt(flight, ask, &order).await {
+    let (choice, attempted) = attempt(flight, ask, climb, progress, &order).await;
+    let choice = &choice;
+    match attempted {
         Attempted::Answered(answer) => {
             judge::server(flight, ask, climb, progress, (choice, answer))
         }
@@ -143,6 +156,7 @@ async fn try_member(
             progress.last_error = said.or_else(|| progress.last_error.take());
             Rung::Onward
         }
+        Attempted::Poison => Rung::Poison,
         Attempted::Spent => {
             climb.close_pools(Reason::NotRepeatable);
             Rung::Onward

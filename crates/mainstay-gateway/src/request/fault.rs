@@ -107,6 +107,16 @@ impl Fault {
         let message = format!("no answer for model {model:?} was confident enough");
         Self::upstream("MS0209", StatusCode::SERVICE_UNAVAILABLE, message)
     }
+
+    /// The request fails on one server after the other, while others do not.
+    pub(crate) fn poison(model: &str, left: std::time::Duration) -> Self {
+        let message = format!(
+            "this request failed on several servers of model {model:?} that answer others; \
+             the same request is refused for {} s",
+            left.as_secs().max(1)
+        );
+        Self::client("MS0221", StatusCode::UNPROCESSABLE_ENTITY, message)
+    }
 }
 
 /// What a client sent, short enough to be said back to it.

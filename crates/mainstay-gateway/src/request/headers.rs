@@ -29,7 +29,8 @@ pub(super) const ERROR: HeaderName = HeaderName::from_static("x-mainstay-error")
 pub(super) const RETRY: HeaderName = HeaderName::from_static("x-mainstay-retry");
 /// From a client: `never` refuses answers of lesser quality.
 pub(super) const DEGRADE: HeaderName = HeaderName::from_static("x-mainstay-degrade");
-/// From a client: how long it will wait, for example `150ms` or `0.5` (seconds).
+/// From a client: how long it will wait, for example `150ms` or `0.5` (seconds). To servers: what
+/// is left of that.
 pub(super) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 /// The length of the JSON part of a body with binary tensors.
 pub(super) const INFERENCE_HEADER_LENGTH: HeaderName =

@@ -39,7 +39,7 @@ pub(super) fn recognise(worker: &Worker, parts: Parts, now: Moment) -> Result<Re
     let route = own::route(worker, call.model().unwrap_or_default())?;
     let route = Arc::clone(route);
     drop(call);
-    ask(parts, kind, route, now).map(Recognised::Ask)
+    ask(worker, parts, kind, (route, now)).map(Recognised::Ask)
 }
 
 fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {
@@ -55,7 +55,12 @@ fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {
     }
 }
 
-fn ask(parts: Parts, kind: Kind, route: Arc<Route>, now: Moment) -> Result<Ask, Fault> {
+fn ask(
+    worker: &Worker,
+    parts: Parts,
+    kind: Kind,
+    (route, now): (Arc<Route>, Moment),
+) -> Result<Ask, Fault> {
     let Parts { method, uri, mut headers, .. } = parts;
     let strict = route.never_degrade || refuses_degraded(&headers);
     let json_len = json_len(&headers)?;
@@ -65,7 +70,7 @@ fn ask(parts: Parts, kind: Kind, route: Arc<Route>, now: Moment) -> Result<Ask, 
         // What must be judged must be readable.
         headers.remove(ACCEPT_ENCODING);
     }
-    Ok(Ask {
+    let mut ask = Ask {
         method,
         uri: origin_form(uri),
         headers,
@@ -75,8 +80,13 @@ fn ask(parts: Parts, kind: Kind, route: Arc<Route>, now: Moment) -> Result<Ask, 
         json_len,
         payload: Payload::Kept(Bytes::new()),
         deadline,
+        told: 0,
         reservation: None,
-    })
+    };
+    // Told once, and again only where time has passed: see the attempt.
+    ask.told = ask.left(now);
+    ask.headers.insert(headers::REQUEST_TIMEOUT, worker.timeout_value(ask.told));
+    Ok(ask)
 }
 
 fn refuses_degraded(headers: &HeaderMap) -> bool {

@@ -65,7 +65,7 @@ pub(super) fn server(
         answer.judge(Ok(()), &mut flight);
     }
     let status = answer.status();
-    let Answer { mut parts, held, upstream, connection, trial, .. } = answer;
+    let Answer { mut parts, held, upstream, connection, trial, at, .. } = answer;
     let body = match (held, connection, trial) {
         (Held::Whole(bytes), ..) => {
             flight.end_at(end, status, now);
@@ -73,7 +73,8 @@ pub(super) fn server(
         }
         (Held::Open(queue, rest), Some(connection), Some(trial)) => {
             let result = if end == End::ClientFault { Err(Class::ClientFault) } else { Ok(()) };
-            let parts = Committed { queue, rest, status, upstream, connection, trial, end, result };
+            let parts =
+                Committed { queue, rest, status, upstream, connection, trial, at, end, result };
             AnswerBody::open(OpenBody::new(parts, flight))
         }
         // An error of a server that is too long to be held is told by its beginning.

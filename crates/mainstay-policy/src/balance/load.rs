@@ -67,6 +67,13 @@ impl Load {
         self.observe(micros(latency).max(scored).max(unknown), stamp(now));
     }
 
+    /// A request that went there was cut off after `latency`: it would have taken at least that
+    /// long, so the average can only rise.
+    pub fn overtaken(&self, latency: Duration, now: Moment) {
+        let known = micros(latency) >= average(self.average.load(Ordering::Relaxed));
+        self.finish(known.then_some(latency), now);
+    }
+
     /// Forgets how fast it answered, as if it had never been asked: what a server did before it
     /// was restarted says nothing about it now. What is in flight stays.
     pub fn forget(&self) {
@@ -274,6 +281,15 @@ mod tests {
         assert!((load.cost(START) - before).abs() < f64::EPSILON);
         load.finish(None, START);
         assert_eq!(load.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_request_that_was_cut_off_makes_a_target_dearer_and_never_cheaper() {
+        let load = answered(10);
+        load.overtaken(ms(2), START);
+        assert!(near(load.latency(START), 10.0));
+        load.overtaken(ms(80), START);
+        assert!(near(load.latency(START), 80.0));
     }
 
     #[test]

@@ -56,11 +56,15 @@ pub enum Why {
     LastResort = 5,
     /// Drawn at random, so that no target is forgotten.
     Explored = 6,
+    /// Beside a first attempt that takes longer than usual.
+    Hedged = 7,
+    /// It asked to be left alone for a while, and that while is over.
+    Waited = 8,
 }
 
 impl Why {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Only,
         Self::CheaperOfTwo,
         Self::LeastInFlight,
@@ -68,6 +72,8 @@ impl Why {
         Self::Probation,
         Self::LastResort,
         Self::Explored,
+        Self::Hedged,
+        Self::Waited,
     ];
 
     /// The reason with this code (`why as u8`), or `None`.
@@ -87,6 +93,8 @@ impl Why {
             Self::Probation => "probation",
             Self::LastResort => "last-resort",
             Self::Explored => "explored",
+            Self::Hedged => "hedged",
+            Self::Waited => "waited",
         }
     }
 }
@@ -286,7 +294,7 @@ mod tests {
         for why in Why::ALL {
             assert_eq!(Why::from_code(why as u8), Some(why));
         }
-        assert_eq!(Why::from_code(7), None);
+        assert_eq!(Why::from_code(Why::ALL.len() as u8), None);
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! How many retries all requests together may make.
+//! How many retries all requests together may make, and how much they may be amplified by
+//! retries and hedges together.
 
 use std::time::Duration;
 
@@ -28,7 +29,27 @@ impl Default for RetrySettings {
     }
 }
 
-/// The retries of a whole gateway, kept to a share of its requests.
+/// The hard cap on what is sent beyond what was asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AmplificationSettings {
+    /// Requests sent to servers for each request that came, over the window of the retries; at
+    /// least 1.
+    pub cap: f64,
+    /// Repetitions that are allowed besides, for each second of the window.
+    pub per_second: u32,
+}
+
+impl Default for AmplificationSettings {
+    /// 1.5 leaves room for the default shares of retries (20 %) and hedges (5 %) twice over; a
+    /// pool that loses half of its servers is retried in full, and no more than that can make it
+    /// worse. 3 per second besides, as for retries.
+    fn default() -> Self {
+        Self { cap: 1.5, per_second: 3 }
+    }
+}
+
+/// The retries of a whole gateway, kept to a share of its requests, and with its hedges kept
+/// below the cap of amplification.
 ///
 /// *Example:* at 300 requests a second the defaults allow 300 × 10 × 20 % + 30 = 630 retries in
 /// any 10 s, an amplification of at most 1.21.
@@ -39,14 +60,32 @@ impl Default for RetrySettings {
 #[derive(Debug)]
 pub struct RetryBudget {
     settings: RetrySettings,
+    cap: Option<AmplificationSettings>,
     window: Window<2, COUNTER_BITS>,
+    /// Apart, so that a request is one write and hedges take nothing from retries.
+    hedges: Window<1, COUNTER_BITS>,
 }
 
 impl RetryBudget {
     /// A budget for so many workers; worker `n` uses shard `n`.
     #[must_use]
     pub fn new(settings: RetrySettings, shards: usize) -> Self {
-        Self { settings, window: Window::new(settings.window, shards) }
+        let (window, hedges) =
+            (Window::new(settings.window, shards), Window::new(settings.window, shards));
+        Self { settings, cap: None, window, hedges }
+    }
+
+    /// The same budget under a hard cap.
+    #[must_use]
+    pub const fn capped(mut self, cap: AmplificationSettings) -> Self {
+        self.cap = Some(cap);
+        self
+    }
+
+    /// The hard cap, if there is one.
+    #[must_use]
+    pub const fn cap(&self) -> Option<&AmplificationSettings> {
+        self.cap.as_ref()
     }
 
     /// A request came: the first attempt is free, and earns its share of a retry.
@@ -59,18 +98,48 @@ impl RetryBudget {
     #[must_use]
     pub fn try_retry(&self, shard: usize, now: Moment) -> bool {
         let [requests, retries] = self.window.totals(now, 0);
-        let allowed = f64::from(retries) + 1.0 <= self.allowance(requests);
+        let allowed = f64::from(retries) + 1.0 <= self.allowance(requests)
+            && self.has_room(requests, retries, now);
         if allowed {
             self.window.add(shard, now, 0, [false, true]);
         }
         allowed
     }
 
-    /// Attempts for each request within the window; 1 when there was no retry.
+    /// Retries within the window.
+    #[must_use]
+    pub fn retries(&self, now: Moment) -> u32 {
+        self.window.totals(now, 0)[1]
+    }
+
+    /// Whether the cap has room for a hedge; the pool's own share is asked for elsewhere.
+    #[must_use]
+    pub fn allows_hedge(&self, now: Moment) -> bool {
+        let [requests, retries] = self.window.totals(now, 0);
+        self.has_room(requests, retries, now)
+    }
+
+    /// A hedge is made.
+    pub fn hedge(&self, shard: usize, now: Moment) {
+        self.hedges.add(shard, now, 0, [true]);
+    }
+
+    /// Requests sent to servers for each request within the window: the first attempt, retries
+    /// at the same pool, fallbacks to another, and hedges. 1 when nothing was repeated.
     #[must_use]
     pub fn amplification(&self, now: Moment) -> f64 {
         let [requests, retries] = self.window.totals(now, 0);
-        1.0 + f64::from(retries) / f64::from(requests.max(1))
+        let [hedges] = self.hedges.totals(now, 0);
+        1.0 + f64::from(retries.saturating_add(hedges)) / f64::from(requests.max(1))
+    }
+
+    /// Whether one more repetition keeps below the cap.
+    fn has_room(&self, requests: u32, retries: u32, now: Moment) -> bool {
+        let Some(cap) = self.cap else { return true };
+        let [hedges] = self.hedges.totals(now, 0);
+        let base = f64::from(cap.per_second) * self.settings.window.as_secs_f64();
+        let allowed = base + (cap.cap - 1.0) * f64::from(requests) + 5e-4;
+        f64::from(retries) + f64::from(hedges) + 1.0 <= allowed
     }
 
     /// The retries that so many requests in the window allow.
@@ -118,6 +187,25 @@ mod tests {
         (0..1000).for_each(|_| budget.request(0, at(1)));
         assert_eq!(granted(&budget, 10, at(1)), 0);
         assert!((budget.amplification(at(1)) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn retries_and_hedges_share_one_cap() {
+        let greedy = RetrySettings { ratio: Ratio::ONE, ..RetrySettings::default() };
+        let cap = AmplificationSettings { cap: 1.2, per_second: 0 };
+        let budget = RetryBudget::new(greedy, 2).capped(cap);
+        (0..1000).for_each(|n| budget.request(n % 2, at(1_000)));
+        let hedges = (0..150).filter(|_| {
+            let allowed = budget.allows_hedge(at(1_000));
+            if allowed {
+                budget.hedge(1, at(1_000));
+            }
+            allowed
+        });
+        assert_eq!(hedges.count(), 150);
+        assert_eq!(granted(&budget, 1000, at(1_000)), 50);
+        assert!(!budget.allows_hedge(at(1_000)));
+        assert!((budget.amplification(at(1_000)) - 1.2).abs() < 1e-9);
     }
 
     #[test]

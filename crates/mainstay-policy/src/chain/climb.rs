@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Moment;
 use crate::balance::{self, Candidate, Why};
-use crate::budget::{Division, RetryBudget, attempt_limit};
+use crate::budget::{Division, RetryBudget, SENSIBLE, attempt_limit};
 use crate::outcome::{Class, SentState};
 use crate::target::Target;
 use crate::verdict::Verdict;
@@ -12,9 +12,14 @@ use crate::verdict::Verdict;
 use super::plan::{Plan, Pool, Step};
 use super::{Reason, Skipped};
 
+mod hedge;
+
 /// Attempts of one request altogether, those that never left us included. Bounds the work of a
 /// request whose every endpoint refuses, and the size of its record.
 pub const MAX_ATTEMPTS: u8 = 6;
+
+/// The tier of members that have to be waited for: after all others.
+const PAUSED: u8 = 4;
 
 /// What a climb needs from outside for one decision.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct Choice {
     pub limit: Duration,
     /// The pause to make before it.
     pub delay: Duration,
+    /// After so long without an answer it may be [hedged](Climb::hedge); `None`: never.
+    pub hedge_after: Option<Duration>,
     /// Who was passed over.
     pub skipped: Skipped,
 }
@@ -217,11 +224,20 @@ impl<'p> Climb<'p> {
     fn choose(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Result<Choice, Reason> {
         self.may_attempt()?;
         let skipped = self.list(pool, cx);
-        let (member, why) = self.pick(pool, cx).ok_or_else(|| self.nobody_left())?;
-        let delay = self.pause(pool, cx);
+        let (member, mut why) = self.pick(pool, cx).ok_or_else(|| self.nobody_left())?;
+        let target = &*pool.members[member].target;
+        let mut delay = self.pause(pool, cx);
+        if self.last_resort
+            && let Some(until) = target.pause.until(cx.now)
+        {
+            // Those who wait for the same moment come back one after the other.
+            delay = until.since(cx.now) + delay.max(pool.backoff.delay(1, cx.rng));
+            why = Why::Waited;
+        }
         let limit = self.limit(pool, cx, delay).ok_or(Reason::OutOfTime)?;
         self.draw(cx)?;
-        Ok(Choice { step: self.step, member, why, limit, delay, skipped })
+        let hedge_after = self.hedge_after(pool, target, cx).filter(|after| *after < limit);
+        Ok(Choice { step: self.step, member, why, limit, delay, hedge_after, skipped })
     }
 
     /// Draws on the gateway's allowance: a first attempt adds to it, the repetition of one that
@@ -270,10 +286,18 @@ impl<'p> Climb<'p> {
                 skipped.tried |= bit;
                 continue;
             }
-            let Some(tier) = tier(target, self.last_resort) else {
+            let Some(mut tier) = tier(target, self.last_resort) else {
                 skipped.verdict |= bit;
                 continue;
             };
+            if let Some(until) = target.pause.until(cx.now) {
+                // The last resort waits for it, if that leaves time to be answered.
+                if !self.last_resort || until + SENSIBLE >= self.deadline {
+                    skipped.paused |= bit;
+                    continue;
+                }
+                tier = PAUSED;
+            }
             if target.breaker.would_admit(cx.now).is_err() {
                 skipped.breaker |= bit;
                 continue;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::balance::{Rule, SlowStart};
-use crate::budget::Backoff;
+use crate::budget::{Backoff, HedgeBudget};
 use crate::target::Target;
 
 /// Share of the deadline kept back for each pool that stands later in the chain.
@@ -37,6 +37,9 @@ pub struct Pool {
     pub limit: Duration,
     /// The pause before a member is tried that failed this request before.
     pub backoff: Backoff,
+    /// The share of requests that may be hedged, over all chains with this pool; `None` hedges
+    /// nothing.
+    pub hedges: Option<Arc<HedgeBudget>>,
 }
 
 /// A source inside the gateway: an embedded model or a default prediction.

@@ -11,6 +11,7 @@ use crate::budget::{Backoff, RetryBudget, RetrySettings};
 use crate::target::{Key, Settings, Target};
 use crate::{Class, Moment, Outcome, Ratio, SentState, Verdict};
 
+mod hedging;
 mod properties;
 
 const START: Moment = Moment::from_millis(100_000);
@@ -59,6 +60,22 @@ impl Bench {
             retries: &self.retries,
             candidates: &mut self.candidates,
         })
+    }
+
+    /// The attempt that may run beside `first`, which is late.
+    fn hedge(&mut self, climb: &mut Climb<'_>, first: &Choice) -> Option<Choice> {
+        self.turn += 1;
+        climb.hedge(
+            first,
+            &mut Context {
+                now: self.now,
+                rng: &mut self.rng,
+                turn: self.turn,
+                shard: 0,
+                retries: &self.retries,
+                candidates: &mut self.candidates,
+            },
+        )
     }
 
     /// The attempt that is to be made next.
@@ -110,6 +127,7 @@ fn pool_of(members: Vec<Member>) -> Step {
         slow_start: SlowStart::default(),
         limit: Duration::from_secs(10),
         backoff: Backoff::default(),
+        hedges: None,
     })
 }
 

@@ -31,6 +31,10 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     degraded(&mut page, telemetry);
     by_model(&mut page, &family::ROWS_MOVED, telemetry, |c| &c.rows_moved);
     by_model(&mut page, &family::RETRIES, telemetry, |c| &c.retries);
+    by_model(&mut page, &family::HEDGES, telemetry, |c| &c.hedges);
+    by_model(&mut page, &family::HEDGES_WON, telemetry, |c| &c.hedges_won);
+    by_model(&mut page, &family::POISONED, telemetry, |c| &c.poisoned);
+    by_model(&mut page, &family::REPLAYED, telemetry, |c| &c.replayed);
     by_model(&mut page, &family::FORWARDED, telemetry, |c| &c.forwarded);
     by_model(&mut page, &family::SENT, telemetry, |c| &c.sent);
     models(&mut page, gauges);
@@ -91,10 +95,8 @@ fn by_model(
 }
 
 fn models(page: &mut Page, gauges: &Gauges) {
-    let samples = page.samples(&family::AMPLIFICATION);
-    for model in &gauges.models {
-        samples.gauge(&[&model.name], model.amplification);
-    }
+    page.samples(&family::AMPLIFICATION).gauge(&[], gauges.amplification);
+    page.samples(&family::AMPLIFICATION_CAP).gauge(&[], gauges.amplification_cap);
     let samples = page.samples(&family::STEP_AVAILABLE);
     for model in &gauges.models {
         for (step, available) in &model.steps {

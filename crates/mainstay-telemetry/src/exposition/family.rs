@@ -53,7 +53,21 @@ pub(super) const ROWS_MOVED: Family = counter(
     "Rows of batches that a later step than the first answered.",
 );
 pub(super) const RETRIES: Family =
-    counter("mainstay_retries", &["model"], "Attempts beyond the first of their request.");
+    counter("mainstay_retries", &["model"], "Attempts after one that failed, hedges not counted.");
+pub(super) const HEDGES: Family =
+    counter("mainstay_hedges", &["model"], "Attempts made beside one that was late.");
+pub(super) const HEDGES_WON: Family =
+    counter("mainstay_hedges_won", &["model"], "Hedges whose answer came first.");
+pub(super) const POISONED: Family = counter(
+    "mainstay_poison_requests",
+    &["model"],
+    "Requests refused because they fail wherever they go while others do not.",
+);
+pub(super) const REPLAYED: Family = counter(
+    "mainstay_replayed_answers",
+    &["model"],
+    "Answers given again for the same Idempotency-Key, without asking a server.",
+);
 pub(super) const FORWARDED: Family = counter(
     "mainstay_forwarded_requests",
     &["model"],
@@ -66,8 +80,14 @@ pub(super) const SENT: Family = counter(
 );
 pub(super) const AMPLIFICATION: Family = gauge(
     "mainstay_amplification_ratio",
-    &["model"],
-    "Attempts for each request that reached a server; 1 when nothing is retried.",
+    &[],
+    "Requests sent to servers for each request that came, retries, fallbacks and hedges \
+     included, over the window of the retry budget; 1 when nothing is repeated.",
+);
+pub(super) const AMPLIFICATION_CAP: Family = gauge(
+    "mainstay_amplification_cap_ratio",
+    &[],
+    "The hard cap on the amplification, as configured.",
 );
 pub(super) const STEP_AVAILABLE: Family = gauge(
     "mainstay_step_available",
@@ -111,7 +131,7 @@ pub(super) const LOG_LINES_LOST: Family = counter(
 );
 
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 21] = [
+pub const ALL: [&Family; 26] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -120,9 +140,14 @@ pub const ALL: [&Family; 21] = [
     &DEGRADED,
     &ROWS_MOVED,
     &RETRIES,
+    &HEDGES,
+    &HEDGES_WON,
+    &POISONED,
+    &REPLAYED,
     &FORWARDED,
     &SENT,
     &AMPLIFICATION,
+    &AMPLIFICATION_CAP,
     &STEP_AVAILABLE,
     &ATTEMPTS,
     &ATTEMPT_DURATION,

@@ -41,8 +41,10 @@ fn gauges() -> Gauges {
         version: "0.1.0".to_owned(),
         uptime: Duration::from_secs(5),
         ready: true,
+        amplification: 1.25,
+        amplification_cap: 1.5,
         targets: vec![target("a:8000", 0, Verdict::Ready), target("b:8000", 1, Verdict::Dead)],
-        models: vec![ModelGauges { name: "fraud".to_owned(), amplification: 1.25, steps }],
+        models: vec![ModelGauges { name: "fraud".to_owned(), steps }],
     }
 }
 
@@ -121,7 +123,10 @@ fn the_page_says_what_was_counted() {
         (r#"mainstay_retries_total{model="fraud"}"#, 1.0),
         (r#"mainstay_forwarded_requests_total{model="fraud"}"#, 2.0),
         (r#"mainstay_sent_attempts_total{model="fraud"}"#, 2.0),
-        (r#"mainstay_amplification_ratio{model="fraud"}"#, 1.25),
+        ("mainstay_amplification_ratio", 1.25),
+        ("mainstay_amplification_cap_ratio", 1.5),
+        (r#"mainstay_hedges_total{model="fraud"}"#, 0.0),
+        (r#"mainstay_poison_requests_total{model="fraud"}"#, 0.0),
         (r#"mainstay_step_available{model="fraud",step="default"}"#, 1.0),
         (r#"mainstay_request_duration_seconds_count{model="fraud"}"#, 3.0),
         (r#"mainstay_request_duration_seconds_bucket{le="0.0032",model="fraud"}"#, 3.0),

@@ -19,7 +19,8 @@ fn attempt() -> impl Strategy<Value = Attempt> {
     (numbers, class, sent, skipped).prop_map(|(numbers, class, sent, skipped)| {
         let (target, step, why, status, started_us, took_us) = numbers;
         let [verdict, breaker, ejected, limit, tried] = skipped;
-        let skipped = Skipped { verdict, breaker, ejected, limit, tried };
+        let paused = verdict ^ tried;
+        let skipped = Skipped { verdict, breaker, ejected, limit, tried, paused };
         Attempt { target, step, why, class, sent, status, started_us, took_us, skipped }
     })
 }
@@ -44,9 +45,12 @@ fn record() -> impl Strategy<Value = Record> {
             reason,
             rows,
             rows_moved: moved,
+            replayed: degraded != (rows > 7),
             ..Record::default()
         };
-        attempts.into_iter().for_each(|attempt| record.push(attempt));
+        for attempt in attempts {
+            record.push(attempt);
+        }
         record
     })
 }
@@ -88,8 +92,8 @@ fn consistent(seed: u32) -> Record {
         ..Record::default()
     };
     for _ in 0..MAX_ATTEMPTS {
-        let skipped =
-            Skipped { verdict: part, breaker: part, ejected: part, limit: part, tried: part };
+        let [verdict, breaker, ejected, limit, tried, paused] = [part; 6];
+        let skipped = Skipped { verdict, breaker, ejected, limit, tried, paused };
         let attempt = Attempt {
             target: seed,
             status: part,

@@ -34,7 +34,7 @@ pub(super) fn write(record: &Record, mut put: impl FnMut(usize, u64)) {
             u8::from(record.degraded),
             record.reason as u8,
             record.attempt_count,
-            0,
+            u8::from(record.replayed),
             0,
             0,
         ]),
@@ -48,16 +48,16 @@ fn write_attempt(attempt: &Attempt, at: usize, put: &mut impl FnMut(usize, u64))
     let [a, b, c, d] = attempt.target.to_le_bytes();
     let class = attempt.class.map_or(0, |class| class as u8);
     put(at, bytes([a, b, c, d, attempt.step, attempt.why, class, attempt.sent as u8]));
-    let Skipped { verdict, breaker, ejected, limit, tried } = attempt.skipped;
+    let Skipped { verdict, breaker, ejected, limit, tried, paused } = attempt.skipped;
     put(at + 1, u16s([attempt.status, verdict, breaker, tried]));
-    put(at + 2, u16s([ejected, limit, 0, 0]));
+    put(at + 2, u16s([ejected, limit, paused, 0]));
     put(at + 3, u64::from(attempt.started_us) << 32 | u64::from(attempt.took_us));
 }
 
 /// The record of these words, or `None` if they are no record's.
 pub(super) fn read(words: &Words) -> Option<Record> {
     let [model, status, rows, rows_moved] = to_u16s(words[4]);
-    let [end, step, degraded, reason, attempt_count, ..] = words[5].to_le_bytes();
+    let [end, step, degraded, reason, attempt_count, replayed, ..] = words[5].to_le_bytes();
     let mut record = Record {
         id: RequestId(words[0]),
         model,
@@ -69,6 +69,7 @@ pub(super) fn read(words: &Words) -> Option<Record> {
         step,
         degraded: degraded != 0,
         reason: *Reason::ALL.get(usize::from(reason))?,
+        replayed: replayed != 0,
         rows,
         rows_moved,
         attempts: Default::default(),
@@ -84,7 +85,7 @@ pub(super) fn read(words: &Words) -> Option<Record> {
 fn read_attempt(words: &[u64]) -> Option<Attempt> {
     let [a, b, c, d, step, why, class, sent] = words[0].to_le_bytes();
     let [status, verdict, breaker, tried] = to_u16s(words[1]);
-    let [ejected, limit, ..] = to_u16s(words[2]);
+    let [ejected, limit, paused, _] = to_u16s(words[2]);
     Some(Attempt {
         target: u32::from_le_bytes([a, b, c, d]),
         step,
@@ -94,7 +95,7 @@ fn read_attempt(words: &[u64]) -> Option<Attempt> {
         status,
         started_us: (words[3] >> 32) as u32,
         took_us: words[3] as u32,
-        skipped: Skipped { verdict, breaker, ejected, limit, tried },
+        skipped: Skipped { verdict, breaker, ejected, limit, tried, paused },
     })
 }
 

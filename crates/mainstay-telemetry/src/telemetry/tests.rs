@@ -55,8 +55,15 @@ fn totals_are_summed_over_workers() {
     workers[1].finish(&degraded);
     workers[0].finish(&Record { step: u8::MAX, end: End::Failed, ..retried(4) });
     let totals = telemetry.totals(0);
-    let expected =
-        ModelTotals { requests: 4, degraded: 1, failed: 1, retries: 2, forwarded: 4, sent: 6 };
+    let expected = ModelTotals {
+        requests: 4,
+        degraded: 1,
+        failed: 1,
+        retries: 2,
+        forwarded: 4,
+        sent: 6,
+        ..ModelTotals::default()
+    };
     assert_eq!(totals, expected);
     assert!((totals.amplification() - 1.5).abs() < f64::EPSILON);
     assert_eq!(telemetry.totals(1), ModelTotals::default());

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::budget::{HedgeAfter, HedgeBudget, HedgeSettings};
 
 /// What becomes of one attempt, or of one question to a local step.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,8 @@ enum Fate {
     Refused,
     /// It answers, without confidence; the flag says that the answer is kept.
     Unsure(bool),
+    /// It is late and hedged, and both fail like this; the flag says that the first is cut off.
+    Late(Class, SentState, bool),
 }
 
 /// How a member begins: its verdict, and whether its breaker is forced open.
@@ -42,7 +45,7 @@ struct Case {
 impl Case {
     fn plan(&self) -> Plan {
         let step = |kind: &Kind| match kind {
-            Kind::Pool(begins) => pool_of(begins.iter().map(begin).collect()),
+            Kind::Pool(begins) => hedged(pool_of(begins.iter().map(begin).collect())),
             Kind::Local(available) => local(*available),
         };
         let steps = self.kinds.iter().map(step).collect();
@@ -56,6 +59,14 @@ impl Case {
     }
 }
 
+/// The pool, of which every request may be hedged.
+fn hedged(step: Step) -> Step {
+    let Step::Pool(mut pool) = step else { panic!("a pool") };
+    let settings = HedgeSettings { share: Ratio::ONE, after: HedgeAfter::Fixed(ms(1)) };
+    pool.hedges = Some(Arc::new(HedgeBudget::new(settings, 1)));
+    Step::Pool(pool)
+}
+
 fn begin((verdict, open): &Begin) -> Member {
     let member = member(*verdict);
     if *open {
@@ -67,9 +78,17 @@ fn begin((verdict, open): &Begin) -> Member {
 fn fates() -> impl Strategy<Value = Fate> {
     let moving: Vec<_> = Class::ALL.into_iter().filter(|class| class.moves_on()).collect();
     let sent = [SentState::NotSent, SentState::MaybeSent, SentState::Sent].to_vec();
-    let fails = (prop::sample::select(moving), prop::sample::select(sent), 0u32..=100)
+    let late = moving.clone();
+    let fails = (prop::sample::select(moving), prop::sample::select(sent.clone()), 0u32..=100)
         .prop_map(|(class, sent, share)| Fate::Fails(class, sent, share));
-    prop_oneof![8 => fails, 2 => Just(Fate::Refused), 1 => any::<bool>().prop_map(Fate::Unsure)]
+    let late = (prop::sample::select(late), prop::sample::select(sent), any::<bool>())
+        .prop_map(|(class, sent, cut)| Fate::Late(class, sent, cut));
+    prop_oneof![
+        8 => fails,
+        4 => late,
+        2 => Just(Fate::Refused),
+        1 => any::<bool>().prop_map(Fate::Unsure),
+    ]
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
@@ -188,6 +207,7 @@ fn meet(
                 story.has_answer = true;
             }
         }
+        Fate::Late(class, sent, cut) => late(case, bench, climb, story, (choice, class, sent, cut)),
         Fate::Fails(class, sent, share) => {
             climb.failed(choice, class, sent);
             story.failed(case, class, sent);
@@ -196,9 +216,38 @@ fn meet(
     }
 }
 
+/// The attempt is late; if it may be hedged, what is asked of a hedge is checked.
+fn late(
+    case: &Case,
+    bench: &mut Bench,
+    climb: &mut Climb<'_>,
+    story: &mut Story,
+    (first, class, sent, cut): (&Choice, Class, SentState, bool),
+) {
+    if let Some(after) = first.hedge_after {
+        assert!(case.repeatable && after < first.limit);
+        bench.now = bench.now + first.delay + after;
+        if let Some(second) = bench.hedge(climb, first) {
+            assert!(second.member != first.member && second.step == first.step);
+            assert!(!story.tried.contains(&second.member), "member {} again", second.member);
+            assert!(bench.now + second.limit <= START + ms(case.deadline));
+            story.tried.push(second.member);
+            climb.failed(&second, class, sent);
+            story.failed(case, class, sent);
+        }
+    }
+    if cut && first.hedge_after.is_some() {
+        climb.overtaken(first, SentState::MaybeSent);
+        story.failed(case, Class::Overtaken, SentState::MaybeSent);
+    } else {
+        climb.failed(first, class, sent);
+        story.failed(case, class, sent);
+    }
+}
+
 /// Retries drawn so far; there is one request at most, and the window outlasts no test.
 fn retried(bench: &Bench) -> u32 {
-    (bench.retries.amplification(START) - 1.0).round() as u32
+    bench.retries.retries(START)
 }
 
 proptest! {

@@ -30,6 +30,9 @@ impl Look {
 pub(super) fn render(status: &Status, look: Look) -> String {
     let models = models(&status.models, look).trim_fmt();
     let mut page = format!("{}\n\n{models}", title(status, look));
+    for model in &status.models {
+        page.push_str(&notes(model));
+    }
     if status.pools.iter().any(|pool| !pool.endpoints.is_empty()) {
         // Writing to a string does not fail.
         let _ = write!(page, "\n\n{}", pools(status, look).trim_fmt());
@@ -51,6 +54,22 @@ fn title(status: &Status, look: Look) -> String {
         status.config,
         status.version
     )
+}
+
+/// What only some models have: hedges, poison, replays.
+fn notes(model: &ModelStatus) -> String {
+    let mut notes = Vec::new();
+    if model.hedges > 0 {
+        let (hedges, won) = (grouped(model.hedges), grouped(model.hedges_won));
+        notes.push(format!("{hedges} late attempts hedged, {won} of the hedges answered first"));
+    }
+    if model.poisoned > 0 {
+        notes.push(format!("{} poison requests refused", grouped(model.poisoned)));
+    }
+    if model.replayed > 0 {
+        notes.push(format!("{} answers replayed", grouped(model.replayed)));
+    }
+    if notes.is_empty() { String::new() } else { format!("\n{}: {}", model.name, notes.join("; ")) }
 }
 
 fn models(models: &[ModelStatus], look: Look) -> Table {

@@ -53,6 +53,8 @@ fn status() -> Status {
         config: "1f2e3d".to_owned(),
         uptime_seconds: 7_512.0,
         ready: true,
+        amplification: 1.0,
+        amplification_cap: 1.5,
         pools: vec![PoolStatus { name: "fraud-v2".to_owned(), endpoints }],
         models: vec![ModelStatus {
             name: "fraud".to_owned(),
@@ -66,6 +68,7 @@ fn status() -> Status {
             degraded: 12_346,
             failed: 0,
             amplification: 1.024,
+            ..ModelStatus::default()
         }],
     }
 }
@@ -91,6 +94,17 @@ POOL      ENDPOINT       MODEL  VERDICT     FOR  BREAKER                        
     };
     let expected = lines(expected);
     assert_eq!(squeezed(&page[..expected.len()]), squeezed(&expected), "{}", page.join("\n"));
+}
+
+#[test]
+fn hedges_poison_and_replays_are_told_of_once_there_are_some() {
+    let mut status = status();
+    let model = &mut status.models[0];
+    (model.hedges, model.hedges_won, model.poisoned, model.replayed) = (1_200, 900, 2, 5);
+    let page = render(&status, PLAIN);
+    let note = "fraud: 1 200 late attempts hedged, 900 of the hedges answered first; \
+                2 poison requests refused; 5 answers replayed";
+    assert!(page.contains(note), "{page}");
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! Failures whose blame is provisional, and the requests that were found to be poison.
+//!
+//! The policy says which failures are suspicious and when a request is condemned; here the
+//! permits of suspicious attempts are kept until that is decided, which is at the end of the
+//! request at the latest. Whatever ends it without a sentence, an answer from elsewhere, a
+//! failure, a client that went away, blames the servers: a suspect that is dropped does so.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mainstay_policy::poison::{self, Fingerprint, Others, Settings, Standing, Table};
+use mainstay_policy::{Class, Moment, SentState};
+use mainstay_telemetry::{Event, EventKind};
+
+use crate::request::Ask;
+use crate::shared::Shared;
+use crate::snapshot::Upstream;
+use crate::trial::Suspect;
+
+/// What one model remembers of requests that fail wherever they go.
+#[derive(Debug)]
+pub(crate) struct PoisonTable {
+    /// Taken only after a suspicious failure, and while someone is condemned.
+    table: Mutex<Table>,
+    /// Until when anyone is condemned, in nanoseconds: one look spares all others the hash.
+    armed: AtomicU64,
+}
+
+impl PoisonTable {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { table: Mutex::new(Table::new(settings)), armed: AtomicU64::new(0) }
+    }
+
+    /// How much longer this request is refused; `None` if it is not.
+    pub(crate) fn refuses(&self, ask: &Ask, now: Moment) -> Option<Duration> {
+        if self.armed.load(Ordering::Relaxed) <= now.as_nanos() {
+            return None;
+        }
+        let fingerprint = fingerprint(ask)?;
+        self.lock().condemned(fingerprint, now).map(|until| until.since(now))
+    }
+
+    /// How long a request is refused.
+    pub(crate) fn remember(&self) -> Duration {
+        self.lock().settings().remember
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The suspicious failures of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects {
+    held: Vec<Suspect>,
+    fingerprint: Option<Fingerprint>,
+}
+
+/// A failed attempt.
+pub(crate) struct Failed<'a> {
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) class: Class,
+    pub(crate) sent: SentState,
+    /// What others met at the target lately.
+    pub(crate) others: Others,
+    pub(crate) now: Moment,
+}
+
+impl Suspects {
+    /// Whether a failure is to be held back until it is known whose fault it is.
+    pub(crate) fn may_be(ask: &Ask, failed: &Failed<'_>) -> bool {
+        ask.route.poison.is_some()
+            && ask.payload.is_kept()
+            && poison::is_suspicious(failed.class, failed.sent, failed.others)
+    }
+
+    /// Holds a suspicious failure back. True where it shows the request to be poison: then
+    /// nobody is blamed.
+    pub(crate) fn hold(
+        &mut self,
+        (shared, ask): (&Shared, &Ask),
+        failed: &Failed<'_>,
+        suspect: Suspect,
+    ) -> bool {
+        self.held.push(suspect);
+        let Some(poison) = &ask.route.poison else { return false };
+        if self.fingerprint.is_none() {
+            self.fingerprint = fingerprint(ask);
+        }
+        let Some(fingerprint) = self.fingerprint else { return false };
+        let endpoint = address(failed.upstream);
+        let standing = poison.lock().failed(fingerprint, endpoint, failed.class, failed.now);
+        let Standing::Condemned { until } = standing else { return false };
+        poison.armed.fetch_max(until.as_nanos(), Ordering::Relaxed);
+        self.held.drain(..).for_each(Suspect::acquit);
+        tell(shared, ask, fingerprint, (failed, until));
+        true
+    }
+
+    /// A server answered: whoever failed is to blame, and the request is no suspect any more.
+    pub(crate) fn answered(&mut self, ask: &Ask) {
+        if let (Some(fingerprint), Some(poison)) = (self.fingerprint.take(), &ask.route.poison) {
+            poison.lock().succeeded(fingerprint);
+        }
+        self.held.clear();
+    }
+}
+
+fn tell(
+    shared: &Shared,
+    ask: &Ask,
+    fingerprint: Fingerprint,
+    (failed, until): (&Failed<'_>, Moment),
+) {
+    let class = failed.class.as_str();
+    shared.telemetry.event(Event {
+        kind: EventKind::Poison,
+        subject: format!("{} request {:08x}", ask.route.name, fingerprint.0 >> 96),
+        from: "suspect".to_owned(),
+        to: "poison".to_owned(),
+        cause: format!(
+            "{class} at {} as elsewhere before, while others succeed there; refused for {} s, \
+             nobody blamed",
+            failed.upstream.label,
+            until.since(failed.now).as_secs()
+        ),
+    });
+}
+
+/// 128 bits of what is asked: model, path and body. `None` where the body was not kept.
+pub(crate) fn fingerprint(ask: &Ask) -> Option<Fingerprint> {
+    let body = ask.body()?;
+    let mut hasher = blake3::Hasher::new();
+    for part in [ask.route.name.as_bytes(), ask.uri.to_string().as_bytes()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.update(&(ask.json_len.map_or(u64::MAX, |len| len as u64)).to_le_bytes());
+    hasher.update(body);
+    Some(Fingerprint(first_128(&hasher.finalize())))
+}
+
+/// The first 128 bits of a hash.
+pub(crate) fn first_128(hash: &blake3::Hash) -> u128 {
+    let (first, _) = hash.as_bytes().split_at(16);
+    first.iter().fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
+
+/// A server behind two pools is one endpoint.
+fn address(upstream: &Upstream) -> u64 {
+    let hash = blake3::hash(upstream.authority.as_bytes());
+    (first_128(&hash) >> 64) as u64
+}

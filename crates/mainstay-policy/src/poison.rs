@@ -1,0 +1,220 @@
+//! Requests that fail wherever they go while others do not: refused, and nobody is blamed.
+//!
+//! One client with a request that crashes its server, and that is repeated, takes down a whole
+//! pool and opens every breaker. A deployment that fails every request looks the same from one
+//! request's side. What tells them apart is what *other* requests meet on the same servers:
+//!
+//! | this request fails on | others there | so it is | blamed |
+//! |---|---|---|---|
+//! | one endpoint, and succeeds on another | any | the endpoint | the endpoint |
+//! | k endpoints in the same way | mostly succeed | the request: poison | nobody |
+//! | any number | fail too, or there are none | the endpoints: a bad deployment | the endpoints |
+//!
+//! So a failure that may be the request's own fault is *suspicious*: its blame is provisional
+//! until the request ends or is found to be poison. All others are blamed at once:
+//! - what never left us was refused by the server, whatever the request was;
+//! - a timeout proves nothing about a request. A full server and a client in a hurry make them,
+//!   and a 422 would call that the client's fault;
+//! - where others do not succeed there is nobody to compare with.
+//!
+//! A request is known by a fingerprint of its model and body, made when it fails. Suspects are
+//! remembered across requests, so that poison is also found where each request has one attempt.
+//! A fingerprint that is condemned is refused before any attempt until its time is over.
+
+use std::time::Duration;
+
+use crate::{Class, Moment, SentState};
+
+#[cfg(test)]
+mod tests;
+
+/// The most endpoints on which a request may have to fail: more would be a whole pool.
+pub const MOST_ENDPOINTS: u8 = 4;
+
+/// Fingerprints that one model remembers; beyond it the oldest suspects give way. 256 take 16 KiB
+/// and are looked through in less than a microsecond.
+const ROOM: usize = 256;
+
+/// So many successes of others weigh up one of their failures: an endpoint with a third of its
+/// requests failing is no witness against one of them.
+const WITNESSES: u32 = 3;
+
+/// When a request is taken to be poison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Distinct endpoints on which it must have failed in the same way; 2 to [`MOST_ENDPOINTS`].
+    pub endpoints: u8,
+    /// How long a suspect is remembered, and how long a condemned request is refused.
+    pub remember: Duration,
+}
+
+impl Default for Settings {
+    /// Two endpoints: the first failure may be chance, and each further one costs a server. A
+    /// minute: clients repeat for about so long, and whatever was wrong may be mended by then.
+    fn default() -> Self {
+        Self { endpoints: 2, remember: Duration::from_secs(60) }
+    }
+}
+
+/// Which request it is: 128 bits of a hash over model and body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub u128);
+
+/// What other requests met lately at the endpoint on which this one failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// All that ended there.
+    pub calls: u32,
+    /// Those that failed, by the endpoint's fault as far as is known.
+    pub failures: u32,
+}
+
+impl Others {
+    /// Whether they speak for the endpoint.
+    #[must_use]
+    pub const fn mostly_succeed(self) -> bool {
+        let successes = self.calls.saturating_sub(self.failures);
+        successes > 0 && successes >= self.failures.saturating_mul(WITNESSES)
+    }
+}
+
+/// Whether a failure may be the request's own fault, so that its blame is provisional.
+#[must_use]
+pub const fn is_suspicious(class: Class, sent: SentState, others: Others) -> bool {
+    let telling = match class {
+        Class::ServerFault
+        | Class::FatalAccelerator
+        | Class::Unreachable
+        | Class::Truncated
+        | Class::BadAnswer => true,
+        Class::ClientFault
+        | Class::NotReady
+        | Class::Capacity
+        | Class::Timeout
+        | Class::Poison
+        | Class::Overtaken => false,
+    };
+    telling && !matches!(sent, SentState::NotSent) && others.mostly_succeed()
+}
+
+/// Where a request stands after a suspicious failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may go on.
+    Suspect,
+    /// It is poison.
+    Condemned {
+        /// Until when it is refused.
+        until: Moment,
+    },
+}
+
+/// The suspects and the condemned of one model.
+#[derive(Debug)]
+pub struct Table {
+    settings: Settings,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    fingerprint: Fingerprint,
+    class: Class,
+    endpoints: [u64; MOST_ENDPOINTS as usize],
+    count: u8,
+    condemned: bool,
+    until: Moment,
+}
+
+impl Table {
+    /// An empty table.
+    #[must_use]
+    pub const fn new(settings: Settings) -> Self {
+        Self { settings, entries: Vec::new() }
+    }
+
+    /// Its rules.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The request failed [suspiciously](is_suspicious) in this way on this endpoint.
+    pub fn failed(
+        &mut self,
+        fingerprint: Fingerprint,
+        endpoint: u64,
+        class: Class,
+        now: Moment,
+    ) -> Standing {
+        self.entries.retain(|entry| entry.until > now);
+        let until = now + self.settings.remember;
+        let at = self.position(fingerprint).unwrap_or_else(|| self.admit(fingerprint, class));
+        let entry = &mut self.entries[at];
+        if entry.condemned {
+            return Standing::Condemned { until: entry.until };
+        }
+        if entry.class != class {
+            // It fails in another way now: what was seen before says nothing about this.
+            (entry.class, entry.count) = (class, 0);
+        }
+        entry.until = until;
+        let known = &entry.endpoints[..usize::from(entry.count)];
+        if !known.contains(&endpoint) {
+            entry.endpoints[usize::from(entry.count)] = endpoint;
+            entry.count += 1;
+        }
+        if entry.count < self.settings.endpoints.clamp(2, MOST_ENDPOINTS) {
+            return Standing::Suspect;
+        }
+        entry.condemned = true;
+        Standing::Condemned { until }
+    }
+
+    /// A server answered it: whatever it met before was not its fault.
+    pub fn succeeded(&mut self, fingerprint: Fingerprint) {
+        self.entries.retain(|entry| entry.fingerprint != fingerprint || entry.condemned);
+    }
+
+    /// Whether it is refused, and until when.
+    #[must_use]
+    pub fn condemned(&self, fingerprint: Fingerprint, now: Moment) -> Option<Moment> {
+        let entry = &self.entries[self.position(fingerprint)?];
+        (entry.condemned && entry.until > now).then_some(entry.until)
+    }
+
+    /// How many fingerprints it holds, those whose time is over among them until the next
+    /// failure.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn position(&self, fingerprint: Fingerprint) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.fingerprint == fingerprint)
+    }
+
+    /// Makes room and begins an entry. Suspects give way before the condemned, the oldest first.
+    fn admit(&mut self, fingerprint: Fingerprint, class: Class) -> usize {
+        if self.entries.len() >= ROOM {
+            let oldest = (0..self.entries.len())
+                .min_by_key(|at| (self.entries[*at].condemned, self.entries[*at].until));
+            oldest.map(|at| self.entries.swap_remove(at));
+        }
+        self.entries.push(Entry {
+            fingerprint,
+            class,
+            endpoints: [0; MOST_ENDPOINTS as usize],
+            count: 0,
+            condemned: false,
+            until: Moment::MAX,
+        });
+        self.entries.len() - 1
+    }
+}
