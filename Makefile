@@ -1,6 +1,6 @@
 # `make test` is what CI runs; everything else is a shortcut.
 
-.PHONY: all ci test setup check demo doc bench bench-quick instructions
+.PHONY: all ci test setup check demo doc bench bench-quick instructions conformance
 
 all:
 	cargo build --release
@@ -32,3 +32,7 @@ bench-quick: all
 
 instructions: all
 	bench/instructions
+
+conformance: all
+	cargo build --release -p mainstay-faults
+	conformance/run --gateway all

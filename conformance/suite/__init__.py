@@ -1,0 +1,1 @@
+"""The conformance suite: faults, load, gateways, judgement."""
