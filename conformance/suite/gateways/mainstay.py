@@ -41,6 +41,7 @@ def _config(site: Site) -> str:
             "probabilities": {"datatype": "FP32", "shape": [-1, 2]},
         },
         "batch": "first-dimension",
+        "guards": {"finite": True, "shape": "declared"},
         "chain": [
             {"pool": "first", "confidence": sure},
             {"pool": "backup"},
