@@ -10,9 +10,10 @@ mod io;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -23,7 +24,6 @@ use hyper::service::service_fn;
 use mainstay_config::Limits;
 use mainstay_policy::Moment;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::request;
 use crate::worker::Worker;
@@ -53,7 +53,8 @@ pub(crate) struct Client {
     /// Since when the client has taken nothing of what is ready for it.
     blocked: Cell<Option<Moment>>,
     state: Cell<State>,
-    changed: Notify,
+    /// Of its task, to be woken when the state changes.
+    waker: RefCell<Option<Waker>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,17 @@ impl Client {
     fn ask(&self, state: State) {
         if self.state.get() == State::Open || state == State::Aborted {
             self.state.set(state);
-            self.changed.notify_one();
+            if let Some(waker) = &*self.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Has the calling task woken when the state changes from what it is now.
+    fn watch(&self, cx: &Context<'_>) {
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *known = Some(cx.waker().clone());
         }
     }
 }
@@ -93,7 +104,7 @@ impl Clients {
             in_head: Cell::new(false),
             blocked: Cell::new(None),
             state: Cell::new(State::Open),
-            changed: Notify::new(),
+            waker: RefCell::default(),
         });
         self.open.borrow_mut().insert(key, Rc::clone(&client));
         Entered { worker: Rc::clone(worker), key, client }
@@ -157,15 +168,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, entered: Entere
         tracing::debug!(%error, "a client left before it was served");
         return;
     }
-    // Until its first byte a connection is idle: the worker's sweep and its drain may close it.
-    let is_http2 = tokio::select! {
-        biased;
-        spoken = speaks_http2(&stream) => match spoken {
-            Some(is_http2) => is_http2,
-            None => return,
-        },
-        () = client.changed.notified() => return,
-    };
+    let Some(is_http2) = greet(&client, &stream).await else { return };
     let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client), !is_http2);
     let result = if is_http2 {
         serve_http2(worker, client, io).await
@@ -175,6 +178,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, entered: Entere
     if let Err(error) = result {
         tracing::debug!(%error, "a client connection ended early");
     }
+}
+
+/// Whether the client speaks HTTP/2; `None` if it left without a word. Until its first byte a
+/// connection is idle: the worker's sweep and its drain may close it.
+async fn greet(client: &Client, stream: &TcpStream) -> Option<bool> {
+    let mut spoken = pin!(speaks_http2(stream));
+    std::future::poll_fn(|cx| {
+        client.watch(cx);
+        if client.state.get() == State::Open { spoken.as_mut().poll(cx) } else { Poll::Ready(None) }
+    })
+    .await
 }
 
 /// What the client speaks, by its first bytes; `None` if it left without a word.
@@ -220,19 +234,21 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     client: &Client,
     finish: impl Fn(Pin<&mut C>),
 ) -> hyper::Result<()> {
-    let mut connection = std::pin::pin!(connection);
-    loop {
-        tokio::select! {
-            // Biased: a fair choice would cost a random number each time something moves.
-            biased;
-            result = connection.as_mut() => return result,
-            () = client.changed.notified() => match client.state.get() {
-                State::Open => {}
-                State::Finishing => finish(connection.as_mut()),
-                State::Aborted => return Ok(()),
-            }
+    let mut connection = pin!(connection);
+    let mut seen = State::Open;
+    std::future::poll_fn(|cx| {
+        client.watch(cx);
+        let state = client.state.get();
+        if state == State::Aborted {
+            return Poll::Ready(Ok(()));
         }
-    }
+        if state != seen {
+            seen = state;
+            finish(connection.as_mut());
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Answers the requests of one connection, and keeps count of them.

@@ -19,6 +19,7 @@ mod retry_after;
 
 use std::rc::Rc;
 
+use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use mainstay_telemetry::record::{End, Reason};
@@ -33,21 +34,28 @@ pub(crate) use ask::Ask;
 pub(crate) use own::route_available;
 
 /// Answers one request, whatever it takes.
-pub(crate) async fn answer(worker: Rc<Worker>, message: Request<Incoming>) -> Response<AnswerBody> {
+pub(crate) fn answer(
+    worker: Rc<Worker>,
+    message: Request<Incoming>,
+) -> impl Future<Output = Response<AnswerBody>> {
     let flight = Flight::new(worker);
     let id = headers::request_id(flight.id());
+    let (parts, body) = message.into_parts();
     // HTTP/1.1 leaves the body of an answer to HEAD out by itself; HTTP/2 would send it.
-    let bare = message.method() == Method::HEAD && message.version() == Version::HTTP_2;
-    let mut response = respond(flight, message).await;
-    if bare {
-        *response.body_mut() = AnswerBody::whole(bytes::Bytes::new());
+    let bare = parts.method == Method::HEAD && parts.version == Version::HTTP_2;
+    // An `async fn` would hold its arguments twice, and a request's future is copied when it
+    // begins; hence a function that makes one.
+    async move {
+        let mut response = respond(flight, parts, body).await;
+        if bare {
+            *response.body_mut() = AnswerBody::whole(bytes::Bytes::new());
+        }
+        response.headers_mut().insert(headers::REQUEST_ID, id);
+        response
     }
-    response.headers_mut().insert(headers::REQUEST_ID, id);
-    response
 }
 
-async fn respond(mut flight: Flight, message: Request<Incoming>) -> Response<AnswerBody> {
-    let (parts, body) = message.into_parts();
+async fn respond(mut flight: Flight, parts: Parts, body: Incoming) -> Response<AnswerBody> {
     let mut ask = match recognise::recognise(&flight.worker, parts, flight.started()) {
         Ok(Recognised::Own(response)) => {
             flight.end(End::Answered, response.status().as_u16());

@@ -6,7 +6,7 @@
 //! Limits so short that this would matter still get a timer of the runtime.
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -41,13 +41,15 @@ enum Slot {
 }
 
 /// Awaits `future` until `deadline`; `None` if that comes first.
+///
+/// It stays where its caller pinned it: taken by value it would be copied, and the caller's own
+/// future be twice as large.
 pub(crate) async fn within<T>(
     worker: &Worker,
     now: Moment,
     limit: Duration,
-    future: impl Future<Output = T>,
+    mut future: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
-    let mut future = pin!(future);
     if limit < EXACT {
         return tokio::time::timeout(limit, future).await.ok();
     }
@@ -66,9 +68,8 @@ pub(crate) async fn after_all<T>(
     worker: &Worker,
     now: Moment,
     limit: Duration,
-    future: impl Future<Output = T>,
+    mut future: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
-    let mut future = pin!(future);
     let deadline = now + limit + TICK / 2;
     let mut place = Place { timeouts: &worker.timeouts, deadline, slot: None };
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {

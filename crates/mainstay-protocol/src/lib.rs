@@ -1,5 +1,6 @@
 //! Wire formats and failure classes of the protocols that model servers speak, without I/O.
 //!
+//! - [`http1`]: HTTP/1.1 as a client speaks it.
 //! - [`oip`]: the Open Inference Protocol V2 over HTTP: paths, requests, answers, metadata.
 //! - [`classify`]: what a status and an error body mean, by server flavour.
 //! - [`sse`]: where the first content of an event stream begins.
@@ -10,6 +11,7 @@
 
 pub mod classify;
 mod error;
+pub mod http1;
 pub mod oip;
 pub mod sse;
 pub mod tensor;

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use mainstay_policy::{Class, SentState};
 use mainstay_telemetry::record::End;
 use tokio::time::{Instant, Sleep};
@@ -23,7 +22,7 @@ use super::Client;
 use crate::flight::Flight;
 use crate::snapshot::Upstream;
 use crate::trial::Trial;
-use crate::upstream::Connection;
+use crate::upstream::{Connection, Inbound};
 use crate::worker::Worker;
 
 /// The body of an answer to a client.
@@ -105,7 +104,7 @@ impl std::error::Error for Cut {}
 pub(crate) struct OpenBody {
     /// Held before the commit.
     queue: VecDeque<Bytes>,
-    rest: Incoming,
+    rest: Inbound,
     status: u16,
     idle_timeout: Duration,
     /// Until the next part must have come.
@@ -132,7 +131,7 @@ struct Ending {
 #[derive(Debug)]
 pub(crate) struct Committed {
     pub(crate) queue: VecDeque<Bytes>,
-    pub(crate) rest: Incoming,
+    pub(crate) rest: Inbound,
     pub(crate) status: u16,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) connection: Connection,
@@ -163,18 +162,16 @@ impl OpenBody {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if let Some(bytes) = self.queue.pop_front() {
-            if self.queue.is_empty() && self.rest.is_end_stream() {
+            if self.queue.is_empty() && self.rest.is_end() {
                 self.complete();
             }
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
-        if self.ending.is_none() {
-            return Poll::Ready(None);
-        }
-        match Pin::new(&mut self.rest).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+        let Some(ending) = &mut self.ending else { return Poll::Ready(None) };
+        match ending.connection.poll_part(&mut self.rest, cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
                 // With a known length nobody asks for more after the last part.
-                if self.rest.is_end_stream() {
+                if self.rest.is_end() {
                     self.complete();
                 } else {
                     self.rearm();
@@ -184,9 +181,9 @@ impl OpenBody {
                         ending.trial.advance();
                     }
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.cut(Class::Truncated)))),
+            Poll::Ready(Some(Err(class))) => Poll::Ready(Some(Err(self.cut(class)))),
             Poll::Ready(None) => {
                 self.complete();
                 Poll::Ready(None)
@@ -232,10 +229,8 @@ impl OpenBody {
 
     fn size_hint(&self) -> SizeHint {
         let held: u64 = self.queue.iter().map(|bytes| bytes.len() as u64).sum();
-        self.rest
-            .size_hint()
-            .exact()
-            .map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest.saturating_add(held)))
+        let left = self.rest.left();
+        left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left.saturating_add(held)))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
@@ -46,8 +47,10 @@ pub(super) async fn admit(
         ask.payload = Payload::Once(RefCell::new(Some(once(VecDeque::new(), body, limits.body))));
         return Ok(());
     };
-    let reading = read(body, &mut reservation, limits);
-    let read = within(worker, now, limits.idle_timeout, reading).await;
+    let read = {
+        let reading = pin!(read(body, &mut reservation, limits));
+        within(worker, now, limits.idle_timeout, reading).await
+    };
     ask.payload = read.ok_or_else(Fault::body_stalled)??;
     ask.reservation = Some(reservation);
     Ok(())

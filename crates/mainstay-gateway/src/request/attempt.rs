@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::CONTENT_TYPE;
 use http::response::Parts;
-use http::{Request, Uri};
+use http::{HeaderValue, Uri};
 use mainstay_policy::chain::{Choice, Climb};
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_protocol::oip::path::{self, Call};
@@ -23,8 +23,9 @@ use crate::poison::{Failed, Suspects};
 use crate::snapshot::{Member, PoolSource, Source, Upstream};
 use crate::timeouts::{after_all, within};
 use crate::trial::Trial;
-use crate::upstream::{Connection, Exchange, Failure, OutBody, exchange};
+use crate::upstream::{Connection, Exchange, Failure, Outgoing, exchange};
 use crate::worker::Worker;
+use mainstay_protocol::http1::Instead;
 
 /// What came of an attempt.
 pub(super) enum Attempted {
@@ -190,11 +191,20 @@ pub(super) async fn converse(
     let uri = upstream_uri(ask, pool, upstream);
     // A streamed body cannot be made again, so its exchange cannot be repeated either.
     let repeatable = ask.route.repeatable && order.payload.is_kept();
-    let make =
-        || order.payload.body().map(|body| request((worker, ask), order, upstream, &uri, body));
+    let instead = instead(worker, ask, order);
+    let outgoing =
+        Outgoing { method: &ask.method, uri: &uri, headers: &ask.headers, instead: &instead };
+    let at = (worker, order.now);
     let put_back = |body| order.payload.put_back(body);
-    let Exchange { response, connection } =
-        exchange((worker, order.now), upstream, (progress, repeatable), make, put_back).await?;
+    let exchanged = exchange(
+        at,
+        upstream,
+        (progress, repeatable),
+        &outgoing,
+        || order.payload.body(),
+        put_back,
+    );
+    let Exchange { response, mut connection } = exchanged.await?;
     let (parts, body) = response.into_parts();
     let events = parts
         .headers
@@ -203,7 +213,7 @@ pub(super) async fn converse(
         .filter(|value| parts.status.is_success() && sse::is_event_stream(value))
         .map(|_| sse::Gate::new());
     let came = || member.target.progress.advance(worker.coarse_now.get());
-    let held = hold(body, order.hold, events, came)
+    let held = hold((body, &mut connection), order.hold, events, came)
         .await
         .map_err(|class| Failure::new(class, SentState::Sent))?;
     let now = worker.clock.now();
@@ -242,28 +252,16 @@ fn upstream_uri(ask: &Ask, pool: &PoolSource, upstream: &Upstream) -> Uri {
     Uri::try_from(path).unwrap_or_else(|_| ask.uri.clone())
 }
 
-fn request(
-    (worker, ask): (&Worker, &Ask),
-    order: &Order<'_>,
-    upstream: &Upstream,
-    uri: &Uri,
-    body: OutBody,
-) -> Request<OutBody> {
-    let mut request = Request::new(body);
-    *request.method_mut() = ask.method.clone();
-    *request.uri_mut() = uri.clone();
-    *request.headers_mut() = ask.headers.clone();
-    request.headers_mut().insert(HOST, upstream.authority.clone());
+/// What is told of the time that is left, and of a payload that is not the client's own.
+fn instead(worker: &Worker, ask: &Ask, order: &Order<'_>) -> [Option<Instead>; 2] {
     let left = ask.left(order.now);
-    if left != ask.told {
-        let value = worker.timeout_value(left);
-        request.headers_mut().insert(headers::REQUEST_TIMEOUT, value);
-    }
-    if !std::ptr::eq(order.payload, &raw const ask.payload) {
-        // Other bytes than the client's: their lengths are others too.
-        headers::describe(request.headers_mut(), order.payload, order.json_len);
-    }
-    request
+    let timeout =
+        (left != ask.told).then(|| (headers::REQUEST_TIMEOUT, Some(worker.timeout_value(left))));
+    let own = std::ptr::eq(order.payload, &raw const ask.payload);
+    // Other bytes than the client's: the JSON part has another length, or is all there is.
+    let json_len =
+        (!own).then(|| (headers::INFERENCE_HEADER_LENGTH, order.json_len.map(HeaderValue::from)));
+    [timeout, json_len]
 }
 
 /// Classifies what came, tells the breaker of failures, and leaves answers to be judged. `None`

@@ -11,8 +11,6 @@ use http::header::{
 
 use mainstay_telemetry::RequestId;
 
-use super::ask::Payload;
-
 /// On every answer: the identity under which its decision record can be read.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-mainstay-request-id");
 /// On degraded and retried answers: who answered.
@@ -36,9 +34,21 @@ pub(super) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-reques
 pub(super) const INFERENCE_HEADER_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const OWN_PREFIX: &str = "x-mainstay-";
+
+/// Headers of one connection only.
+static HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    TRANSFER_ENCODING,
+    EXPECT,
+    TE,
+    TRAILER,
+    UPGRADE,
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+];
 
 /// The identity of a request as a header's value: sixteen hexadecimal digits.
 pub(super) fn request_id(id: RequestId) -> HeaderValue {
@@ -53,14 +63,32 @@ pub(super) fn request_id(id: RequestId) -> HeaderValue {
 
 /// Drops what belongs to the other side's connection, and what only the gateway may say.
 pub(super) fn clean(headers: &mut HeaderMap) {
-    // Nearly all messages are clean already: one look is cheaper than ten removals.
-    if !headers.keys().any(is_local) {
-        return;
+    // One look at the names: most messages have nothing to drop, or `connection` alone.
+    let (mut found, mut own) = (0u16, false);
+    for name in headers.keys() {
+        match name.as_str() {
+            "connection" => found |= 1,
+            "keep-alive" => found |= 1 << 1,
+            "transfer-encoding" => found |= 1 << 2,
+            "expect" => found |= 1 << 3,
+            "te" => found |= 1 << 4,
+            "trailer" => found |= 1 << 5,
+            "upgrade" => found |= 1 << 6,
+            "proxy-connection" => found |= 1 << 7,
+            "proxy-authenticate" => found |= 1 << 8,
+            "proxy-authorization" => found |= 1 << 9,
+            name => own |= name.starts_with(OWN_PREFIX),
+        }
     }
-    let mut drop: Vec<HeaderName> = headers.keys().filter(|name| is_local(name)).cloned().collect();
-    drop.extend(named_by_connection(headers));
-    for name in drop {
-        headers.remove(name);
+    if found & 1 != 0 {
+        drop_named_by_connection(headers);
+    }
+    while found != 0 {
+        headers.remove(&HOP_BY_HOP[found.trailing_zeros() as usize]);
+        found &= found - 1;
+    }
+    if own {
+        drop_own(headers);
     }
 }
 
@@ -72,12 +100,6 @@ pub(super) fn json_len(headers: &HeaderMap) -> Option<usize> {
 /// A header's value as a number; `None` where it is none.
 pub(super) fn number(value: &HeaderValue) -> Option<usize> {
     value.to_str().ok()?.trim().parse().ok()
-}
-
-/// Makes the headers fit another payload than the client's own.
-pub(super) fn describe(headers: &mut HeaderMap, payload: &Payload, json_len: Option<usize>) {
-    let Payload::Kept(bytes) = payload else { return };
-    describe_body(headers, bytes.len(), json_len);
 }
 
 /// Makes the headers fit a body of `len` bytes.
@@ -93,22 +115,31 @@ pub(super) fn describe_body(headers: &mut HeaderMap, len: usize, json_len: Optio
     }
 }
 
-/// Headers that the message itself declares to be of one connection only.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
+/// Drops what the message itself declares to be of one connection only.
+fn drop_named_by_connection(headers: &mut HeaderMap) {
+    let is_option = |name: &str| {
+        ["", "keep-alive", "close"].iter().any(|option| name.eq_ignore_ascii_case(option))
+    };
+    let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect()
+        .flat_map(|value| value.split(',').map(str::trim))
+        .filter(|name| !is_option(name))
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
 }
 
-fn is_local(name: &HeaderName) -> bool {
-    [CONNECTION, TRANSFER_ENCODING, TE, TRAILER, UPGRADE, EXPECT, KEEP_ALIVE, PROXY_CONNECTION]
-        .contains(name)
-        || [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION].contains(name)
-        || name.as_str().starts_with(OWN_PREFIX)
+/// Drops what only the gateway may say.
+fn drop_own(headers: &mut HeaderMap) {
+    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN_PREFIX);
+    let own: Vec<HeaderName> = headers.keys().filter(is_own).cloned().collect();
+    for name in own {
+        headers.remove(name);
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +164,16 @@ mod tests {
         ]);
         clean(&mut seen);
         assert_eq!(seen, headers(&[("content-type", "application/json")]));
+    }
+
+    #[test]
+    fn every_hop_by_hop_header_is_dropped() {
+        for name in &HOP_BY_HOP {
+            let mut seen = headers(&[("accept", "*/*")]);
+            seen.insert(name, HeaderValue::from_static("x"));
+            clean(&mut seen);
+            assert_eq!(seen, headers(&[("accept", "*/*")]), "{name}");
+        }
     }
 
     #[test]

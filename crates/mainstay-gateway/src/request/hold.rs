@@ -5,15 +5,13 @@
 //! since role-only events, comments and keep-alives promise nothing.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 
 use bytes::Bytes;
-use http_body::Body;
-use hyper::body::Incoming;
 use mainstay_policy::Class;
 use mainstay_protocol::sse::{Gate, Progress};
 
 use super::admit::join;
+use crate::upstream::{Connection, Inbound};
 
 /// An answer's body when it was committed.
 #[derive(Debug)]
@@ -21,7 +19,7 @@ pub(super) enum Held {
     /// Complete.
     Whole(Bytes),
     /// What has come so far, and the rest as it comes.
-    Open(VecDeque<Bytes>, Incoming),
+    Open(VecDeque<Bytes>, Inbound),
 }
 
 impl Held {
@@ -37,7 +35,7 @@ impl Held {
 /// Holds `body` until it is complete, or until `limit` bytes have come, or, where `events` finds
 /// one, until the first content of an event stream. `came` is told of each part but the last.
 pub(super) async fn hold(
-    mut body: Incoming,
+    (mut body, connection): (Inbound, &mut Connection),
     limit: usize,
     mut events: Option<Gate>,
     came: impl Fn(),
@@ -45,19 +43,18 @@ pub(super) async fn hold(
     let mut queue = VecDeque::new();
     let mut size = 0;
     loop {
-        if body.is_end_stream() {
+        if body.is_end() {
             return Ok(Held::Whole(whole(queue, size)));
         }
-        match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        match std::future::poll_fn(|cx| connection.poll_part(&mut body, cx)).await {
             None => return Ok(Held::Whole(whole(queue, size))),
-            Some(Err(_)) => return Err(Class::Truncated),
-            Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else { continue };
+            Some(Err(class)) => return Err(class),
+            Some(Ok(data)) => {
                 let progress = events.as_mut().map(|gate| gate.push(&data));
                 size += data.len();
                 queue.push_back(data);
                 // Whatever the limit: an answer that is complete needs no commit.
-                if body.is_end_stream() && !matches!(progress, Some(Progress::Failed { .. })) {
+                if body.is_end() && !matches!(progress, Some(Progress::Failed { .. })) {
                     return Ok(Held::Whole(whole(queue, size)));
                 }
                 came();

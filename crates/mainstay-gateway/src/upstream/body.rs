@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Method;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use mainstay_protocol::http1::Length;
 
 /// What is sent upstream.
 #[derive(Debug)]
@@ -28,6 +30,22 @@ impl OutBody {
     /// A body of these bytes; nothing at all for none.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    /// Its length, as the head of a request with this method announces it.
+    pub(super) fn length(&self, method: &Method) -> Length {
+        match self {
+            Self::Whole(Some(bytes)) => Length::Known(bytes.len() as u64),
+            // A method that is meant to carry something says that it carries nothing
+            // (RFC 9110, section 8.6).
+            Self::Whole(None) if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+                Length::Known(0)
+            }
+            Self::Whole(None) => Length::None,
+            Self::Streaming { .. } => {
+                self.size_hint().exact().map_or(Length::Chunked, Length::Known)
+            }
+        }
     }
 }
 
