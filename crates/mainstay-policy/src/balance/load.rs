@@ -24,10 +24,15 @@ const FAILURE_MOST: f32 = 5e6;
 /// for that long may look as fresh as it last was.
 const STAMP_SHIFT: u32 = 17;
 
-/// The load of one target, shared by all workers, in two words.
+/// The usual latency of a target that failed before it ever answered, in microseconds: none.
+const NEVER: f32 = 1.0;
+
+/// The load of one target, shared by all workers, in three words.
 #[derive(Debug, Default)]
 pub struct Load {
     in_flight: AtomicU32,
+    /// The average before a row of failures, in microseconds (f32). 0: the last one was no failure.
+    usual: AtomicU32,
     /// The average in microseconds (f32) in the high half, the stamp of its last change in the
     /// low half. 0: never answered.
     average: AtomicU64,
@@ -53,30 +58,36 @@ impl Load {
     pub fn finish(&self, latency: Option<Duration>, now: Moment) {
         self.one_less();
         if let Some(latency) = latency {
-            self.observe(micros(latency), stamp(now));
+            self.answered(micros(latency), stamp(now));
         }
     }
 
     /// A request that went there failed after `latency`. It is scored as slower than the target
-    /// usually is, however fast it failed: otherwise the quickest to refuse would look best.
+    /// usually is, however fast it failed: otherwise the quickest to refuse would look best. A row
+    /// of failures makes it ever dearer; its first answer ends that.
     pub fn failed(&self, latency: Duration, now: Moment) {
         self.one_less();
-        let usual = average(self.average.load(Ordering::Relaxed));
-        let scored = (usual * FAILURE_FACTOR).min(FAILURE_MOST);
-        let unknown = if usual > 0.0 { 0.0 } else { UNKNOWN };
+        let before = average(self.average.load(Ordering::Relaxed));
+        let kept = before.max(NEVER).to_bits();
+        let _ = self.usual.compare_exchange(0, kept, Ordering::Relaxed, Ordering::Relaxed);
+        let scored = (before * FAILURE_FACTOR).min(FAILURE_MOST);
+        let unknown = if before > 0.0 { 0.0 } else { UNKNOWN };
         self.observe(micros(latency).max(scored).max(unknown), stamp(now));
     }
 
     /// A request that went there was cut off after `latency`: it would have taken at least that
     /// long, so the average can only rise.
     pub fn overtaken(&self, latency: Duration, now: Moment) {
-        let known = micros(latency) >= average(self.average.load(Ordering::Relaxed));
-        self.finish(known.then_some(latency), now);
+        self.one_less();
+        if micros(latency) >= average(self.average.load(Ordering::Relaxed)) {
+            self.observe(micros(latency), stamp(now));
+        }
     }
 
     /// Forgets how fast it answered, as if it had never been asked: what a server did before it
     /// was restarted says nothing about it now. What is in flight stays.
     pub fn forget(&self) {
+        self.usual.store(0, Ordering::Relaxed);
         self.average.store(0, Ordering::Relaxed);
     }
 
@@ -121,6 +132,17 @@ impl Load {
     fn one_less(&self) {
         let next = |count: u32| count.checked_sub(1);
         let _ = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// An answer takes back what failures were scored: they were no latencies, and would otherwise
+    /// take minutes to fade at a target that is hardly asked any more.
+    #[inline]
+    fn answered(&self, micros: f32, now: u32) {
+        if self.usual.load(Ordering::Relaxed) == 0 {
+            return self.observe(micros, now);
+        }
+        let usual = f32::from_bits(self.usual.swap(0, Ordering::Relaxed));
+        self.average.store(pack(usual.max(micros), now), Ordering::Relaxed);
     }
 
     fn observe(&self, micros: f32, now: u32) {
@@ -261,6 +283,24 @@ mod tests {
         assert!(failing.cost(START) > 2.5 * well.cost(START));
         (0..100).for_each(|_| failing.failed(ms(0), START));
         assert!(near(failing.latency(START), 5_000.0));
+    }
+
+    #[test]
+    fn an_answer_takes_back_what_failures_were_scored() {
+        let load = answered(10);
+        (0..100).for_each(|_| load.failed(ms(0), START));
+        load.finish(Some(ms(5)), START);
+        assert!(near(load.latency(START), 10.0));
+        load.failed(ms(0), START);
+        assert!(near(load.latency(START), 30.0), "the next row begins where the last one did");
+    }
+
+    #[test]
+    fn a_first_answer_after_failures_is_taken_at_its_word() {
+        let load = Load::new();
+        load.failed(ms(0), START);
+        load.finish(Some(ms(7)), START);
+        assert!(near(load.latency(START), 7.0));
     }
 
     #[test]
