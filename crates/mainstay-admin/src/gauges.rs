@@ -40,12 +40,15 @@ fn target(pool: &str, endpoint: &EndpointStatus, target: &TargetStatus) -> Targe
         deep: target.deep,
         in_flight: target.in_flight,
         latency: seconds(target.latency_ms / 1e3),
+        limit: target.limit,
     }
 }
 
 fn model(model: &ModelStatus) -> ModelGauges {
     ModelGauges {
         name: model.name.clone(),
+        queued: model.queued,
+        shed: [model.shed.critical, model.shed.high, model.shed.normal, model.shed.low],
         steps: model.steps.iter().map(|step| (step.name.clone(), step.available)).collect(),
     }
 }

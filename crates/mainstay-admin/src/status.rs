@@ -71,6 +71,9 @@ pub struct TargetStatus {
     pub in_flight: u32,
     /// Recent latency (a decaying peak), as the balancer sees it; 0 before the first answer.
     pub latency_ms: f64,
+    /// The attempts that may be under way at once; none where nothing bounds them.
+    #[serde(default)]
+    pub limit: Option<u32>,
 }
 
 /// One breaker.
@@ -137,6 +140,28 @@ pub struct ModelStatus {
     pub poisoned: u64,
     /// Answers given again for an idempotency key.
     pub replayed: u64,
+    /// Requests under way at servers.
+    #[serde(default)]
+    pub in_flight: u32,
+    /// Requests that wait for room.
+    #[serde(default)]
+    pub queued: u32,
+    /// Requests that found no room in time since the start.
+    #[serde(default)]
+    pub shed: ShedStatus,
+}
+
+/// Requests that found no room in time, by priority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShedStatus {
+    /// Of priority critical.
+    pub critical: u64,
+    /// Of priority high.
+    pub high: u64,
+    /// Of priority normal.
+    pub normal: u64,
+    /// Of priority low.
+    pub low: u64,
 }
 
 /// One step of a chain.

@@ -15,9 +15,11 @@ use mainstay_policy::budget;
 
 use crate::fault::Fault;
 
+mod concurrency;
 mod model;
 mod pool;
 
+pub use concurrency::{Concurrency, Network, Priorities};
 pub(crate) use model::{ATTEMPTS, DEADLINE, REMEMBER};
 pub use model::{Degrade, Engine, Exhausted, Guards, Idempotency, Model, Source, Step};
 pub use pool::{
@@ -93,11 +95,14 @@ pub struct Node {
 pub struct Listen {
     /// Open Inference Protocol over HTTP. Default 0.0.0.0:8080: a gateway is there to be reached.
     pub http: SocketAddr,
+    /// How much its requests matter.
+    pub priorities: Priorities,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)) }
+        let http = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
+        Self { http, priorities: Priorities::default() }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::spanned::{Entries, Spanned};
 use crate::value::{Length, Share, Size};
 
 mod check;
+mod concurrency;
 mod model;
 mod pool;
 mod signals;
@@ -20,6 +21,9 @@ mod signals;
 pub(crate) use check::{
     RawCheck, RawCommand, RawDependency, RawGolden, RawGrpc, RawHeader, RawHttp, RawProbe, RawTcp,
     RawUrlCheck,
+};
+pub(crate) use concurrency::{
+    RawConcurrency, RawPriority, RawPriorityHeader, RawTargetConcurrency,
 };
 pub(crate) use model::{
     Literal, RawBatch, RawConfidence, RawConstant, RawDegrade, RawEmbedded, RawEngine,
@@ -120,6 +124,13 @@ pub(crate) struct RawListen {
     /// Address and port for the Open Inference Protocol over HTTP.
     #[schemars(extend("default" = "0.0.0.0:8080"))]
     pub(crate) http: Opt<String>,
+    /// How much requests matter when not all can be served: critical, high, normal or low. A
+    /// model, and a trusted client, may say otherwise.
+    #[schemars(extend("default" = "normal"))]
+    pub(crate) priority: Opt<RawPriority>,
+    /// A header in which trusted clients name the priority of each request. Without this
+    /// section no header is looked at.
+    pub(crate) priority_header: Opt<RawPriorityHeader>,
 }
 
 /// Bounds on what one client or one request may take.

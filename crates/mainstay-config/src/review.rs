@@ -25,6 +25,7 @@ pub(crate) mod address;
 mod breaker;
 mod chain;
 mod check;
+mod concurrency;
 mod golden;
 mod guards;
 mod model;

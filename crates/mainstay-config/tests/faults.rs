@@ -47,6 +47,48 @@ fn a_short_file_is_enough() {
 }
 
 #[test]
+fn traps_of_limits_queues_and_priorities_are_refused() {
+    for (body, expected) in [
+        ("concurrency: off", vec![]),
+        ("concurrency: on", vec![Code::BadValue]),
+        ("concurrency: {max: 50}", vec![]),
+        ("concurrency: {max: 2}", vec![]),
+        ("concurrency: {min: 300, max: 400}", vec![]),
+        ("concurrency: {initial: 5000}", vec![Code::Contradiction]),
+        ("concurrency: {min: 9, max: 8}", vec![Code::Contradiction]),
+        ("concurrency: {min: 0}", vec![Code::BadValue]),
+        ("concurrency: {adaptive: false, max: 8}", vec![]),
+        ("concurrency: {adaptive: false}", vec![Code::Missing]),
+        ("concurrency: {adaptive: false, max: 8, min: 2}", vec![Code::Contradiction]),
+    ] {
+        assert_eq!(codes(&pool(body)), expected, "{body}");
+    }
+    for (body, expected) in [
+        ("concurrency: {max: 8, queue: 0}, priority: high", vec![]),
+        ("concurrency: {max: 0}", vec![Code::BadValue]),
+        ("concurrency: {queue: 200000}", vec![Code::BadValue]),
+        ("concurrency: {queue: 0, wait: 1s}", vec![Code::Contradiction]),
+        ("concurrency: {wait: 1s}, deadline: 1s", vec![Code::Times]),
+        ("priority: urgent", vec![Code::BadValue]),
+    ] {
+        assert_eq!(codes(&model(&format!("chain: [{{pool: p}}], {body}"))), expected, "{body}");
+    }
+    for (body, expected) in [
+        ("{trusted: [10.0.0.0/8, \"::1\"]}", vec![]),
+        ("{name: x-class, trusted: [127.0.0.1]}", vec![]),
+        ("{name: x-class}", vec![Code::Missing]),
+        ("{trusted: []}", vec![Code::Missing]),
+        ("{trusted: [0.0.0.0/0]}", vec![Code::Contradiction]),
+        ("{trusted: [10.0.0.0/40]}", vec![Code::BadValue]),
+        ("{name: content-length, trusted: [127.0.0.1]}", vec![Code::BadValue]),
+        ("{name: x-mainstay-priority, trusted: [127.0.0.1]}", vec![Code::BadValue]),
+    ] {
+        let text = format!("listen: {{priority-header: {body}}}\n{}", model("chain: [{pool: p}]"));
+        assert_eq!(codes(&text), expected, "{body}");
+    }
+}
+
+#[test]
 fn traps_of_models_are_refused() {
     let out = "outputs: {l: {datatype: BYTES, shape: [-1]}, q: {datatype: FP32, shape: [-1, 2]}}";
     for (body, expected) in [

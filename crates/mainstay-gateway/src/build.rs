@@ -17,6 +17,7 @@ use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
 
 use crate::embedded::Embedded;
 use crate::error::Error;
+use crate::gate::Gates;
 use crate::memory::Memory;
 use crate::poison::PoisonTable;
 use crate::shared::{Pulse, Shared};
@@ -69,12 +70,15 @@ pub(crate) fn build(config: &Config, clock: Clock) -> Result<Built, Error> {
     load(config, &embedded, &telemetry)?;
     refuse_empty(&routes)?;
     let upstreams = builder.upstreams.into_iter().flatten().collect();
-    let snapshot = Snapshot::new(config.version.clone(), config.limits.clone(), upstreams, routes);
+    let gates = Gates::new(&routes);
+    let bounds = (config.limits.clone(), config.listen.priorities.clone());
+    let snapshot = Snapshot::new(config.version.clone(), bounds, upstreams, routes);
     let shared = Arc::new(Shared {
         clock,
         snapshot: Arc::new(snapshot),
         registry: builder.registry,
         telemetry,
+        gates,
         retries: RetryBudget::new(config.retry, config.workers).capped(config.amplification),
         executor: Executor::new(config.embedded.threads, config.embedded.queue),
         memory: Arc::new(Memory::new(config.limits.replay_memory)),
@@ -113,6 +117,8 @@ impl Builder<'_> {
             exhausted: model.exhausted,
             never_degrade: model.degrade == Degrade::Never,
             repeatable: model.repeatable,
+            concurrency: model.concurrency.clone(),
+            priority: model.priority.unwrap_or(self.config.listen.priorities.usual),
             poison: model.poison.map(PoisonTable::new),
         })
     }
@@ -145,7 +151,7 @@ impl Builder<'_> {
     ) -> Vec<Member> {
         let declared = &self.config.pools[pool];
         let breaker = declared.breaker.clone().unwrap_or_else(breaker::Settings::off);
-        let settings = target::Settings { breaker };
+        let settings = target::Settings { breaker, limit: declared.concurrency };
         let mut members = Vec::with_capacity(declared.endpoints.len());
         for (at, endpoint) in declared.endpoints.iter().enumerate() {
             let key = Key {

@@ -52,6 +52,8 @@ pub(crate) struct Client {
     in_head: Cell<bool>,
     /// Since when the client has taken nothing of what is ready for it.
     blocked: Cell<Option<Moment>>,
+    /// Whether it may name the priority of its requests.
+    trusted: Cell<bool>,
     state: Cell<State>,
     /// Of its task, to be woken when the state changes.
     waker: RefCell<Option<Waker>>,
@@ -103,6 +105,7 @@ impl Clients {
             since: Cell::new(now),
             in_head: Cell::new(false),
             blocked: Cell::new(None),
+            trusted: Cell::new(false),
             state: Cell::new(State::Open),
             waker: RefCell::default(),
         });
@@ -167,6 +170,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, entered: Entere
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a client left before it was served");
         return;
+    }
+    let priorities = &worker.shared.snapshot.priorities;
+    if priorities.header.is_some() {
+        client.trusted.set(stream.peer_addr().is_ok_and(|peer| priorities.trusts(peer.ip())));
     }
     let Some(is_http2) = greet(&client, &stream).await else { return };
     let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client), !is_http2);
@@ -263,10 +270,10 @@ fn service(
 > {
     service_fn(move |message| {
         let busy = Busy::new(&client, &worker);
-        let worker = Rc::clone(&worker);
+        let (worker, trusted) = (Rc::clone(&worker), client.trusted.get());
         // Boxed where it is made: hyper would copy its kilobytes into place.
         Box::pin(async move {
-            let mut response = request::answer(worker, message).await;
+            let mut response = request::answer(worker, message, trusted).await;
             response.body_mut().keep(busy);
             Ok(response)
         })

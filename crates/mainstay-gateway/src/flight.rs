@@ -9,6 +9,7 @@ use std::rc::Rc;
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_telemetry::record::{Attempt, End, Record, RequestId};
 
+use crate::gate::{Gate, Ticket};
 use crate::worker::Worker;
 
 /// One request with its record.
@@ -16,6 +17,10 @@ use crate::worker::Worker;
 pub(crate) struct Flight {
     pub(crate) worker: Rc<Worker>,
     pub(crate) record: Record,
+    /// Since when it has a place among its model's requests.
+    entered: Option<Moment>,
+    /// Its way from the queue to a place at a server.
+    ticket: Option<Ticket>,
     open: bool,
 }
 
@@ -31,7 +36,7 @@ impl Flight {
             ..Record::default()
         };
         worker.in_flight.set(worker.in_flight.get() + 1);
-        Self { worker, record, open: true }
+        Self { worker, record, entered: None, ticket: None, open: true }
     }
 
     /// Also what the client is told.
@@ -44,8 +49,42 @@ impl Flight {
         self.record.started
     }
 
+    /// Takes a place among its model's requests; whether there was one.
+    pub(crate) fn enter(&mut self, now: Moment) -> bool {
+        let entered = self.gate().is_some_and(Gate::enter);
+        self.entered = entered.then_some(now);
+        entered
+    }
+
+    /// It was called from the queue, and has a place among its model's requests.
+    pub(crate) fn called(&mut self, ticket: Ticket, now: Moment) {
+        self.entered = Some(now);
+        self.ticket = Some(ticket);
+    }
+
+    /// Gives its place away in order to wait; its number, if it waited before.
+    pub(crate) fn step_aside(&mut self, now: Moment) -> Option<u64> {
+        self.leave(false, now);
+        self.ticket.take().map(|ticket| ticket.number())
+    }
+
+    /// Gives its place back. What it took says how long requests take, if a server answered.
+    fn leave(&mut self, answered: bool, now: Moment) {
+        if let Some(entered) = self.entered.take()
+            && let Some(gate) = self.gate()
+        {
+            gate.leave(answered.then(|| now.since(entered)), now);
+        }
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        self.worker.shared.gates.get(self.record.model)
+    }
+
     /// Notes an attempt that begins now; says where it stands in the record.
     pub(crate) fn attempt(&mut self, attempt: Attempt, now: Moment) -> usize {
+        // It has its place at a server now.
+        self.ticket = None;
         self.record.push(Attempt { started_us: micros(now, self.record.started), ..attempt })
     }
 
@@ -80,6 +119,8 @@ impl Flight {
 
     fn close(&mut self, end: End, now: Moment) {
         self.open = false;
+        self.ticket = None;
+        self.leave(end == End::Answered && self.record.attempt_count > 0, now);
         self.record.end = end;
         self.record.took = now.since(self.record.started);
         self.worker.in_flight.set(self.worker.in_flight.get().saturating_sub(1));

@@ -18,6 +18,7 @@ mod client;
 mod embedded;
 mod error;
 mod flight;
+mod gate;
 mod gateway;
 mod memory;
 mod observe;

@@ -1,5 +1,6 @@
 //! The way of a request: recognise, admit, climb the chain, commit or move on, mark, account.
 
+mod admission;
 mod admit;
 mod ask;
 mod assembly;
@@ -33,10 +34,12 @@ use recognise::Recognised;
 pub(crate) use ask::Ask;
 pub(crate) use own::route_available;
 
-/// Answers one request, whatever it takes.
+/// Answers one request, whatever it takes. Whether its client is `trusted` says whether it may
+/// name its own priority.
 pub(crate) fn answer(
     worker: Rc<Worker>,
     message: Request<Incoming>,
+    trusted: bool,
 ) -> impl Future<Output = Response<AnswerBody>> {
     let flight = Flight::new(worker);
     let id = headers::request_id(flight.id());
@@ -46,7 +49,7 @@ pub(crate) fn answer(
     // An `async fn` would hold its arguments twice, and a request's future is copied when it
     // begins; hence a function that makes one.
     async move {
-        let mut response = respond(flight, parts, body).await;
+        let mut response = respond(flight, (parts, trusted), body).await;
         if bare {
             *response.body_mut() = AnswerBody::whole(bytes::Bytes::new());
         }
@@ -55,8 +58,12 @@ pub(crate) fn answer(
     }
 }
 
-async fn respond(mut flight: Flight, parts: Parts, body: Incoming) -> Response<AnswerBody> {
-    let mut ask = match recognise::recognise(&flight.worker, parts, flight.started()) {
+async fn respond(
+    mut flight: Flight,
+    (parts, trusted): (Parts, bool),
+    body: Incoming,
+) -> Response<AnswerBody> {
+    let mut ask = match recognise::recognise(&flight.worker, parts, trusted, flight.started()) {
         Ok(Recognised::Own(response)) => {
             flight.end(End::Answered, response.status().as_u16());
             return response;
@@ -80,7 +87,11 @@ async fn respond(mut flight: Flight, parts: Parts, body: Incoming) -> Response<A
 /// Ends a flight with a fault, said in the protocol's own form.
 fn refuse(flight: Flight, fault: &Fault) -> Response<AnswerBody> {
     let response = reply::fault(fault);
-    let end = if fault.blame == Blame::Client { End::ClientFault } else { End::Failed };
+    let end = match fault.blame {
+        Blame::Client => End::ClientFault,
+        Blame::Load => End::Shed,
+        Blame::Upstream => End::Failed,
+    };
     flight.end(end, fault.status.as_u16());
     response
 }

@@ -11,6 +11,7 @@ use mainstay_policy::budget::RetryBudget;
 use mainstay_policy::target::{Registry, Target};
 use mainstay_telemetry::{Clock, Event, EventKind, Telemetry};
 
+use crate::gate::Gates;
 use crate::memory::Memory;
 use crate::snapshot::Snapshot;
 
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) retries: RetryBudget,
+    /// Who may go on to each model's servers.
+    pub(crate) gates: Gates,
     pub(crate) executor: Executor,
     pub(crate) memory: Arc<Memory>,
     /// One for each worker.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use http::HeaderValue;
-use mainstay_config::{Exhausted, Limits};
+use mainstay_config::{Concurrency, Exhausted, Limits, Priorities};
 use mainstay_policy::chain::Plan;
+use mainstay_policy::limit::Priority;
 use mainstay_policy::target::Target;
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::confidence;
@@ -23,6 +24,7 @@ pub(crate) struct Snapshot {
     /// The configuration's own short hash.
     pub(crate) version: String,
     pub(crate) limits: Limits,
+    pub(crate) priorities: Priorities,
     /// Every endpoint of every pool; [`Upstream::index`] leads here.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) routes: Vec<Arc<Route>>,
@@ -33,7 +35,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) fn new(
         version: String,
-        limits: Limits,
+        (limits, priorities): (Limits, Priorities),
         upstreams: Vec<Arc<Upstream>>,
         routes: Vec<Arc<Route>>,
     ) -> Self {
@@ -44,7 +46,7 @@ impl Snapshot {
             .map(|(at, route)| (Arc::clone(&route.name), at))
             .collect();
         let any = routes.iter().position(|route| &*route.name == "*");
-        Self { version, limits, upstreams, routes, by_name, any }
+        Self { version, limits, priorities, upstreams, routes, by_name, any }
     }
 
     /// The route of a model by its name, or the one that takes any.
@@ -79,6 +81,10 @@ pub(crate) struct Route {
     pub(crate) repeatable: bool,
     /// Requests that fail wherever they go; `None` where nothing is taken for poison.
     pub(crate) poison: Option<PoisonTable>,
+    /// How many at once, and how many wait.
+    pub(crate) concurrency: Concurrency,
+    /// Of requests that name none.
+    pub(crate) priority: Priority,
 }
 
 /// One source of a route's chain.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_admin::status::{
-    BreakerState, BreakerStatus, EndpointStatus, ForcedStatus, ModelStatus, PoolStatus, StepKind,
-    StepStatus, TargetStatus,
+    BreakerState, BreakerStatus, EndpointStatus, ForcedStatus, ModelStatus, PoolStatus, ShedStatus,
+    StepKind, StepStatus, TargetStatus,
 };
 use mainstay_admin::{BreakerOverride, Force, OverrideError, Readiness, Source, Status};
 use mainstay_config::Config;
@@ -16,6 +16,7 @@ use mainstay_policy::target::Target;
 use mainstay_telemetry::{Event, EventKind, Telemetry};
 
 use crate::embedded::Embedded;
+use crate::gate::Gate;
 use crate::observe::Board;
 use crate::request::route_available;
 use crate::shared::Shared;
@@ -88,6 +89,7 @@ impl State {
             breaker: self.breaker(target, now),
             in_flight: target.load.in_flight(),
             latency_ms: target.load.latency(now).as_secs_f64() * 1e3,
+            limit: target.limiter.limit(),
         }
     }
 
@@ -116,6 +118,7 @@ impl State {
 
     fn model(&self, route: &Route, now: Moment) -> ModelStatus {
         let totals = self.shared.telemetry.totals(route.id);
+        let gate = self.shared.gates.get(route.id);
         ModelStatus {
             name: route.name.to_string(),
             available: route_available(route, now),
@@ -133,6 +136,9 @@ impl State {
             hedges_won: totals.hedges_won,
             poisoned: totals.poisoned,
             replayed: totals.replayed,
+            in_flight: gate.map_or(0, |gate| gate.bulkhead.in_flight()),
+            queued: gate.map_or(0, Gate::waiting),
+            shed: gate.map(shed).unwrap_or_default(),
         }
     }
 
@@ -257,6 +263,11 @@ impl Source for State {
     fn telemetry(&self) -> &Arc<Telemetry> {
         &self.shared.telemetry
     }
+}
+
+fn shed(gate: &Gate) -> ShedStatus {
+    let [critical, high, normal, low] = gate.turned_away();
+    ShedStatus { critical, high, normal, low }
 }
 
 fn step_status(step: &snapshot::Step, plan: &chain::Step, now: Moment) -> StepStatus {

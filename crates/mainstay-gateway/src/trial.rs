@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_policy::breaker::{Permit, Refusal};
+use mainstay_policy::breaker::Permit;
+use mainstay_policy::limit::Sample;
 use mainstay_policy::poison::Others;
 use mainstay_policy::target::Target;
 use mainstay_policy::{Class, Moment, Outcome, Verdict};
@@ -27,25 +28,34 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// Asks the target's breaker; an admitted attempt counts as in flight from now on.
-    pub(crate) fn begin(
-        worker: &Rc<Worker>,
-        target: &Arc<Target>,
-        now: Moment,
-    ) -> Result<Self, Refusal> {
-        let (permit, transition) = target.breaker.admit(now)?;
+    /// Asks the target's limit and its breaker; an admitted attempt counts as in flight from now
+    /// on. `None`: the last place or permit went to someone else.
+    pub(crate) fn begin(worker: &Rc<Worker>, target: &Arc<Target>, now: Moment) -> Option<Self> {
+        if !target.limiter.try_acquire() {
+            return None;
+        }
+        let Ok((permit, transition)) = target.breaker.admit(now) else {
+            Self::free(worker, target, Sample::Nothing, now);
+            return None;
+        };
         if let Some(transition) = transition {
             worker.shared.breaker_changed(target, &transition);
         }
         let others = target.load.start();
         target.progress.begin(others == 0, now);
-        Ok(Self {
+        Some(Self {
             worker: Rc::clone(worker),
             target: Arc::clone(target),
             permit: Some(permit),
             started: now,
             excused: false,
         })
+    }
+
+    /// Gives the place at the target to whoever waits for it.
+    fn free(worker: &Worker, target: &Target, sample: Sample, now: Moment) {
+        target.limiter.release(sample, now);
+        worker.shared.gates.freed(target.id, now);
     }
 
     /// From now on it waits for its client, to send its body or to read the answer: that its
@@ -125,6 +135,7 @@ impl Trial {
             // A server that fails fast must not look like the fastest one.
             Err(_) => self.target.load.failed(latency, now),
         }
+        Self::free(&self.worker, &self.target, Sample::of(result, latency), now);
         latency
     }
 }
@@ -135,6 +146,7 @@ impl Drop for Trial {
         if let Some(permit) = self.permit.take() {
             self.target.breaker.release(permit);
             self.target.load.finish(None, self.started);
+            Self::free(&self.worker, &self.target, Sample::Nothing, self.started);
         }
     }
 }

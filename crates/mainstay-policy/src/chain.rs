@@ -12,6 +12,8 @@
 //!   each beyond the first also draws on the gateway's retry budget;
 //! - when attempts or retries are spent, the local steps (embedded models, default predictions)
 //!   can still answer: they cost no server anything either;
+//! - where servers are full, another pool with room is asked at once; only then the request
+//!   waits, and only then a local step answers in its place;
 //! - what may have been executed is repeated only where that is harmless;
 //! - an attempt that takes longer than usual may be hedged: a second one runs beside it at another
 //!   member, if the request may be repeated and the share of hedges allows it; it counts as an
@@ -26,7 +28,7 @@ pub mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next};
+pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next, may_be_asked};
 pub use plan::{Local, Member, Plan, Pool, Step};
 
 /// Why a later step of the chain answered than the first.
@@ -56,11 +58,14 @@ pub enum Reason {
     GuardBroken = 9,
     /// The same request fails wherever it goes while others do not.
     Poison = 10,
+    /// Every server that could have answered had as much under way as it can do, and so had the
+    /// queue before them.
+    AtLimit = 11,
 }
 
 impl Reason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::None,
         Self::NoEndpoint,
         Self::AttemptsFailed,
@@ -72,6 +77,7 @@ impl Reason {
         Self::EmbeddedUnavailable,
         Self::GuardBroken,
         Self::Poison,
+        Self::AtLimit,
     ];
 
     /// The reason in kebab case, as headers, parameters and records show it.
@@ -89,6 +95,7 @@ impl Reason {
             Self::EmbeddedUnavailable => "embedded-unavailable",
             Self::GuardBroken => "guard-broken",
             Self::Poison => "poison",
+            Self::AtLimit => "at-limit",
         }
     }
 }

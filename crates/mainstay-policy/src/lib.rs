@@ -11,6 +11,7 @@ pub mod budget;
 pub mod chain;
 pub mod guard;
 pub mod health;
+pub mod limit;
 pub mod moment;
 pub mod outcome;
 pub mod poison;

@@ -13,6 +13,7 @@ use crate::balance::Load;
 use crate::breaker::{self, Breaker};
 use crate::budget::Pause;
 use crate::health::{Cell, Progress};
+use crate::limit::{self, Limiter};
 
 /// What makes two targets the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +52,8 @@ pub struct Target {
     pub progress: Progress,
     /// Whether it asked not to be asked for a while.
     pub pause: Pause,
+    /// How many attempts may be under way.
+    pub limiter: Limiter,
 }
 
 /// What a new target begins with.
@@ -58,6 +61,8 @@ pub struct Target {
 pub struct Settings {
     /// Its breaker's.
     pub breaker: breaker::Settings,
+    /// Its limit's.
+    pub limit: limit::Settings,
 }
 
 impl Target {
@@ -72,6 +77,7 @@ impl Target {
             health: Cell::default(),
             progress: Progress::default(),
             pause: Pause::default(),
+            limiter: Limiter::new(settings.limit),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use mainstay_policy::Verdict;
+use mainstay_policy::limit::Priority;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
@@ -54,6 +55,8 @@ pub struct TargetGauges {
     pub in_flight: u32,
     /// As the balancer sees it.
     pub latency: Duration,
+    /// The attempts that may be under way at once; `None` where nothing bounds them.
+    pub limit: Option<u32>,
 }
 
 /// The state of one model.
@@ -61,6 +64,10 @@ pub struct TargetGauges {
 pub struct ModelGauges {
     /// Its name.
     pub name: String,
+    /// Requests that wait for room.
+    pub queued: u32,
+    /// Requests that found no room in time, by priority.
+    pub shed: [u64; Priority::ALL.len()],
     /// The steps of its chain, and whether each could answer.
     pub steps: Vec<(String, bool)>,
 }

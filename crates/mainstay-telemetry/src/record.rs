@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use mainstay_policy::balance::Why;
+use mainstay_policy::limit::Priority;
 use mainstay_policy::{Class, Moment, SentState};
 
 pub use mainstay_policy::chain::{Reason, Skipped};
@@ -137,6 +138,10 @@ pub struct Record {
     pub rows: u16,
     /// Rows that a later step than the first answered.
     pub rows_moved: u16,
+    /// How much it mattered when not all could be served.
+    pub priority: Priority,
+    /// How long it waited for room, in whole milliseconds up to 65 s.
+    pub queued: Duration,
     /// The attempts that were made: `attempts[..attempt_count]`.
     pub attempts: [Attempt; MAX_ATTEMPTS],
     /// How many of `attempts` are filled.

@@ -41,6 +41,8 @@ impl<'a> View<'a> {
             "degraded": record.degraded,
             "reason": reason(record),
             "replayed": record.replayed,
+            "priority": record.priority.as_str(),
+            "queued_ms": millis(record.queued.as_micros()),
             "rows": record.rows,
             "rows_moved": record.rows_moved,
             "attempts": attempts.map(|attempt| self.attempt(record, attempt)).collect::<Vec<_>>(),

@@ -24,6 +24,7 @@ fn status() -> Status {
         },
         in_flight: 4,
         latency_ms: 2.5,
+        limit: Some(24),
     };
     let endpoint = EndpointStatus {
         name: "a:8000".to_owned(),
@@ -57,6 +58,9 @@ fn status() -> Status {
             hedges_won: 9,
             poisoned: 1,
             replayed: 2,
+            in_flight: 7,
+            queued: 3,
+            shed: ShedStatus { low: 9, ..ShedStatus::default() },
         }],
     }
 }
@@ -75,7 +79,7 @@ fn the_json_of_the_status_is_an_interface() {
                     "forced": {"to": "open", "until_seconds": 60.0, "reason": "maintenance"},
                     "calls": 20, "failures": 3, "until_seconds": 1.5
                 },
-                "in_flight": 4, "latency_ms": 2.5
+                "in_flight": 4, "latency_ms": 2.5, "limit": 24
             }]
         }]}],
         "models": [{
@@ -85,7 +89,9 @@ fn the_json_of_the_status_is_an_interface() {
                 "why": "1 of 1 endpoints takes traffic"
             }],
             "requests": 100, "degraded": 2, "failed": 1, "amplification": 1.25,
-            "hedges": 12, "hedges_won": 9, "poisoned": 1, "replayed": 2
+            "hedges": 12, "hedges_won": 9, "poisoned": 1, "replayed": 2,
+            "in_flight": 7, "queued": 3,
+            "shed": {"critical": 0, "high": 0, "normal": 0, "low": 9}
         }]
     });
     assert_eq!(serde_json::to_value(status()).unwrap(), expected);

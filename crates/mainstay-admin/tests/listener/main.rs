@@ -106,7 +106,8 @@ async fn a_record_says_why_with_names() {
     let expected = json!({
         "id": "0000000000000abc", "model": "fraud", "took_ms": 12.5, "deadline_ms": 200.0,
         "budget_left_ms": 187.5, "outcome": "answered", "status": 200, "step": "default",
-        "degraded": true, "reason": "attempts-failed", "replayed": false, "rows": 0, "rows_moved": 0,
+        "degraded": true, "reason": "attempts-failed", "replayed": false,
+        "priority": "normal", "queued_ms": 0.0, "rows": 0, "rows_moved": 0,
         "attempts": [
             {
                 "step": "fraud-v2", "pool": "fraud-v2", "endpoint": "a:8000", "model": "fraud",

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_policy::limit::Priority;
 use mainstay_policy::poison;
 use mainstay_protocol::oip::{confidence, guard};
 use mainstay_protocol::{Tensor, TensorSpec};
+
+use super::Concurrency;
 
 /// A route by name, with a deadline and a fallback chain.
 #[derive(Clone, Debug)]
@@ -35,6 +38,10 @@ pub struct Model {
     pub repeatable: bool,
     /// Network attempts for one request, over all pools. Default 3.
     pub attempts: u8,
+    /// How many requests are served at once, and how many wait.
+    pub concurrency: Concurrency,
+    /// How much its requests matter; `None` leaves it to the listener.
+    pub priority: Option<Priority>,
     /// How answers are remembered for idempotency keys. Default `None`: the header is passed on
     /// and means nothing here.
     pub idempotency: Option<Idempotency>,

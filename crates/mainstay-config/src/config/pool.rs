@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use mainstay_policy::health::{counters, fusion, heartbeat};
-use mainstay_policy::{balance, breaker, budget, health};
+use mainstay_policy::{balance, breaker, budget, health, limit};
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::golden::Golden;
 
@@ -51,6 +51,8 @@ pub struct Pool {
     pub hedge: Option<budget::HedgeSettings>,
     /// The wait before the same endpoint is tried again.
     pub backoff: budget::Backoff,
+    /// How many attempts each target is given at once. Default adaptive, from 200.
+    pub concurrency: limit::Settings,
     /// When silence is a stall.
     pub progress: fusion::Settings,
     /// The heartbeats that are expected; `None` if none are.

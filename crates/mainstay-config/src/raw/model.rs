@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::Opt;
+use super::{Opt, RawConcurrency, RawPriority};
 use crate::spanned::{Entries, Spanned};
 use crate::value::{Length, Short, Shorthand, off_schema};
 
@@ -51,6 +51,12 @@ pub(crate) struct RawModel {
     /// Attempts at servers for one request, over all pools; 1 never retries.
     #[schemars(extend("default" = 3, "minimum" = 1))]
     pub(crate) attempts: Opt<u8>,
+    /// How many requests are served at once, and how many wait.
+    pub(crate) concurrency: Opt<RawConcurrency>,
+    /// How much its requests matter when not all can be served: critical, high, normal or low.
+    /// Default: what the listener says.
+    #[schemars(extend("examples" = ["normal"], "x-comment" = true))]
+    pub(crate) priority: Opt<RawPriority>,
     /// Requests with an Idempotency-Key header are executed once: duplicates in flight wait for
     /// the first's answer, later ones get it again. Off unless it stands here.
     #[schemars(extend("examples" = [{"remember": "60s"}], "x-comment" = true))]

@@ -3,7 +3,9 @@
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
-use super::{Opt, RawCounters, RawDependency, RawHeartbeat, RawProbe, RawProgress};
+use super::{
+    Opt, RawCounters, RawDependency, RawHeartbeat, RawProbe, RawProgress, RawTargetConcurrency,
+};
 use crate::spanned::Spanned;
 use crate::value::{Length, Share, Short, Shorthand, off_schema};
 
@@ -53,6 +55,9 @@ pub(crate) struct RawPool {
     pub(crate) slow_start: Opt<RawSlowStart>,
     /// The wait before the same server is tried again; another one is tried at once.
     pub(crate) backoff: Opt<RawBackoff>,
+    /// How many requests each server is given at once, for each model apart, so that what it
+    /// cannot do yet waits here and not there; `off` gives it whatever comes.
+    pub(crate) concurrency: Opt<Short<RawTargetConcurrency>>,
     /// When a server that takes requests and answers none is stalled, whatever its probes say;
     /// `off` never finds one.
     pub(crate) progress: Opt<Short<RawProgress>>,

@@ -7,7 +7,9 @@ use mainstay_policy::budget::SENSIBLE;
 use mainstay_protocol::TensorSpec;
 
 use super::pool::Pools;
-use super::{Review, chain, first_place, golden, guards, may_be_lost, repetition, span_of};
+use super::{
+    Review, chain, concurrency, first_place, golden, guards, may_be_lost, repetition, span_of,
+};
 use crate::code::Code;
 use crate::config::{
     ATTEMPTS, DEADLINE, Degrade, Exhausted, Idempotency, Model, Pool, REMEMBER, Source, Step,
@@ -107,6 +109,8 @@ fn model(
         degrade,
         repeatable: raw.repeatable.as_ref().is_none_or(|repeatable| repeatable.value),
         attempts: attempts(review, &raw.attempts),
+        concurrency: concurrency::model(review, &raw.concurrency, deadline),
+        priority: concurrency::priority(&raw.priority),
         idempotency: raw
             .idempotency
             .as_ref()

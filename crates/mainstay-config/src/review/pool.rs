@@ -6,7 +6,9 @@ use std::sync::Arc;
 use mainstay_policy::balance;
 use mainstay_protocol::classify::Flavour;
 
-use super::{Review, address, breaker, check, is_name, may_be_lost, repetition, signals};
+use super::{
+    Review, address, breaker, check, concurrency, is_name, may_be_lost, repetition, signals,
+};
 use crate::code::Code;
 use crate::config::{
     CONNECT_TIMEOUT, Endpoint, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
@@ -92,6 +94,7 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
         breaker: breaker::breaker(review, &raw.breaker),
         slow_start: breaker::slow_start(review, &raw.slow_start),
         backoff: breaker::backoff(review, &raw.backoff),
+        concurrency: concurrency::target(review, &raw.concurrency),
         progress: signals::progress(review, &raw.progress),
         heartbeat: signals::heartbeat(review, &raw.heartbeat),
         counters: signals::counters(review, &raw.counters, flavour),

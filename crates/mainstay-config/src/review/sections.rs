@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use mainstay_policy::budget;
 
-use super::{Review, address, check, first_place, model, pool, repetition, share, span_of};
+use super::{
+    Review, address, check, concurrency, first_place, model, pool, repetition, share, span_of,
+};
 use crate::code::Code;
 use crate::config::{
     Admin, Config, DRAIN, EmbeddedPool, Limits, Listen, Log, LogFormat, LogLevel, Node, Records,
@@ -72,7 +74,8 @@ fn host_name() -> Arc<str> {
 
 fn listen(review: &mut Review, raw: &Opt<RawListen>) -> Listen {
     let http = raw.as_ref().and_then(|listen| listen.http.clone());
-    Listen { http: address_or(review, &http, Listen::default().http) }
+    let http = address_or(review, &http, Listen::default().http);
+    Listen { http, priorities: concurrency::priorities(review, raw) }
 }
 
 fn address_or(review: &mut Review, text: &Opt<String>, default: SocketAddr) -> SocketAddr {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use mainstay_policy::Moment;
 use mainstay_policy::chain::Plan;
+use mainstay_policy::limit::Priority;
 
 use crate::memory::Reservation;
 use crate::snapshot::Route;
@@ -39,6 +40,8 @@ pub(crate) struct Ask {
     pub(crate) json_len: Option<usize>,
     pub(crate) payload: Payload,
     pub(crate) deadline: Moment,
+    /// How much it matters when not all can be served.
+    pub(crate) priority: Priority,
     /// What the headers tell servers of it, in milliseconds.
     pub(crate) told: u64,
     /// The memory that the payload takes, until the request is over.

@@ -36,7 +36,7 @@ pub(super) enum Attempted {
     /// No usable answer. What the server said of it, if it said something, is kept: it is the
     /// best error there is when no other source answers.
     Failed(Failure, Option<Box<Answer>>),
-    /// The breaker's last permit went to someone else: nothing was tried.
+    /// The last permit or place went to someone else: nothing was tried.
     Refused,
     /// The body could be sent once, and has been: nothing was tried.
     Spent,
@@ -146,7 +146,7 @@ pub(super) fn begin<'a>(
     progress: &'a Cell<SentState>,
 ) -> Option<Running<'a>> {
     let member = &pool.members[choice.member];
-    let trial = Trial::begin(&flight.worker, &member.target, now).ok()?;
+    let trial = Trial::begin(&flight.worker, &member.target, now)?;
     let at = flight.attempt(record(choice, member), now);
     Some(Running { choice: *choice, member, trial, at, progress })
 }

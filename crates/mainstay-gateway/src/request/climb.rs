@@ -13,7 +13,7 @@ use super::attempt::{Answer, Attempted, Order, attempt};
 use super::fault::Fault;
 use super::local::{self, Said};
 use super::reply::{self, Mark};
-use super::{exhausted, judge, refuse};
+use super::{admission, exhausted, judge, refuse};
 use crate::client::AnswerBody;
 use crate::flight::Flight;
 use crate::poison::{PoisonTable, Suspects};
@@ -30,6 +30,8 @@ pub(super) struct Progress {
     pub(super) misfit: Option<Fault>,
     /// Failures that may have been the request's own fault.
     pub(super) suspects: Suspects,
+    /// Why no server had room for it.
+    pub(super) shed: Option<Fault>,
 }
 
 /// What one rung of the climb came to.
@@ -56,6 +58,7 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
     // Without a body to wait for, no time has passed since the head.
     let waited = ask.body().is_none_or(|body| !body.is_empty());
     let mut now = if waited { worker.clock.now() } else { flight.started() };
+    admission::enter(&mut flight, &ask, &mut climb, now);
     loop {
         let (step, rung) = match worker.decide(&mut climb, now) {
             Next::Attempt(choice) => {
@@ -66,6 +69,11 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
             Next::Local(step) => {
                 let asked = try_local(&flight, &ask, &mut climb, &mut progress, step);
                 (step, Box::pin(asked).await)
+            }
+            Next::Wait => {
+                let waiting = admission::wait(&mut flight, &ask, &mut climb, now);
+                progress.shed = Box::pin(waiting).await;
+                (0, Rung::Onward)
             }
             Next::Exhausted => return exhausted::answer(flight, &ask, progress, climb.reason()),
         };

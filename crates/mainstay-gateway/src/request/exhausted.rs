@@ -37,6 +37,9 @@ pub(super) fn answer(
     if let Some(misfit) = progress.misfit.take() {
         return refuse(flight, &misfit);
     }
+    if let Some(shed) = progress.shed.take() {
+        return refuse(flight, &shed);
+    }
     let out_of_time = reason == Reason::OutOfTime || last == Some(Class::Timeout);
     let fault = if out_of_time {
         Fault::out_of_time(&ask.route.name)

@@ -3,6 +3,7 @@
 //! A server's own error is passed back as it came; these are for what no server said.
 
 use http::StatusCode;
+use mainstay_policy::limit::{Priority, Refusal};
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub(crate) enum Blame {
     Client,
     /// What stands behind the gateway.
     Upstream,
+    /// Nobody: there is more to do than can be done.
+    Load,
 }
 
 /// Whether the same request may be sent again.
@@ -20,6 +23,8 @@ pub(crate) enum Retry {
     Never,
     /// It may have been executed: only where that is harmless.
     Idempotent,
+    /// It was not executed: always, after the time that the answer names.
+    Always,
 }
 
 impl Retry {
@@ -28,6 +33,7 @@ impl Retry {
         match self {
             Self::Never => "never",
             Self::Idempotent => "idempotent",
+            Self::Always => "always",
         }
     }
 }
@@ -40,17 +46,20 @@ pub(crate) struct Fault {
     pub(crate) status: StatusCode,
     pub(crate) blame: Blame,
     pub(crate) retry: Retry,
+    /// Seconds after which the same request may find an answer; `None` for those that never do.
+    pub(crate) retry_after: Option<u32>,
     /// For the client; names nothing that it may not know.
     pub(crate) message: String,
 }
 
 impl Fault {
     const fn client(code: &'static str, status: StatusCode, message: String) -> Self {
-        Self { code, status, blame: Blame::Client, retry: Retry::Never, message }
+        Self { code, status, blame: Blame::Client, retry: Retry::Never, retry_after: None, message }
     }
 
     const fn upstream(code: &'static str, status: StatusCode, message: String) -> Self {
-        Self { code, status, blame: Blame::Upstream, retry: Retry::Idempotent, message }
+        let retry = Retry::Idempotent;
+        Self { code, status, blame: Blame::Upstream, retry, retry_after: Some(1), message }
     }
 
     /// The path is none of the protocol's.
@@ -116,6 +125,37 @@ impl Fault {
             left.as_secs().max(1)
         );
         Self::client("MS0221", StatusCode::UNPROCESSABLE_ENTITY, message)
+    }
+}
+
+impl Fault {
+    /// No server has room for the request in time, and it may not wait, or not any longer.
+    pub(crate) fn shed(
+        model: &str,
+        priority: Priority,
+        refusal: Refusal,
+        retry_after: u32,
+    ) -> Self {
+        let priority = priority.as_str();
+        let (code, status, message) = match refusal {
+            Refusal::OverShare => (
+                "MS0231",
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("too many requests of priority {priority} for model {model:?}"),
+            ),
+            Refusal::Full => (
+                "MS0232",
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("every server of model {model:?} is full, and so is its queue"),
+            ),
+            Refusal::TooLate => (
+                "MS0233",
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("model {model:?} has too much to do to answer within the deadline"),
+            ),
+        };
+        let (blame, retry) = (Blame::Load, Retry::Always);
+        Self { code, status, blame, retry, retry_after: Some(retry_after), message }
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{Method, Response, Uri};
 use mainstay_policy::Moment;
+use mainstay_policy::limit::Priority;
 use mainstay_protocol::oip::path::{self, Call};
 
 use super::ask::{Ask, Kind, Payload};
@@ -26,7 +27,12 @@ pub(super) enum Recognised {
 }
 
 /// Recognises a request by its head.
-pub(super) fn recognise(worker: &Worker, parts: Parts, now: Moment) -> Result<Recognised, Fault> {
+pub(super) fn recognise(
+    worker: &Worker,
+    parts: Parts,
+    trusted: bool,
+    now: Moment,
+) -> Result<Recognised, Fault> {
     let path = parts.uri.path();
     let call = path::recognise(path).ok_or_else(|| Fault::no_such_path(path))?;
     let kind = match &call {
@@ -39,7 +45,7 @@ pub(super) fn recognise(worker: &Worker, parts: Parts, now: Moment) -> Result<Re
     let route = own::route(worker, call.model().unwrap_or_default())?;
     let route = Arc::clone(route);
     drop(call);
-    ask(worker, parts, kind, (route, now)).map(Recognised::Ask)
+    ask(worker, parts, kind, (route, trusted, now)).map(Recognised::Ask)
 }
 
 fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {
@@ -59,12 +65,15 @@ fn ask(
     worker: &Worker,
     parts: Parts,
     kind: Kind,
-    (route, now): (Arc<Route>, Moment),
+    (route, trusted, now): (Arc<Route>, bool, Moment),
 ) -> Result<Ask, Fault> {
     let Parts { method, uri, mut headers, .. } = parts;
     let strict = route.never_degrade || refuses_degraded(&headers);
     let json_len = json_len(&headers)?;
     let deadline = deadline(&headers, route.deadline, now);
+    let priority =
+        priority(&mut headers, (worker.shared.snapshot.priorities.header.as_ref(), trusted))
+            .unwrap_or(route.priority);
     headers::clean(&mut headers);
     if route.steps.iter().any(|step| step.confidence.is_some()) {
         // What must be judged must be readable.
@@ -81,12 +90,27 @@ fn ask(
         payload: Payload::Kept(Bytes::new()),
         deadline,
         told: 0,
+        priority,
         reservation: None,
     };
     // Told once, and again only where time has passed: see the attempt.
     ask.told = ask.left(now);
     ask.headers.insert(headers::REQUEST_TIMEOUT, worker.timeout_value(ask.told));
     Ok(ask)
+}
+
+/// What a trusted client says of its request. From others the header is dropped, so that a
+/// server behind the gateway does not believe it either.
+fn priority(
+    headers: &mut HeaderMap,
+    (name, trusted): (Option<&HeaderName>, bool),
+) -> Option<Priority> {
+    let name = name?;
+    if !trusted {
+        headers.remove(name);
+        return None;
+    }
+    headers.get(name).and_then(|value| Priority::from_name(value.as_bytes()))
 }
 
 fn refuses_degraded(headers: &HeaderMap) -> bool {
@@ -152,6 +176,20 @@ mod tests {
         assert_eq!(timeout("30"), 1000);
         assert_eq!(timeout("soon"), 1000);
         assert_eq!(timeout("-1"), 1000);
+    }
+
+    #[test]
+    fn only_trusted_clients_name_a_priority() {
+        let name = HeaderName::from_static("x-priority");
+        let said = |value, trusted| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name.clone(), HeaderValue::from_static(value));
+            let priority = priority(&mut headers, (Some(&name), trusted));
+            (priority, headers.contains_key(&name))
+        };
+        assert_eq!(said("High", true), (Some(Priority::High), true));
+        assert_eq!(said("whatever", true), (None, true));
+        assert_eq!(said("high", false), (None, false));
     }
 
     #[test]

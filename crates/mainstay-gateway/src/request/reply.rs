@@ -13,7 +13,7 @@ use mainstay_telemetry::record::{End, Record};
 use super::ask::{Ask, Kind};
 use super::attempt::Answer;
 use super::climb::Progress;
-use super::fault::{Blame, Fault};
+use super::fault::Fault;
 use super::hold::Held;
 use super::{headers, refuse};
 use crate::client::{AnswerBody, Committed, OpenBody};
@@ -162,8 +162,8 @@ pub(super) fn fault(fault: &Fault) -> Response<AnswerBody> {
     let headers = response.headers_mut();
     headers.insert(headers::ERROR, HeaderValue::from_static(fault.code));
     headers.insert(headers::RETRY, HeaderValue::from_static(fault.retry.as_str()));
-    if fault.blame == Blame::Upstream {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = fault.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

@@ -13,6 +13,9 @@ use super::plan::{Plan, Pool, Step};
 use super::{Reason, Skipped};
 
 mod hedge;
+mod room;
+
+use room::Room;
 
 /// Attempts of one request altogether, those that never left us included. Bounds the work of a
 /// request whose every endpoint refuses, and the size of its record.
@@ -64,6 +67,9 @@ pub enum Next {
     Attempt(Choice),
     /// Ask the source inside the gateway at this step.
     Local(usize),
+    /// Wait until there is room at a server, if the queue allows it; then say
+    /// [`room`](Climb::room) or [`no_room`](Climb::no_room).
+    Wait,
     /// Nothing is left to ask.
     Exhausted,
 }
@@ -99,6 +105,7 @@ pub struct Climb<'p> {
     reason: Reason,
     /// How the attempts of the present step failed, in the words of a reason.
     failure: Reason,
+    room: Room,
 }
 
 impl<'p> Climb<'p> {
@@ -123,6 +130,7 @@ impl<'p> Climb<'p> {
             content: false,
             reason: Reason::None,
             failure: Reason::AttemptsFailed,
+            room: Room::OPEN,
         }
     }
 
@@ -142,10 +150,12 @@ impl<'p> Climb<'p> {
                 },
                 Some(Step::Local(local)) => {
                     if self.locals && !self.last_resort && local.is_available() {
-                        return Next::Local(self.step);
+                        let waits = self.waits(cx.now);
+                        return if waits { Next::Wait } else { Next::Local(self.step) };
                     }
                     self.leave(Reason::EmbeddedUnavailable);
                 }
+                None if self.waits(cx.now) => return Next::Wait,
                 None if self.may_resort(cx.now) => {
                     self.last_resort = true;
                     self.step = 0;
@@ -155,9 +165,11 @@ impl<'p> Climb<'p> {
         }
     }
 
-    /// The attempt was not made after all: the breaker gave its last permit to someone else.
+    /// The attempt was not made after all: the breaker's last permit, or the last place that the
+    /// limit leaves, went to someone else.
     pub fn refused(&mut self, choice: &Choice) {
         self.mark_tried(choice.member);
+        self.note_full(choice);
     }
 
     /// The attempt failed and another source may be asked. (A failure of a class that does not
@@ -217,14 +229,16 @@ impl<'p> Climb<'p> {
     fn may_resort(&self, now: Moment) -> bool {
         !self.last_resort
             && !self.content
+            && !self.is_held_back()
             && self.pools_closed.is_none()
             && !self.deadline.remaining(now).is_zero()
     }
 
     fn choose(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Result<Choice, Reason> {
         self.may_attempt()?;
+        self.has_entered()?;
         let skipped = self.list(pool, cx);
-        let (member, mut why) = self.pick(pool, cx).ok_or_else(|| self.nobody_left())?;
+        let (member, mut why) = self.pick(pool, cx).ok_or_else(|| self.nobody(skipped))?;
         let target = &*pool.members[member].target;
         let mut delay = self.pause(pool, cx);
         if self.last_resort
@@ -302,6 +316,10 @@ impl<'p> Climb<'p> {
                 skipped.breaker |= bit;
                 continue;
             }
+            if target.limiter.is_full() {
+                skipped.limit |= bit;
+                continue;
+            }
             cx.candidates.push(Candidate {
                 index: u16::try_from(index).unwrap_or(u16::MAX),
                 cost: target.load.cost_under(pool.rule, cx.now),
@@ -372,6 +390,14 @@ fn tier(target: &Target, last_resort: bool) -> Option<u8> {
         | Verdict::Dead
         | Verdict::Wrong => last_resort.then_some(3),
     }
+}
+
+/// Whether a request could be sent to the target now, had it room.
+#[must_use]
+pub fn may_be_asked(target: &Target, now: Moment) -> bool {
+    tier(target, false).is_some()
+        && target.pause.until(now).is_none()
+        && target.breaker.would_admit(now).is_ok()
 }
 
 /// A listed member whose breaker wants real requests to prove it.

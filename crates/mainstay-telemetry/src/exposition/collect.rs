@@ -3,6 +3,7 @@
 //! Series that could count are there from the start, at zero: a rate over a series that appears
 //! with its first event misses just that event.
 
+use mainstay_policy::limit::Priority;
 use mainstay_policy::{Class, Verdict};
 
 use super::Gauges;
@@ -38,6 +39,7 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     by_model(&mut page, &family::FORWARDED, telemetry, |c| &c.forwarded);
     by_model(&mut page, &family::SENT, telemetry, |c| &c.sent);
     models(&mut page, gauges);
+    queues(&mut page, gauges);
     attempts(&mut page, telemetry);
     attempt_durations(&mut page, telemetry);
     targets(&mut page, gauges);
@@ -105,6 +107,19 @@ fn models(page: &mut Page, gauges: &Gauges) {
     }
 }
 
+fn queues(page: &mut Page, gauges: &Gauges) {
+    let samples = page.samples(&family::QUEUED);
+    for model in &gauges.models {
+        samples.gauge(&[&model.name], model.queued.into());
+    }
+    let samples = page.samples(&family::SHED);
+    for model in &gauges.models {
+        for (priority, count) in Priority::ALL.into_iter().zip(model.shed) {
+            samples.count(&[&model.name, priority.as_str()], count);
+        }
+    }
+}
+
 fn attempts(page: &mut Page, telemetry: &Telemetry) {
     let samples = page.samples(&family::ATTEMPTS);
     for (at, name) in telemetry.names().targets.iter().enumerate() {
@@ -137,7 +152,18 @@ fn targets(page: &mut Page, gauges: &Gauges) {
     each(&family::DEPENDENCIES_HEALTHY, |target| target.deep.into());
     each(&family::IN_FLIGHT, |target| target.in_flight.into());
     each(&family::LATENCY, |target| target.latency.as_secs_f64());
+    limits(page, gauges);
     verdicts(page, gauges);
+}
+
+fn limits(page: &mut Page, gauges: &Gauges) {
+    let samples = page.samples(&family::LIMIT);
+    for target in &gauges.targets {
+        if let Some(limit) = target.limit {
+            let name = &target.name;
+            samples.gauge(&[&name.pool, &name.endpoint, &name.model], limit.into());
+        }
+    }
 }
 
 fn verdicts(page: &mut Page, gauges: &Gauges) {

@@ -130,8 +130,21 @@ pub(super) const LOG_LINES_LOST: Family = counter(
     "Log lines that were dropped because nobody read them fast enough.",
 );
 
+pub(super) const LIMIT: Family = gauge(
+    "mainstay_limit",
+    TARGET,
+    "Attempts at a target that may be under way at once; left out where nothing bounds them.",
+);
+pub(super) const QUEUED: Family =
+    gauge("mainstay_queued", &["model"], "Requests that wait for room at a server.");
+pub(super) const SHED: Family = counter(
+    "mainstay_shed",
+    &["model", "priority"],
+    "Requests that found no room at a server in time; a step inside the gateway may have answered.",
+);
+
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 26] = [
+pub const ALL: [&Family; 29] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -149,12 +162,15 @@ pub const ALL: [&Family; 26] = [
     &AMPLIFICATION,
     &AMPLIFICATION_CAP,
     &STEP_AVAILABLE,
+    &QUEUED,
+    &SHED,
     &ATTEMPTS,
     &ATTEMPT_DURATION,
     &BREAKER_STATE,
     &VERDICT,
     &DEPENDENCIES_HEALTHY,
     &IN_FLIGHT,
+    &LIMIT,
     &LATENCY,
     &EVENTS,
     &LOG_LINES_LOST,

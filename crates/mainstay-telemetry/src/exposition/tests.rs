@@ -35,6 +35,7 @@ fn gauges() -> Gauges {
         deep: true,
         in_flight: 3,
         latency: Duration::from_millis(2),
+        limit: Some(24),
     };
     let steps = vec![("fraud-v2".to_owned(), true), ("default".to_owned(), true)];
     Gauges {
@@ -44,7 +45,12 @@ fn gauges() -> Gauges {
         amplification: 1.25,
         amplification_cap: 1.5,
         targets: vec![target("a:8000", 0, Verdict::Ready), target("b:8000", 1, Verdict::Dead)],
-        models: vec![ModelGauges { name: "fraud".to_owned(), steps }],
+        models: vec![ModelGauges {
+            name: "fraud".to_owned(),
+            queued: 2,
+            shed: [0, 0, 1, 5],
+            steps,
+        }],
     }
 }
 

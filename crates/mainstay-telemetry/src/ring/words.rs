@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use mainstay_policy::limit::Priority;
 use mainstay_policy::{Class, Moment, SentState};
 
 use crate::record::{Attempt, End, MAX_ATTEMPTS, Reason, Record, RequestId, Skipped};
@@ -26,6 +27,7 @@ pub(super) fn write(record: &Record, mut put: impl FnMut(usize, u64)) {
     put(2, nanos(record.took));
     put(3, nanos(record.deadline));
     put(4, u16s([record.model, record.status, record.rows, record.rows_moved]));
+    let queued = u16::try_from(record.queued.as_millis()).unwrap_or(u16::MAX);
     put(
         5,
         bytes([
@@ -34,9 +36,9 @@ pub(super) fn write(record: &Record, mut put: impl FnMut(usize, u64)) {
             u8::from(record.degraded),
             record.reason as u8,
             record.attempt_count,
-            u8::from(record.replayed),
-            0,
-            0,
+            u8::from(record.replayed) | (record.priority as u8) << 1,
+            queued as u8,
+            (queued >> 8) as u8,
         ]),
     );
     for (at, attempt) in record.attempts().iter().enumerate() {
@@ -57,7 +59,7 @@ fn write_attempt(attempt: &Attempt, at: usize, put: &mut impl FnMut(usize, u64))
 /// The record of these words, or `None` if they are no record's.
 pub(super) fn read(words: &Words) -> Option<Record> {
     let [model, status, rows, rows_moved] = to_u16s(words[4]);
-    let [end, step, degraded, reason, attempt_count, replayed, ..] = words[5].to_le_bytes();
+    let [end, step, degraded, reason, attempt_count, flags, low, high] = words[5].to_le_bytes();
     let mut record = Record {
         id: RequestId(words[0]),
         model,
@@ -69,9 +71,11 @@ pub(super) fn read(words: &Words) -> Option<Record> {
         step,
         degraded: degraded != 0,
         reason: *Reason::ALL.get(usize::from(reason))?,
-        replayed: replayed != 0,
+        replayed: flags & 1 != 0,
         rows,
         rows_moved,
+        priority: Priority::from_code(flags >> 1)?,
+        queued: Duration::from_millis(u16::from_le_bytes([low, high]).into()),
         attempts: Default::default(),
         attempt_count,
     };

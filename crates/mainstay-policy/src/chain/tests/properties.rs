@@ -175,6 +175,8 @@ fn run(case: &Case, plan: &Plan) -> Story {
     for fate in case.fates.iter().cycle().take(100) {
         match bench.next(&mut climb) {
             Next::Exhausted => return story,
+            // Nobody fills a server here.
+            Next::Wait => unreachable!(),
             Next::Local(step) => {
                 assert!(case.locals && matches!(case.kinds[step], Kind::Local(true)));
                 assert!(!story.asked.contains(&step), "step {step} again");

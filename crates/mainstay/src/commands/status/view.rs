@@ -156,10 +156,18 @@ fn target_cells(target: &TargetStatus, look: Look) -> [Cell; 7] {
         verdict(target, look),
         Cell::new(age(target.since_seconds)),
         breaker(&target.breaker, look),
-        Cell::new(target.in_flight),
+        Cell::new(under_way(target)),
         Cell::new(latency),
         Cell::new(&target.evidence),
     ]
+}
+
+/// How much is under way, and out of how much where that comes near its limit.
+fn under_way(target: &TargetStatus) -> String {
+    match target.limit {
+        Some(limit) if target.in_flight >= limit / 2 => format!("{} of {limit}", target.in_flight),
+        _ => target.in_flight.to_string(),
+    }
 }
 
 fn verdict(target: &TargetStatus, look: Look) -> Cell {

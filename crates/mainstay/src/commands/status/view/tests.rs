@@ -16,6 +16,7 @@ fn target(verdict: Verdict, evidence: &str, breaker: BreakerStatus) -> TargetSta
         breaker,
         in_flight: 4,
         latency_ms: 2.54,
+        limit: Some(200),
     }
 }
 

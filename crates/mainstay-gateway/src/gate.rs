@@ -1,0 +1,248 @@
+//! The gate before each model's servers: who may go on, who waits, who is turned away.
+//!
+//! While there is room a request passes with two atomic steps. Only when there is none it joins
+//! the model's queue, behind a short lock that nobody takes otherwise. Whoever frees a place (at
+//! a target, or among the model's requests) calls as many of those who wait as there is room
+//! for, whichever worker they belong to. No call can be lost: a waiter counts as waiting before
+//! it looks for room, and a place is free before whoever freed it looks for waiters.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mainstay_config::Concurrency;
+use mainstay_policy::Moment;
+use mainstay_policy::chain::may_be_asked;
+use mainstay_policy::limit::{Bulkhead, Key, Pace, Priority, Queue, Refusal};
+use mainstay_policy::target::Target;
+use tokio::sync::oneshot;
+
+use crate::shared::Shared;
+use crate::snapshot::{Route, Source};
+
+/// The gates of all models, and which of them each target stands behind.
+#[derive(Debug)]
+pub(crate) struct Gates {
+    /// By the route's number.
+    gates: Vec<Gate>,
+    /// By the target's number.
+    of_target: Vec<Vec<u16>>,
+}
+
+/// The gate of one model.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) bulkhead: Bulkhead,
+    /// Those in line, and those called who have not begun their attempt yet.
+    waiting: AtomicU32,
+    line: Mutex<Line>,
+    /// The longest that a request waits.
+    pub(crate) wait: Duration,
+    /// Every target of the model's chain, once.
+    targets: Vec<Arc<Target>>,
+    /// Those turned away, by priority.
+    turned_away: [AtomicU64; Priority::ALL.len()],
+}
+
+#[derive(Debug)]
+struct Line {
+    queue: Queue<oneshot::Sender<Call>>,
+    /// Called, and on their way to a place that they do not hold yet.
+    called: u32,
+}
+
+/// What someone in line is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// There is room.
+    Go,
+    /// There will be none.
+    Leave(Refusal),
+}
+
+impl Gates {
+    pub(crate) fn new(routes: &[Arc<Route>]) -> Self {
+        let gates: Vec<_> = routes.iter().map(|route| Gate::new(route)).collect();
+        let mut by_target: HashMap<u32, Vec<u16>> = HashMap::new();
+        for (route, gate) in routes.iter().zip(&gates) {
+            for target in &gate.targets {
+                by_target.entry(target.id).or_default().push(route.id);
+            }
+        }
+        let last = by_target.keys().max().map_or(0, |last| last + 1);
+        let of_target = (0..last).map(|id| by_target.remove(&id).unwrap_or_default()).collect();
+        Self { gates, of_target }
+    }
+
+    /// The gate of a route; `None` for requests that belong to none.
+    pub(crate) fn get(&self, route: u16) -> Option<&Gate> {
+        self.gates.get(usize::from(route))
+    }
+
+    /// A place at a target has become free.
+    #[inline]
+    pub(crate) fn freed(&self, target: u32, now: Moment) {
+        for route in self.of_target.get(target as usize).into_iter().flatten() {
+            if let Some(gate) = self.get(*route).filter(|gate| gate.waiting() > 0) {
+                gate.call(now);
+            }
+        }
+    }
+}
+
+impl Gate {
+    fn new(route: &Route) -> Self {
+        let Concurrency { max, queue, wait, .. } = route.concurrency;
+        let pools = route.steps.iter().filter_map(|step| match &step.source {
+            Source::Pool(pool) => Some(&pool.members),
+            Source::Embedded(_) | Source::Default(_) => None,
+        });
+        let mut targets: Vec<Arc<Target>> = Vec::new();
+        for member in pools.flatten() {
+            if !targets.iter().any(|known| known.id == member.target.id) {
+                targets.push(Arc::clone(&member.target));
+            }
+        }
+        Self {
+            bulkhead: Bulkhead::new(max.unwrap_or(u32::MAX)),
+            waiting: AtomicU32::new(0),
+            line: Mutex::new(Line { queue: Queue::new(queue), called: 0 }),
+            wait,
+            targets,
+            turned_away: Default::default(),
+        }
+    }
+
+    /// Takes a place among the model's requests, unless others wait for one.
+    #[inline]
+    pub(crate) fn enter(&self) -> bool {
+        self.waiting() == 0 && self.bulkhead.enter()
+    }
+
+    /// Gives the place back; `service` as [`Bulkhead::leave`] wants it.
+    #[inline]
+    pub(crate) fn leave(&self, service: Option<Duration>, now: Moment) {
+        self.bulkhead.leave(service);
+        if self.waiting() > 0 {
+            self.call(now);
+        }
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// How fast requests are served now.
+    pub(crate) fn pace(&self) -> Pace {
+        self.bulkhead.pace()
+    }
+
+    /// Those turned away since the start, by priority.
+    pub(crate) fn turned_away(&self) -> [u64; Priority::ALL.len()] {
+        self.turned_away.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Counts someone who is turned away.
+    pub(crate) fn turn_away(&self, priority: Priority) {
+        self.turned_away[priority as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls as many of those in line as there is room for.
+    pub(crate) fn call(&self, now: Moment) {
+        let service = self.pace().service;
+        let room = self.room(now);
+        let mut line = self.lock();
+        while room.is_none_or(|room| line.called < room) {
+            let Some((_, waiter, in_time)) = line.queue.next(now, service) else { return };
+            let call = if in_time { Call::Go } else { Call::Leave(Refusal::TooLate) };
+            // Whoever left in the meantime has no use for the call.
+            if waiter.send(call).is_ok() && in_time {
+                line.called += 1;
+            }
+        }
+    }
+
+    /// How many more attempts could begin now; `None` where nobody could be asked even with room,
+    /// so that there is nothing to wait for.
+    fn room(&self, now: Moment) -> Option<u32> {
+        let usable = self.targets.iter().filter(|target| may_be_asked(target, now));
+        let free = usable.map(|target| target.limiter.free());
+        let free = free.reduce(u32::saturating_add)?;
+        Some(free.min(self.bulkhead.free()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in line, or the call from it on its way to a place at a server. Dropping it gives
+/// either to the next.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    shared: Arc<Shared>,
+    route: u16,
+    key: Key,
+    call: oneshot::Receiver<Call>,
+    called: bool,
+}
+
+impl Ticket {
+    /// Joins the line of a model. Whoever was in line before keeps its number.
+    ///
+    /// # Errors
+    /// Why it may not wait.
+    pub(crate) fn take(
+        shared: &Arc<Shared>,
+        route: u16,
+        (priority, deadline, number): (Priority, Moment, Option<u64>),
+        now: Moment,
+    ) -> Result<Self, Refusal> {
+        let gate = shared.gates.get(route).ok_or(Refusal::Full)?;
+        let (waker, call) = oneshot::channel();
+        let mut line = gate.lock();
+        let number = number.unwrap_or_else(|| line.queue.number());
+        let key = Key { priority, deadline, number };
+        if let Some(leaver) = line.queue.judge(key, now, gate.pace())?
+            && let Some(other) = line.queue.leave(leaver)
+        {
+            // It is gone already if nobody listens.
+            let _gone = other.send(Call::Leave(Refusal::Full));
+        }
+        line.queue.join(key, waker);
+        gate.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(line);
+        gate.call(now);
+        Ok(Self { shared: Arc::clone(shared), route, key, call, called: false })
+    }
+
+    /// Its number in line.
+    pub(crate) const fn number(&self) -> u64 {
+        self.key.number
+    }
+
+    /// Waits for the call.
+    pub(crate) async fn call(&mut self) -> Call {
+        let call = (&mut self.call).await.unwrap_or(Call::Leave(Refusal::Full));
+        self.called = call == Call::Go;
+        call
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let Some(gate) = self.shared.gates.get(self.route) else { return };
+        let mut line = gate.lock();
+        if line.queue.leave(self.key).is_none() {
+            let called = self.called || self.call.try_recv() == Ok(Call::Go);
+            line.called = line.called.saturating_sub(u32::from(called));
+        }
+        gate.waiting.fetch_sub(1, Ordering::SeqCst);
+        drop(line);
+        if gate.waiting() > 0 {
+            gate.call(self.shared.clock.now());
+        }
+    }
+}

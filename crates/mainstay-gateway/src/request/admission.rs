@@ -1,0 +1,113 @@
+//! Admission: a place among the model's requests, or a wait for one, or a refusal that says when
+//! to come back.
+
+use std::time::Duration;
+
+use mainstay_policy::Moment;
+use mainstay_policy::chain::{self, Climb};
+use mainstay_policy::limit::Refusal;
+
+use super::ask::Ask;
+use super::fault::Fault;
+use crate::flight::Flight;
+use crate::gate::{Call, Ticket};
+use crate::timeouts::within;
+
+/// How often someone in line looks for itself whether there is room: a server that comes back
+/// calls nobody.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Time that a source inside the gateway needs to answer in a server's place, at most half of
+/// what is left.
+const LOCAL_NEEDS: Duration = Duration::from_millis(25);
+
+/// Takes a place for the request if there is one; otherwise its climb is held back.
+pub(super) fn enter(flight: &mut Flight, ask: &Ask, climb: &mut Climb<'_>, now: Moment) {
+    flight.record.priority = ask.priority;
+    if !flight.enter(now) {
+        climb.hold_back();
+    }
+}
+
+/// Waits for room and tells the climb whether there is some; the refusal where there is none.
+pub(super) async fn wait(
+    flight: &mut Flight,
+    ask: &Ask,
+    climb: &mut Climb<'_>,
+    began: Moment,
+) -> Option<Fault> {
+    // Whoever waits holds nothing.
+    let number = flight.step_aside(began);
+    let waited = line_up(flight, ask, number, began).await;
+    let now = flight.worker.clock.now();
+    flight.record.queued += now.since(began);
+    match waited {
+        Ok(ticket) => {
+            flight.called(ticket, now);
+            climb.room();
+            None
+        }
+        Err(refusal) => {
+            climb.no_room();
+            Some(refuse(flight, ask, refusal))
+        }
+    }
+}
+
+/// Waits in line until there is a place.
+async fn line_up(
+    flight: &Flight,
+    ask: &Ask,
+    number: Option<u64>,
+    mut now: Moment,
+) -> Result<Ticket, Refusal> {
+    let worker = &flight.worker;
+    let shared = &worker.shared;
+    let gate = shared.gates.get(ask.route.id).ok_or(Refusal::Full)?;
+    let (until, short) = patience(flight, ask, now, gate.pace().service);
+    let mut number = number;
+    loop {
+        let place = (ask.priority, ask.deadline, number);
+        let mut ticket = Ticket::take(shared, ask.route.id, place, now)?;
+        number = Some(ticket.number());
+        loop {
+            let left = until.remaining(now);
+            if left.is_zero() {
+                return Err(short);
+            }
+            let called = within(worker, now, left.min(LOOK), ticket.call()).await;
+            now = worker.clock.now();
+            match called {
+                Some(Call::Go) if gate.bulkhead.enter() => return Ok(ticket),
+                // Someone was faster: back to the same place.
+                Some(Call::Go) => break,
+                Some(Call::Leave(refusal)) => return Err(refusal),
+                None => gate.call(now),
+            }
+        }
+    }
+}
+
+/// Until when a wait makes sense, and what is said when that has passed.
+fn patience(flight: &Flight, ask: &Ask, now: Moment, service: Duration) -> (Moment, Refusal) {
+    let gate_wait = flight.worker.shared.gates.get(ask.route.id).map_or(Duration::ZERO, |g| g.wait);
+    let left = ask.deadline.remaining(now);
+    let has_local = ask.plan().steps().iter().any(|step| match step {
+        chain::Step::Local(local) => local.is_available(),
+        chain::Step::Pool(_) => false,
+    });
+    let needs = if has_local { service.max(LOCAL_NEEDS.min(left / 2)) } else { service };
+    let latest = ask.deadline - needs;
+    let patient = now + gate_wait.saturating_sub(flight.record.queued);
+    if latest < patient { (latest, Refusal::TooLate) } else { (patient, Refusal::Full) }
+}
+
+/// What the client is told, should nobody else answer it.
+fn refuse(flight: &Flight, ask: &Ask, refusal: Refusal) -> Fault {
+    let gates = &flight.worker.shared.gates;
+    let retry_after = gates.get(ask.route.id).map_or(1, |gate| {
+        gate.turn_away(ask.priority);
+        gate.pace().retry_after(gate.waiting() as usize)
+    });
+    Fault::shed(&ask.route.name, ask.priority, refusal, retry_after)
+}

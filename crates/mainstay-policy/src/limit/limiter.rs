@@ -1,0 +1,365 @@
+//! The limit of one target, shared by all workers.
+//!
+//! An attempt that finds room costs two atomic steps more: one word counts what is under way,
+//! one adds up the answers of the window. Whoever ends an attempt after the window is over
+//! decides on the next limit ([`Gradient`]); the lock around that decision is only ever tried,
+//! so nobody waits for it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::Moment;
+use crate::outcome::Class;
+
+use super::gradient::{Gradient, Settings, Window};
+
+/// A window is at least this long: shorter ones see the bursts of arrivals, not the load.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// And lasts so many times the last latency, so that most of what it sees began within it.
+const LATENCIES: u32 = 2;
+
+/// And holds so many answers, or their mean says little.
+const ANSWERS: u32 = 20;
+
+/// But is given up after this long: what was seen so far apart does not belong together.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// What is under way has grown where it is more than so many times what it was.
+const GREW: f64 = 1.1;
+
+/// Bits of the sum that hold microseconds, 203 days; the count has the others. When the count is
+/// full, the window is over.
+const SUM_BITS: u32 = 44;
+const MOST_ANSWERS: u64 = (1 << (64 - SUM_BITS)) - 2;
+
+/// The attempts that may be under way at one target.
+#[derive(Debug)]
+pub struct Limiter {
+    limit: AtomicU32,
+    in_flight: AtomicU32,
+    /// Answers in the high bits, their latency in microseconds in the low ones.
+    sum: AtomicU64,
+    peak: AtomicU32,
+    refused: AtomicU32,
+    limited: AtomicBool,
+    /// What was under way when the window began.
+    began_with: AtomicU32,
+    /// Nanoseconds: when the window began.
+    opened: AtomicU64,
+    /// Nanoseconds: attempts from before this belong to a higher limit that no longer holds.
+    since: AtomicU64,
+    /// Nanoseconds: when it may be closed.
+    due: AtomicU64,
+    gradient: Mutex<Gradient>,
+    adaptive: bool,
+    off: bool,
+}
+
+/// What an ended attempt says about its target's load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sample {
+    /// It took this long, to its answer or to the end of its time.
+    Took(Duration),
+    /// The server was full.
+    Refused,
+    /// Nothing: it was cancelled, or failed for another reason.
+    Nothing,
+}
+
+impl Sample {
+    /// What the outcome of an attempt says.
+    #[must_use]
+    pub const fn of(result: Result<(), Class>, latency: Duration) -> Self {
+        match result {
+            Ok(()) | Err(Class::Timeout) => Self::Took(latency),
+            Err(Class::Capacity) => Self::Refused,
+            Err(_) => Self::Nothing,
+        }
+    }
+}
+
+impl Limiter {
+    /// The limit of a target that was never asked.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            limit: AtomicU32::new(settings.first()),
+            in_flight: AtomicU32::new(0),
+            sum: AtomicU64::new(0),
+            peak: AtomicU32::new(0),
+            refused: AtomicU32::new(0),
+            limited: AtomicBool::new(false),
+            began_with: AtomicU32::new(0),
+            opened: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            due: AtomicU64::new(0),
+            gradient: Mutex::new(Gradient::new(settings)),
+            adaptive: settings.adaptive,
+            off: settings.is_off(),
+        }
+    }
+
+    /// Takes a place, if there is one. Each place taken must be [released](Self::release).
+    #[inline]
+    pub fn try_acquire(&self) -> bool {
+        if self.off {
+            return true;
+        }
+        let limit = self.limit.load(Ordering::Relaxed);
+        let another = |count: u32| (count < limit).then_some(count + 1);
+        match self.in_flight.fetch_update(Ordering::SeqCst, Ordering::Relaxed, another) {
+            Ok(before) => {
+                if before >= self.peak.load(Ordering::Relaxed) {
+                    self.peak.fetch_max(before + 1, Ordering::Relaxed);
+                }
+                true
+            }
+            Err(_) => {
+                self.limited.store(true, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    /// Gives a place back and says what came of it; whether the limit grew.
+    #[inline]
+    pub fn release(&self, sample: Sample, now: Moment) {
+        if self.off {
+            return;
+        }
+        let one_less = |count: u32| count.checked_sub(1);
+        let _ = self.in_flight.fetch_update(Ordering::SeqCst, Ordering::Relaxed, one_less);
+        if self.adaptive && sample != Sample::Nothing {
+            self.observe(sample, now);
+        }
+    }
+
+    /// Whether no place is left. Whoever asks wants one, so the limit is known to be reached.
+    #[inline]
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        if self.off || self.in_flight.load(Ordering::Relaxed) < self.limit.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.limited.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// Places left; `u32::MAX` where there is no limit.
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        match self.limit() {
+            Some(limit) => limit.saturating_sub(self.in_flight.load(Ordering::SeqCst)),
+            None => u32::MAX,
+        }
+    }
+
+    /// The limit now; `None` where there is none.
+    #[must_use]
+    pub fn limit(&self) -> Option<u32> {
+        (!self.off).then(|| self.limit.load(Ordering::Relaxed))
+    }
+
+    /// Attempts under way; 0 where there is no limit to count them for.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    fn observe(&self, sample: Sample, now: Moment) {
+        let answers = match sample {
+            Sample::Took(latency) => {
+                if (now - latency).as_nanos() < self.since.load(Ordering::Relaxed) {
+                    return;
+                }
+                let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+                let one = 1 << SUM_BITS | micros.min((1 << 32) - 1);
+                self.sum.fetch_add(one, Ordering::Relaxed) >> SUM_BITS
+            }
+            Sample::Refused => u64::from(self.refused.fetch_add(1, Ordering::Relaxed)),
+            Sample::Nothing => return,
+        };
+        if now.as_nanos() >= self.due.load(Ordering::Relaxed) || answers >= MOST_ANSWERS {
+            self.close(now);
+        }
+    }
+
+    /// Closes the window, if it has seen enough, and opens the next.
+    #[cold]
+    fn close(&self, now: Moment) {
+        let Ok(mut gradient) = self.gradient.try_lock() else { return };
+        if now.as_nanos() < self.due.load(Ordering::Relaxed) {
+            return;
+        }
+        let opened = Moment::from_nanos(self.opened.load(Ordering::Relaxed));
+        let sum = self.sum.load(Ordering::Relaxed);
+        let answers = (sum >> SUM_BITS) as u32;
+        let refused = self.refused.load(Ordering::Relaxed);
+        let took = now.since(opened);
+        if opened == Moment::ZERO || took > LONGEST {
+            self.open(now, Duration::ZERO);
+            return;
+        }
+        if answers < ANSWERS && refused == 0 {
+            return;
+        }
+        let latency = (sum & ((1 << SUM_BITS) - 1)) as f64 / f64::from(answers.max(1));
+        let decision = gradient.step(&Window {
+            answers,
+            latency,
+            refused,
+            peak: self.peak.load(Ordering::Relaxed),
+            limited: self.limited.load(Ordering::Relaxed),
+            grew: f64::from(self.in_flight())
+                > f64::from(self.began_with.load(Ordering::Relaxed)) * GREW + 1.0,
+        });
+        self.limit.store(decision.limit, Ordering::Relaxed);
+        if decision.cut {
+            self.since.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        self.open(now, Duration::from_micros(latency as u64));
+    }
+
+    fn open(&self, now: Moment, latency: Duration) {
+        let length = (latency * LATENCIES).clamp(SHORTEST, LONGEST / 4);
+        self.sum.store(0, Ordering::Relaxed);
+        self.refused.store(0, Ordering::Relaxed);
+        self.peak
+            .store(self.in_flight().min(self.limit.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.limited.store(false, Ordering::Relaxed);
+        self.began_with.store(self.in_flight(), Ordering::Relaxed);
+        self.opened.store(now.as_nanos().max(1), Ordering::Relaxed);
+        self.due.store((now + length).as_nanos(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Moment = Moment::from_millis(1_000_000);
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn fixed(max: u32) -> Limiter {
+        Limiter::new(Settings { adaptive: false, max, ..Settings::default() })
+    }
+
+    #[test]
+    fn a_fixed_limit_stays() {
+        let limiter = fixed(2);
+        assert!(limiter.try_acquire() && limiter.try_acquire());
+        assert!(!limiter.try_acquire() && limiter.is_full());
+        for at in 0..1_000 {
+            limiter.release(Sample::Took(ms(1_000)), START + ms(at * 10));
+            assert!(limiter.try_acquire());
+        }
+        assert_eq!((limiter.limit(), limiter.free()), (Some(2), 0));
+    }
+
+    #[test]
+    fn off_is_no_limit() {
+        let limiter = Limiter::new(Settings::off());
+        assert!((0..10_000).all(|_| limiter.try_acquire()));
+        assert!(!limiter.is_full());
+        assert_eq!((limiter.limit(), limiter.free()), (None, u32::MAX));
+    }
+
+    #[test]
+    fn releasing_once_too_often_does_no_harm() {
+        let limiter = fixed(2);
+        limiter.release(Sample::Nothing, START);
+        assert_eq!(limiter.in_flight(), 0);
+    }
+
+    #[test]
+    fn outcomes_say_what_they_can() {
+        assert_eq!(Sample::of(Ok(()), ms(3)), Sample::Took(ms(3)));
+        assert_eq!(Sample::of(Err(Class::Timeout), ms(3)), Sample::Took(ms(3)));
+        assert_eq!(Sample::of(Err(Class::Capacity), ms(3)), Sample::Refused);
+        for class in [Class::ServerFault, Class::Unreachable, Class::ClientFault, Class::NotReady] {
+            assert_eq!(Sample::of(Err(class), ms(3)), Sample::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_server_that_refuses_lowers_its_limit() {
+        let limiter = Limiter::new(Settings::default());
+        for at in 0..400 {
+            assert!(limiter.try_acquire());
+            limiter.release(Sample::Refused, START + ms(at));
+        }
+        assert_eq!(limiter.limit(), Some(4));
+    }
+
+    #[test]
+    fn workers_together_never_exceed_a_limit() {
+        let limiter = fixed(3);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        if limiter.try_acquire() {
+                            assert!(limiter.in_flight() <= 3);
+                            limiter.release(Sample::Took(ms(1)), START);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(limiter.in_flight(), 0);
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Begin,
+        End(u64, u8),
+    }
+
+    proptest! {
+        #[test]
+        fn no_attempt_begins_beyond_the_limit(
+            min in 1u32..8,
+            initial in 1u32..40,
+            max in 1u32..60,
+            steps in prop::collection::vec(
+                prop_oneof![
+                    Just(Step::Begin),
+                    (0u64..500, 0u8..3).prop_map(|(took, how)| Step::End(took, how)),
+                ],
+                0..2_000,
+            ),
+        ) {
+            let limiter = Limiter::new(Settings { adaptive: true, min, initial, max });
+            let (mut now, mut under_way) = (START, 0u32);
+            for step in steps {
+                now = now + ms(3);
+                match step {
+                    Step::Begin => {
+                        let limit = limiter.limit().unwrap();
+                        prop_assert!(limit <= max.max(1));
+                        if limiter.try_acquire() {
+                            under_way += 1;
+                            prop_assert!(under_way <= limit);
+                        } else {
+                            prop_assert!(under_way >= limit);
+                        }
+                    }
+                    Step::End(took, how) if under_way > 0 => {
+                        let sample = [Sample::Took(ms(took)), Sample::Refused, Sample::Nothing];
+                        limiter.release(sample[usize::from(how)], now);
+                        under_way -= 1;
+                    }
+                    Step::End(..) => {}
+                }
+                prop_assert_eq!(limiter.in_flight(), under_way);
+            }
+        }
+    }
+}
