@@ -1,6 +1,7 @@
 //! Admission: a place among the model's requests, or a wait for one, or a refusal that says when
 //! to come back.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use mainstay_policy::Moment;
@@ -75,7 +76,7 @@ async fn line_up(
             if left.is_zero() {
                 return Err(short);
             }
-            let called = within(worker, now, left.min(LOOK), ticket.call()).await;
+            let called = within(worker, now, left.min(LOOK), pin!(ticket.call())).await;
             now = worker.clock.now();
             match called {
                 Some(Call::Go) if gate.bulkhead.enter() => return Ok(ticket),
