@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use mainstay_telemetry::exposition;
 use serde_json::json;
@@ -18,10 +18,12 @@ use crate::status::Status;
 
 mod breakers;
 mod events;
+mod heartbeats;
 mod record;
 mod requests;
 
 pub use breakers::LONGEST_OVERRIDE;
+pub use heartbeats::LONGEST_LIFETIME;
 
 /// The largest body that a verb may have, in bytes.
 const BODY: usize = 16 * 1024;
@@ -41,6 +43,7 @@ pub(crate) fn routes(source: Arc<dyn Source>) -> Router {
         .route("/api/requests", get(requests::list))
         .route("/api/requests/{id}", get(requests::one))
         .route("/api/breakers", post(breakers::force))
+        .route("/v1/heartbeats/{pool}/{endpoint}", put(heartbeats::beat))
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY))

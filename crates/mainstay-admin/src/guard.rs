@@ -17,15 +17,27 @@ use crate::code::Code;
 use crate::refusal::Refusal;
 use crate::token::Token;
 
+/// Where servers may speak with a token of their own.
+const HEARTBEATS: &str = "/v1/heartbeats/";
+
+/// Who is known.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    /// Opens everything.
+    pub(crate) operators: Token,
+    /// Opens heartbeats alone.
+    pub(crate) heartbeats: Option<Token>,
+}
+
 /// Lets a request pass, or says why not. `hosts` are names that this listener is known by,
 /// beside IP addresses and `localhost`.
-pub(crate) fn check(request: &Parts, token: &Token, hosts: &[String]) -> Result<(), Refusal> {
+pub(crate) fn check(request: &Parts, tokens: &Tokens, hosts: &[String]) -> Result<(), Refusal> {
     let host = check_host(request, hosts)?;
     if matches!(request.method, Method::GET | Method::HEAD) {
         return Ok(());
     }
     check_origin(request, host.as_ref())?;
-    check_token(request, token)
+    check_token(request, tokens)
 }
 
 /// A request without any host (HTTP/1.0, as simple health checks send it) comes from no browser.
@@ -66,9 +78,13 @@ fn check_origin(request: &Parts, host: Option<&Authority>) -> Result<(), Refusal
     if own.is_some_and(|own| own.eq_ignore_ascii_case(origin)) { Ok(()) } else { Err(refused()) }
 }
 
-fn check_token(request: &Parts, token: &Token) -> Result<(), Refusal> {
+fn check_token(request: &Parts, tokens: &Tokens) -> Result<(), Refusal> {
     let given = header(request, &AUTHORIZATION).ok().flatten().and_then(bearer);
-    if given.is_some_and(|given| token.is(given.as_bytes())) {
+    let is_beat = request.uri.path().starts_with(HEARTBEATS);
+    let servers = tokens.heartbeats.as_ref().filter(|_| is_beat);
+    let known = [Some(&tokens.operators), servers];
+    let fits = |given: &str| known.into_iter().flatten().any(|token| token.is(given.as_bytes()));
+    if given.is_some_and(fits) {
         return Ok(());
     }
     let message = "this verb needs the operators' token: Authorization: Bearer TOKEN; the token \

@@ -15,6 +15,7 @@
 //! GET  /api/requests?kept=BOOL&limit=N   decision records, the latest first
 //! GET  /api/requests/{id}                one of them
 //! POST /api/breakers                     force a breaker, or give it back to itself
+//! PUT  /v1/heartbeats/{pool}/{endpoint}  an endpoint says that it lives, and how it is
 //! ```
 
 mod api;
@@ -28,10 +29,10 @@ pub mod source;
 pub mod status;
 pub mod token;
 
-pub use api::LONGEST_OVERRIDE;
+pub use api::{LONGEST_LIFETIME, LONGEST_OVERRIDE};
 pub use code::Code;
 pub use error::Error;
 pub use server::Admin;
-pub use source::{BreakerOverride, Force, OverrideError, Readiness, Source};
+pub use source::{Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source};
 pub use status::Status;
 pub use token::Token;

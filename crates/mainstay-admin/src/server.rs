@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::api;
 use crate::code::Code;
 use crate::error::Error;
-use crate::guard;
+use crate::guard::{self, Tokens};
 use crate::refusal::Refusal;
 use crate::source::Source;
 use crate::token::Token;
@@ -46,14 +46,14 @@ pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     source: Arc<dyn Source>,
-    token: Token,
+    tokens: Tokens,
     hosts: Vec<String>,
 }
 
 /// What guards the paths.
 #[derive(Debug)]
 struct Gate {
-    token: Token,
+    tokens: Tokens,
     hosts: Vec<String>,
 }
 
@@ -72,7 +72,18 @@ impl Admin {
         let failed = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, source, token, hosts: Vec::new() })
+        let tokens = Tokens { operators: token, heartbeats: None };
+        Ok(Self { listener, address, source, tokens, hosts: Vec::new() })
+    }
+
+    /// Lets servers send heartbeats with a token of their own, which opens nothing else: it is
+    /// handed to every server, and so is no operator's. It is read, or made, at this path.
+    ///
+    /// # Errors
+    /// The token file is not as it must be.
+    pub fn with_heartbeats(mut self, token_path: &Path) -> Result<Self, Error> {
+        self.tokens.heartbeats = Some(Token::load_or_create(token_path)?);
+        Ok(self)
     }
 
     /// A name that this listener may be asked by, beside its addresses and `localhost`.
@@ -90,7 +101,7 @@ impl Admin {
 
     /// Serves until `shutdown`, and then for a moment what is still open.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let gate = Arc::new(Gate { token: self.token, hosts: self.hosts });
+        let gate = Arc::new(Gate { tokens: self.tokens, hosts: self.hosts });
         let routes = api::routes(self.source).layer(middleware::from_fn_with_state(gate, pass));
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
         let graceful = GracefulShutdown::new();
@@ -147,7 +158,7 @@ async fn serve(stream: TcpStream, routes: Router, watcher: Watcher, permit: Owne
 /// Lets a request through the gate and its answer out again within its time.
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
-    let mut response = match guard::check(&head, &gate.token, &gate.hosts) {
+    let mut response = match guard::check(&head, &gate.tokens, &gate.hosts) {
         Ok(()) => in_time(next.run(Request::from_parts(head, body))).await,
         Err(refusal) => {
             tracing::warn!(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_policy::health::heartbeat;
 use mainstay_telemetry::Telemetry;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Nothing has that name.
     fn force_breaker(&self, request: &BreakerOverride) -> Result<usize, OverrideError>;
+
+    /// An endpoint says that it lives, and how it is.
+    ///
+    /// # Errors
+    /// Nothing has that name.
+    fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError>;
 
     /// The accounts: metrics, records, events.
     fn telemetry(&self) -> &Arc<Telemetry>;
@@ -82,7 +89,31 @@ pub struct BreakerOverride {
     pub lasts: Duration,
 }
 
-/// Why an operator's word met no target. Each names what there is instead.
+/// What an endpoint says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beat {
+    /// The pool's name.
+    pub pool: String,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// How it is.
+    pub state: heartbeat::State,
+    /// How busy it is: 0 idle, 1 full.
+    pub load: Option<f32>,
+    /// How long its word holds; `None` leaves that to the pool.
+    pub lifetime: Option<Duration>,
+}
+
+/// When an endpoint must speak again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// Best after this time.
+    pub renew: Duration,
+    /// At the latest after this one.
+    pub lifetime: Duration,
+}
+
+/// Why a word met no target. Each names what there is instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OverrideError {
     /// No pool has that name.

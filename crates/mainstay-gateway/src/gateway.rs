@@ -64,6 +64,7 @@ impl Gateway {
             config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
         let admin = Admin::bind(config.admin.address, &token, Arc::new(state))
             .await
+            .and_then(|admin| admin.with_heartbeats(&config.state_dir.join("heartbeat-token")))
             .map_err(Error::Admin)?;
         Ok(Self { config, shared, embedded, prober, listener, admin, stop, seed })
     }

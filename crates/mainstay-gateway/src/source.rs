@@ -7,7 +7,9 @@ use mainstay_admin::status::{
     BreakerState, BreakerStatus, EndpointStatus, ForcedStatus, ModelStatus, PoolStatus, ShedStatus,
     StepKind, StepStatus, TargetStatus,
 };
-use mainstay_admin::{BreakerOverride, Force, OverrideError, Readiness, Source, Status};
+use mainstay_admin::{
+    Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source, Status,
+};
 use mainstay_config::Config;
 use mainstay_policy::Moment;
 use mainstay_policy::breaker::{Forced, State as Breaker};
@@ -146,16 +148,22 @@ impl State {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The places of a pool and of its endpoint in the configuration.
+    fn place(&self, pool: &str, endpoint: &str) -> Result<(usize, usize), OverrideError> {
+        let names = |names: Vec<&Arc<str>>| names.iter().map(ToString::to_string).collect();
+        let at = self.pools.iter().position(|known| *known.name == *pool).ok_or_else(|| {
+            OverrideError::Pool { known: names(self.pools.iter().map(|pool| &pool.name).collect()) }
+        })?;
+        let endpoints = &self.pools[at].endpoints;
+        let found = endpoints.iter().position(|(name, _)| **name == *endpoint);
+        let known = || names(endpoints.iter().map(|(name, _)| name).collect());
+        found.map(|found| (at, found)).ok_or_else(|| OverrideError::Endpoint { known: known() })
+    }
+
     /// The targets that an operator means.
     fn meant(&self, request: &BreakerOverride) -> Result<Vec<Arc<Target>>, OverrideError> {
         let names = |names: Vec<&Arc<str>>| names.iter().map(ToString::to_string).collect();
-        let pool = self.pools.iter().find(|pool| *pool.name == *request.pool).ok_or_else(|| {
-            OverrideError::Pool { known: names(self.pools.iter().map(|pool| &pool.name).collect()) }
-        })?;
-        if !pool.endpoints.iter().any(|(name, _)| **name == *request.endpoint) {
-            let known = names(pool.endpoints.iter().map(|(name, _)| name).collect());
-            return Err(OverrideError::Endpoint { known });
-        }
+        self.place(&request.pool, &request.endpoint)?;
         let here: Vec<_> = self
             .shared
             .registry
@@ -258,6 +266,12 @@ impl Source for State {
             self.force(target, request, now);
         }
         Ok(meant.len())
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError> {
+        let place = self.place(&beat.pool, &beat.endpoint)?;
+        let (renew, lifetime) = self.board.beat(place, beat.state, beat.load, beat.lifetime);
+        Ok(Renewal { renew, lifetime })
     }
 
     fn telemetry(&self) -> &Arc<Telemetry> {

@@ -11,6 +11,8 @@ use mainstay_config::{Check, EndpointUrl};
 use mainstay_policy::health;
 use tokio::net::TcpStream;
 
+pub(crate) use self::http::read_page;
+
 /// Which model's readiness is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelName {

@@ -14,6 +14,8 @@
 
 mod check;
 mod prober;
+mod scraper;
 
 pub use check::{Found, ModelName, Probe, probe};
 pub use prober::{Observer, Prober, Subject};
+pub use scraper::{Page, Tally, scrape};

@@ -3,6 +3,7 @@
 //! - [`http1`]: HTTP/1.1 as a client speaks it.
 //! - [`oip`]: the Open Inference Protocol V2 over HTTP: paths, requests, answers, metadata.
 //! - [`classify`]: what a status and an error body mean, by server flavour.
+//! - [`prometheus`]: what servers count themselves.
 //! - [`sse`]: where the first content of an event stream begins.
 //! - [`tensor`]: the vocabulary that all of them share.
 //!
@@ -13,6 +14,7 @@ pub mod classify;
 mod error;
 pub mod http1;
 pub mod oip;
+pub mod prometheus;
 pub mod sse;
 pub mod tensor;
 

@@ -8,7 +8,9 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use mainstay_admin::status::{EndpointStatus, PoolStatus, TargetStatus};
-use mainstay_admin::{Admin, BreakerOverride, Force, OverrideError, Readiness, Source, Status};
+use mainstay_admin::{
+    Admin, Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source, Status,
+};
 use mainstay_telemetry::{Clock, Names, Settings, Telemetry};
 use tempfile::TempDir;
 
@@ -51,6 +53,10 @@ impl Source for Fake {
         }
         self.forced.lock().unwrap().push(request.clone());
         Ok(2)
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError> {
+        Err(OverrideError::Pool { known: vec![beat.pool.clone()] })
     }
 
     fn telemetry(&self) -> &Arc<Telemetry> {

@@ -5,6 +5,13 @@ use axum::http::Request;
 use super::*;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const SERVERS: &str = "fedcba9876543210fedcba9876543210";
+
+fn token(path: &std::path::Path, text: &str) -> Token {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    Token::load(path).unwrap()
+}
 
 fn check(method: &str, headers: &[(&str, &str)]) -> Result<(), Code> {
     check_uri(method, "/api/breakers", headers)
@@ -17,12 +24,12 @@ fn check_uri(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<(), Co
     }
     let (request, ()) = request.body(()).unwrap().into_parts();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("token");
-    std::fs::write(&path, TOKEN).unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let token = Token::load(&path).unwrap();
+    let tokens = Tokens {
+        operators: token(&folder.path().join("token"), TOKEN),
+        heartbeats: Some(token(&folder.path().join("servers"), SERVERS)),
+    };
     let hosts = ["gw-a.internal".to_owned()];
-    super::check(&request, &token, &hosts).map_err(|refusal| refusal.code)
+    super::check(&request, &tokens, &hosts).map_err(|refusal| refusal.code)
 }
 
 #[test]
@@ -101,6 +108,21 @@ fn a_verb_needs_the_token() {
     }
     let lower = format!("bearer {TOKEN}");
     assert_eq!(check("POST", &[host, ("authorization", &lower)]), Ok(()));
+}
+
+#[test]
+fn a_servers_token_opens_heartbeats_alone() {
+    let servers = format!("Bearer {SERVERS}");
+    let headers = [("host", "127.0.0.1"), ("authorization", servers.as_str())];
+    assert_eq!(check_uri("PUT", "/v1/heartbeats/p/a:8000", &headers), Ok(()));
+    for path in ["/api/breakers", "/v1/heartbeats", "/api//v1/heartbeats/", "/"] {
+        assert_eq!(check_uri("PUT", path, &headers), Err(Code::Unauthorized), "{path}");
+    }
+    let operators = format!("Bearer {TOKEN}");
+    let headers = [("host", "127.0.0.1"), ("authorization", operators.as_str())];
+    assert_eq!(check_uri("PUT", "/v1/heartbeats/p/a:8000", &headers), Ok(()));
+    let nobody = [("host", "127.0.0.1")];
+    assert_eq!(check_uri("PUT", "/v1/heartbeats/p/a", &nobody), Err(Code::Unauthorized));
 }
 
 #[test]

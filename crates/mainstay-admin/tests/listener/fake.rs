@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mainstay_admin::status::{
     BreakerState, BreakerStatus, EndpointStatus, ModelStatus, PoolStatus, StepKind, StepStatus,
     TargetStatus,
 };
-use mainstay_admin::{BreakerOverride, OverrideError, Readiness, Source, Status};
+use mainstay_admin::{Beat, BreakerOverride, OverrideError, Readiness, Renewal, Source, Status};
 use mainstay_policy::Verdict;
 use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
 
@@ -16,6 +17,7 @@ pub(crate) struct Fake {
     live: AtomicBool,
     ready: Mutex<Readiness>,
     forced: Mutex<Vec<BreakerOverride>>,
+    beats: Mutex<Vec<Beat>>,
 }
 
 impl Fake {
@@ -35,6 +37,7 @@ impl Fake {
             live: AtomicBool::new(true),
             ready: Mutex::new(Readiness::yes()),
             forced: Mutex::default(),
+            beats: Mutex::default(),
         }
     }
 
@@ -44,6 +47,11 @@ impl Fake {
 
     pub(crate) fn set_ready(&self, ready: Readiness) {
         *self.ready.lock().unwrap() = ready;
+    }
+
+    /// What endpoints said of themselves.
+    pub(crate) fn beats(&self) -> Vec<Beat> {
+        self.beats.lock().unwrap().clone()
     }
 
     /// What it was told to force.
@@ -76,6 +84,15 @@ impl Source for Fake {
         }
         self.forced.lock().unwrap().push(request.clone());
         Ok(1)
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError> {
+        if beat.pool != "fraud-v2" {
+            return Err(OverrideError::Pool { known: vec!["fraud-v2".to_owned()] });
+        }
+        self.beats.lock().unwrap().push(beat.clone());
+        let lifetime = beat.lifetime.unwrap_or(Duration::from_secs(3));
+        Ok(Renewal { renew: lifetime / 3, lifetime })
     }
 
     fn telemetry(&self) -> &Arc<Telemetry> {

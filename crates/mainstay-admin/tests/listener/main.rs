@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use mainstay_admin::{Admin, BreakerOverride, Code, Force, Readiness, Status};
+use mainstay_admin::{Admin, Beat, BreakerOverride, Code, Force, Readiness, Status};
+use mainstay_policy::health::heartbeat;
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_telemetry::record::{Attempt, End, Reason, Record, RequestId, Skipped};
 use mainstay_telemetry::{Event, EventKind};
@@ -319,4 +320,46 @@ async fn a_shutdown_ends_the_listener_and_its_idle_connections() {
     assert_eq!(listener.get("/livez").await.status, 200);
     listener.stop().await;
     assert!(tokio::net::TcpStream::connect(listener.address).await.is_err());
+}
+
+#[tokio::test]
+async fn an_endpoint_says_how_it_is_and_is_told_when_to_speak_again() {
+    let listener = Listener::start().await;
+    let token = listener.bearer();
+    let put = async |path: &str, body: &str| {
+        listener.send("PUT", path, &[("authorization", &token)], body).await
+    };
+    let path = "/v1/heartbeats/fraud-v2/10.0.0.1%3A8000";
+    let answer = put(path, r#"{"lifetime": "3s", "state": "draining", "load": 0.4}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json(), json!({"renew_seconds": 1.0, "lifetime_seconds": 3.0}));
+    let beat = Beat {
+        pool: "fraud-v2".to_owned(),
+        endpoint: "10.0.0.1:8000".to_owned(),
+        state: heartbeat::State::Draining,
+        load: Some(0.4),
+        lifetime: Some(Duration::from_secs(3)),
+    };
+    assert_eq!(listener.source.beats(), [beat]);
+    assert_eq!(put(path, "{}").await.status, 200, "everything has a default");
+    for wrong in [
+        r#"{"state": "asleep"}"#,
+        r#"{"load": -1}"#,
+        r#"{"load": 1e9}"#,
+        r#"{"lifetime": "2d"}"#,
+        r#"{"lifetime": "1ms"}"#,
+        r#"{"lifetimes": "3s"}"#,
+        "nonsense",
+    ] {
+        let answer = put(path, wrong).await;
+        assert_eq!(
+            (answer.status, answer.json()["code"].clone()),
+            (400, json!("MS0308")),
+            "{wrong}"
+        );
+    }
+    let unknown = put("/v1/heartbeats/elsewhere/a", "{}").await;
+    assert_eq!((unknown.status, unknown.json()["code"].clone()), (404, json!("MS0309")));
+    assert_eq!(listener.send("PUT", path, &[], "{}").await.status, 401);
+    assert_eq!(listener.source.beats().len(), 2);
 }

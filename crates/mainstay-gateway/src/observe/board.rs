@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mainstay_config::Config;
-use mainstay_policy::health::counters::Trend;
+use mainstay_policy::health::counters::{Reading, Trend};
 use mainstay_policy::health::fusion::{self, Evidence, Fusion, Peers, Probes, Signals};
-use mainstay_policy::health::heartbeat::{self, Heart, Presence};
+use mainstay_policy::health::heartbeat::{self, Heart, Presence, State};
 use mainstay_policy::health::{Change as ProbeChange, Check, Traffic};
 use mainstay_policy::target::Target;
 use mainstay_policy::{Moment, Verdict};
@@ -37,6 +37,8 @@ struct Known {
     places: HashMap<u32, usize>,
     /// By pool and endpoint in the configuration.
     hearts: HashMap<(usize, usize), Heart>,
+    /// By pool, the heartbeats that are expected.
+    expected: Vec<Option<heartbeat::Settings>>,
     /// The gateway's own dependencies that are sick, with the reasons.
     sick: BTreeMap<String, String>,
     looked: Option<Moment>,
@@ -51,9 +53,12 @@ struct Entry {
     /// The targets of one group are peers.
     group: usize,
     settings: fusion::Settings,
-    expected: Option<heartbeat::Settings>,
     probes: Probes,
     counters: Option<Trend>,
+    /// How old a reading of its counters may be.
+    counted_within: Duration,
+    /// Why its counters could not be read.
+    uncounted: Option<String>,
     fusion: Fusion,
     /// What its last probe found, in words.
     probed: Option<String>,
@@ -83,8 +88,14 @@ impl Board {
             })
             .collect();
         let places = entries.iter().enumerate().map(|(at, entry)| (entry.target.id, at)).collect();
-        let known =
-            Known { entries, places, hearts: HashMap::new(), sick: BTreeMap::new(), looked: None };
+        let known = Known {
+            entries,
+            places,
+            hearts: HashMap::new(),
+            expected: config.pools.iter().map(|pool| pool.heartbeat).collect(),
+            sick: BTreeMap::new(),
+            looked: None,
+        };
         Arc::new(Self { shared, known: Mutex::new(known) })
     }
 
@@ -111,7 +122,8 @@ impl Board {
                 entry.fusion.excuse(now);
             }
             let heart = known.hearts.get_mut(&entry.place);
-            let heartbeat = heart.as_ref().and_then(|h| h.report(entry.expected.as_ref(), now));
+            let expected = known.expected[entry.place.0].as_ref();
+            let heartbeat = heart.as_ref().and_then(|heart| heart.report(expected, now));
             let signals = Signals {
                 now,
                 probes: entry.probes,
@@ -120,7 +132,7 @@ impl Board {
                 slow: seen[at].slow,
                 peers: peers.others(entry, &seen[at]),
                 heartbeat,
-                counters: entry.counters,
+                counters: entry.counters_at(now),
                 trial_open: entry.target.health.trial_is_open(),
             };
             self.judge(entry, &signals);
@@ -184,6 +196,45 @@ impl Board {
         probes.evidence = Some(change.evidence);
     }
 
+    /// Notes what an endpoint says of itself: its pool's and its own place in the configuration,
+    /// its state, its load and how long that holds. Gives after what time it should speak again,
+    /// and after what time its word is gone.
+    pub(crate) fn beat(
+        &self,
+        place: (usize, usize),
+        state: State,
+        load: Option<f32>,
+        lifetime: Option<Duration>,
+    ) -> (Duration, Duration) {
+        let now = self.shared.clock.now();
+        let mut known = self.lock();
+        let expected = known.expected.get(place.0).copied().flatten();
+        let usual = expected.unwrap_or_default();
+        let lifetime = lifetime.unwrap_or_else(|| usual.interval * u32::from(usual.misses));
+        let heart = known.hearts.entry(place).or_default();
+        let before = heart.report(expected.as_ref(), now).map(|report| report.state);
+        heart.beat(state, load, lifetime, now);
+        drop(known);
+        if before != Some(state) {
+            // What it asks for holds from the very next request.
+            self.look();
+        }
+        (usual.interval.min(lifetime / 3), lifetime)
+    }
+
+    /// Notes what stands on a subject's page of counters, or why it could not be read.
+    pub(crate) fn counted(&self, subject: usize, reading: Result<Reading, &str>) {
+        let now = self.shared.clock.now();
+        let entry = &mut self.lock().entries[subject];
+        match reading {
+            Ok(reading) => {
+                entry.counters = Trend::step(entry.counters, &reading, now);
+                entry.uncounted = None;
+            }
+            Err(why) => entry.uncounted = Some(why.to_owned()),
+        }
+    }
+
     /// Notes that a dependency of a subject, or of the gateway, is healthy or why it is not.
     /// Gives the target.
     pub(crate) fn depends(
@@ -216,7 +267,8 @@ impl Board {
         };
         let now = self.shared.clock.now();
         let heart = known.hearts.get(&entry.place);
-        entry.words(heart.and_then(|heart| heart.report(entry.expected.as_ref(), now)))
+        let expected = known.expected[entry.place.0].as_ref();
+        entry.words(heart.and_then(|heart| heart.report(expected, now)), now)
     }
 
     /// The gateway's own dependencies that are sick, with the reasons.
@@ -237,9 +289,10 @@ impl Entry {
             place: (watched.pool, watched.endpoint),
             group,
             settings: pool.progress,
-            expected: pool.heartbeat,
             probes: Probes { fall: pool.probe.health.fall, ..Probes::default() },
             counters: None,
+            counted_within: pool.counters.as_ref().map_or(Duration::ZERO, |c| c.interval * 3),
+            uncounted: None,
             fusion: Fusion::default(),
             probed: None,
             sick: BTreeMap::new(),
@@ -255,7 +308,12 @@ impl Entry {
         }
     }
 
-    fn words(&self, heart: Option<heartbeat::Report>) -> String {
+    /// Its counters, unless they are out of date.
+    fn counters_at(&self, now: Moment) -> Option<Trend> {
+        self.counters.filter(|trend| now.since(trend.read_at) <= self.counted_within)
+    }
+
+    fn words(&self, heart: Option<heartbeat::Report>, now: Moment) -> String {
         let mut parts = Vec::new();
         match self.fusion.evidence() {
             Evidence::Nothing | Evidence::Probes(_) => {}
@@ -264,9 +322,11 @@ impl Entry {
         let unprobed = || "not probed; judged by its traffic".to_owned();
         parts.push(self.probed.clone().unwrap_or_else(unprobed));
         parts.extend(heart.map(|heart| heart.to_string()));
-        if let Some(trend) = self.counters.filter(|trend| trend.undone > 0) {
-            parts.push(format!("{} requests to do by its own counters", trend.undone));
+        if let Some(trend) = self.counters_at(now) {
+            let since = now.since(trend.flat_since).as_secs_f64();
+            parts.push(format!("own counters: {} to do, still for {since:.1}s", trend.undone));
         }
+        parts.extend(self.uncounted.iter().map(|why| format!("own counters: {why}")));
         parts.extend(self.sick.iter().map(|(name, why)| format!("dependency {name}: {why}")));
         parts.join("; ")
     }

@@ -1,12 +1,14 @@
 //! What probes find, noted on the board.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_config::Config;
 use mainstay_policy::Moment;
 use mainstay_policy::health::Change;
-use mainstay_probe::{Found, ModelName, Observer, Subject};
+use mainstay_policy::health::counters::Reading;
+use mainstay_probe::{Found, ModelName, Observer, Page, Subject, Tally};
 use mainstay_telemetry::{Event, EventKind};
 
 use super::Board;
@@ -17,6 +19,7 @@ use crate::shared::Shared;
 #[derive(Debug)]
 pub(crate) struct Prober {
     prober: mainstay_probe::Prober,
+    pages: Vec<Page>,
     witness: Arc<Witness>,
 }
 
@@ -35,11 +38,12 @@ impl Prober {
         seed: u64,
     ) -> Self {
         let subjects = watched.iter().map(|watched| subject(config, watched)).collect();
+        let pages = pages(config, &watched);
         let clock = shared.clock;
         let own = config.dependencies.clone();
         let board = Board::new(config, Arc::clone(&shared), watched);
         let witness = Arc::new(Witness { shared, board });
-        Self { prober: mainstay_probe::Prober::new(subjects, own, clock, seed), witness }
+        Self { prober: mainstay_probe::Prober::new(subjects, own, clock, seed), pages, witness }
     }
 
     /// Where what is found is kept.
@@ -50,19 +54,47 @@ impl Prober {
     /// Observes until it is dropped.
     pub(crate) async fn run(self) {
         let board = self.board();
-        tokio::join!(self.prober.run(self.witness), board.run());
+        let tally = Arc::clone(&self.witness);
+        let pages = mainstay_probe::scrape(self.pages, tally);
+        tokio::join!(self.prober.run(self.witness), pages, board.run());
     }
+}
+
+/// The pages of counters that are read: one for each endpoint of a pool that asks for them.
+fn pages(config: &Config, watched: &[Watched]) -> Vec<Page> {
+    let mut pages: BTreeMap<(usize, usize), Page> = BTreeMap::new();
+    for (subject, watched) in watched.iter().enumerate() {
+        let pool = &config.pools[watched.pool];
+        let Some(counters) = &pool.counters else { continue };
+        let page = pages.entry((watched.pool, watched.endpoint)).or_insert_with(|| {
+            let mut address = pool.endpoints[watched.endpoint].url.clone();
+            address.port = counters.port.unwrap_or(address.port);
+            Page {
+                address,
+                path: counters.path.clone(),
+                kind: counters.kind,
+                interval: counters.interval,
+                readers: Vec::new(),
+            }
+        });
+        page.readers.push((subject, model(watched)));
+    }
+    pages.into_values().collect()
+}
+
+/// The model of a target; `None` where it takes any.
+fn model(watched: &Watched) -> Option<ModelName> {
+    let key = &watched.target.key;
+    (&*key.model != "*")
+        .then(|| ModelName { name: Arc::clone(&key.model), version: key.version.clone() })
 }
 
 fn subject(config: &Config, watched: &Watched) -> Subject {
     let pool = &config.pools[watched.pool];
     let endpoint = &pool.endpoints[watched.endpoint];
-    let key = &watched.target.key;
-    let model = (&*key.model != "*")
-        .then(|| ModelName { name: Arc::clone(&key.model), version: key.version.clone() });
     Subject {
         address: endpoint.url.clone(),
-        model,
+        model: model(watched),
         check: pool.probe.check.clone(),
         settings: pool.probe.health.clone(),
         dependencies: endpoint.dependencies.clone(),
@@ -93,5 +125,11 @@ impl Observer for Witness {
             to: word(healthy),
             cause: why.to_owned(),
         });
+    }
+}
+
+impl Tally for Witness {
+    fn read(&self, subject: usize, reading: Result<Reading, &str>) {
+        self.board.counted(subject, reading);
     }
 }

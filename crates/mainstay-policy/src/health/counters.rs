@@ -14,6 +14,8 @@
 //! `TorchServe` counts a request when it comes (`ts_inference_requests_total`), which a hung
 //! worker does not stop; its cumulated latency grows only when one is done.
 
+use std::borrow::Cow;
+
 use crate::Moment;
 
 /// Whose names the series have.
@@ -123,7 +125,7 @@ impl Mapping {
         reading: &mut Reading,
         (model, version): (&str, Option<&str>),
         (name, value): (&str, f64),
-        label: impl Fn(&str) -> Option<&'a str>,
+        label: impl Fn(&str) -> Option<Cow<'a, str>>,
     ) {
         let stem = name.strip_suffix("_total").unwrap_or(name);
         let (done, undone) = (self.done.contains(&stem), self.undone.contains(&stem));
@@ -192,8 +194,10 @@ mod tests {
     fn read(kind: Kind, model: &str, version: Option<&str>, page: &[Row]) -> Reading {
         let mut reading = Reading::default();
         for (name, labels, value) in page {
-            let label =
-                |wanted: &str| labels.iter().find(|(name, _)| *name == wanted).map(|(_, v)| *v);
+            let label = |wanted: &str| {
+                let found = labels.iter().find(|(name, _)| *name == wanted);
+                found.map(|(_, value)| Cow::Borrowed(*value))
+            };
             kind.mapping().add(&mut reading, (model, version), (name, *value), label);
         }
         reading

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -93,6 +93,29 @@ async fn holds(body: &mut Incoming, wanted: &[u8]) -> hyper::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// The most of a page of counters that is read, in bytes: a server with hundreds of models and
+/// histograms for each shows a few of these.
+const PAGE_LIMIT: usize = 4 * 1024 * 1024;
+
+/// The text at `path`, or why there is none.
+pub(crate) async fn read_page(address: &EndpointUrl, path: &str) -> Result<String, String> {
+    let question = Question {
+        method: Method::GET,
+        path: path.to_owned(),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+    };
+    let answer = exchange(address, question).await.map_err(|found| found.detail)?;
+    let status = answer.response.status();
+    if !status.is_success() {
+        return Err(format!("HTTP {}", status.as_u16()));
+    }
+    let Answer { response, _connection } = answer;
+    let body = Limited::new(response.into_body(), PAGE_LIMIT).collect().await;
+    let bytes = body.map_err(|error| format!("the page cannot be read: {error}"))?.to_bytes();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 struct Question {

@@ -157,6 +157,11 @@ impl Gateway {
         self.folder.path().join("admin-token")
     }
 
+    /// The token that servers send their heartbeats with.
+    pub(crate) fn heartbeat_token_file(&self) -> PathBuf {
+        self.folder.path().join("heartbeat-token")
+    }
+
     pub(crate) fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }

@@ -112,6 +112,8 @@ impl Received {
 struct Shared {
     manner: Mutex<Manner>,
     health: Mutex<Health>,
+    /// What it shows under `/metrics`.
+    page: Mutex<String>,
     received: Mutex<Vec<Received>>,
     hung_up: Mutex<usize>,
     gates: Semaphore,
@@ -147,6 +149,7 @@ impl Peer {
         let shared = Arc::new(Shared {
             manner: Mutex::new(manner),
             health: Mutex::new(Health::Ready),
+            page: Mutex::default(),
             received: Mutex::default(),
             hung_up: Mutex::default(),
             gates: Semaphore::new(0),
@@ -169,6 +172,11 @@ impl Peer {
     /// From now on it is too busy for questions about its health.
     pub(crate) fn ignore_probes(&self) {
         *self.shared.health.lock().unwrap() = Health::Silent;
+    }
+
+    /// What it shows under `/metrics` from now on.
+    pub(crate) fn set_page(&self, page: String) {
+        *self.shared.page.lock().unwrap() = page;
     }
 
     pub(crate) fn set_manner(&self, manner: Manner) {
@@ -233,6 +241,11 @@ async fn serve(mut stream: BufReader<TcpStream>, shared: Arc<Shared>) -> io::Res
                 }
             };
             reply(&mut stream, &Reply::new(status, "")).await?;
+            continue;
+        }
+        if request.path == "/metrics" {
+            let page = shared.page.lock().unwrap().clone();
+            reply(&mut stream, &Reply::new(200, page)).await?;
             continue;
         }
         shared.received.lock().unwrap().push(request.clone());
