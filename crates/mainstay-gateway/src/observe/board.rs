@@ -181,11 +181,11 @@ impl Board {
     }
 
     /// Notes what a probe found.
-    pub(crate) fn probed(&self, subject: usize, check: Check, words: String) {
-        let now = self.shared.clock.now();
+    pub(crate) fn probed(&self, subject: usize, check: Check, took: Duration, words: String) {
+        let began = self.shared.clock.now() - took;
         let mut known = self.lock();
         let entry = &mut known.entries[subject];
-        entry.probes = entry.probes.step(check, None, now);
+        entry.probes = entry.probes.step(check, None, began);
         entry.probed = Some(words);
     }
 

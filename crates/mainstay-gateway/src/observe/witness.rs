@@ -106,7 +106,7 @@ impl Observer for Witness {
         let result = found.check.as_str();
         let line =
             format!("probe {result} in {:.1} ms: {}", took.as_secs_f64() * 1e3, found.detail);
-        self.board.probed(subject, found.check, line);
+        self.board.probed(subject, found.check, took, line);
     }
 
     fn changed(&self, subject: usize, change: &Change, _now: Moment) {

@@ -90,23 +90,25 @@ pub struct Probes {
     pub last: Option<Check>,
     /// Probes in a row that were missed: refused, timed out or failed.
     pub missed: u8,
-    /// When the first of these was.
+    /// When the first probe began that was missed since they last amounted to something better
+    /// than dead.
     pub since: Moment,
     /// How many are needed.
     pub fall: u8,
 }
 
 impl Probes {
-    /// After one more check, ended at `now`, and the change of its streak, if it made one.
+    /// After one more check, which began at `began`, and the change of its streak, if it made
+    /// one.
     #[must_use]
-    pub fn step(self, check: Check, change: Option<&streak::Change>, now: Moment) -> Self {
+    pub fn step(self, check: Check, change: Option<&streak::Change>, began: Moment) -> Self {
         let missed = if check.is_missed() { self.missed.saturating_add(1) } else { 0 };
         Self {
             verdict: change.map_or(self.verdict, |change| change.to),
             evidence: change.map(|change| change.evidence).or(self.evidence),
             last: Some(check),
             missed,
-            since: if missed == 1 { now } else { self.since },
+            since: if missed == 1 && self.verdict != Verdict::Dead { began } else { self.since },
             ..self
         }
     }
@@ -294,8 +296,9 @@ impl Fusion {
     fn missed(&self, s: &Signals, silence: Option<Silence>) -> (Verdict, Evidence) {
         let Probes { last, missed: row, fall, since, .. } = s.probes;
         let timed_out = last == Some(Check::TimedOut);
-        // What came was an answer, and a bad one: no traffic speaks against that.
-        let overruled = last.is_some_and(Check::is_missed);
+        // A bad answer is an answer: no traffic speaks against that. A passed probe, the first of
+        // those that it takes, speaks for it.
+        let overruled = last.is_some_and(|last| last.is_missed() || last == Check::Passed);
         if overruled && self.completes(s, silence, since) {
             let completed = s.traffic.last_completed.unwrap_or(since);
             return (Verdict::Busy, Evidence::Completes { ago: s.now.since(completed), row });

@@ -18,8 +18,9 @@ const DEADLINE: Duration = Duration::from_secs(1);
 async fn a_frozen_server_costs_no_request_and_no_deadline() {
     let servers = ModelServer::several(3).await;
     let mut pool = pool(servers.iter().map(|server| &server.address));
-    // So that the frozen one is asked for sure.
+    // So that the frozen one is asked for sure, and its silence is waited for.
     pool["balance"] = json!("round-robin");
+    pool["hedge"] = json!("off");
     let models = json!({MODEL: {"deadline": "1s", "chain": [{"pool": "forest"}]}});
     let gateway = Gateway::ready(config(&json!({"forest": pool}), &models)).await;
     let rows = digits::all();

@@ -77,6 +77,7 @@ async fn a_server_too_busy_for_its_probes_never_leaves_traffic() {
     let (busy, other) = (Peer::start(slow.clone()).await, Peer::start(slow).await);
     let mut pool = pool([&busy.address, &other.address]);
     pool["balance"] = json!("round-robin");
+    pool["hedge"] = json!("off");
     pool["probe"] = json!({
         "interval": "300ms", "fast-interval": "200ms", "down-interval": "200ms", "timeout": "150ms"
     });
@@ -101,6 +102,8 @@ async fn a_server_too_busy_for_its_probes_never_leaves_traffic() {
     assert!(cause.starts_with("requests complete"), "{cause}");
     busy.set_ready(true);
     gateway.until_verdict(&name, "ready").await;
+    let last = gateway.events("verdict").await.pop().expect("an event");
+    assert_eq!((&last["from"], &last["to"]), (&json!("busy"), &json!("ready")), "{last}");
     let report = load.stop().await;
     report.assert_all_answered_within(DEADLINE);
     assert!(report.samples.iter().all(|sample| !sample.was_retried()), "and nothing failed");
@@ -118,7 +121,7 @@ async fn beat(gateway: &Gateway, endpoint: &str, body: &Value) -> Answer {
 struct Heart(JoinHandle<()>);
 
 impl Heart {
-    fn start(gateway: &Gateway, endpoint: &str, body: Value) -> Self {
+    fn start(gateway: &Gateway, endpoint: &str, body: &Value) -> Self {
         let token = std::fs::read_to_string(gateway.heartbeat_token_file()).expect("it was made");
         let path = format!("/v1/heartbeats/p/{endpoint}");
         let request = Request { body: body.to_string().into_bytes(), ..Request::new("PUT", &path) };
@@ -145,6 +148,7 @@ async fn a_server_that_says_it_drains_leaves_without_a_failed_request() {
     let mut servers = ModelServer::several(2).await;
     let mut pool = pool(servers.iter().map(|server| &server.address));
     pool["balance"] = json!("round-robin");
+    pool["hedge"] = json!("off");
     pool["heartbeat"] = json!({"interval": "250ms", "misses": 4});
     let models = json!({MODEL: {"deadline": "1s", "chain": [{"pool": "p"}]}});
     let gateway = Gateway::ready(config(&json!({"p": pool}), &models)).await;
@@ -153,7 +157,7 @@ async fn a_server_that_says_it_drains_leaves_without_a_failed_request() {
     let load = Load::start(gateway.http, 100, move |number| {
         digits::infer(&rows[number % rows.len()..][..1])
     });
-    let heart = Heart::start(&gateway, &name, json!({"lifetime": "1s", "load": 0.4}));
+    let heart = Heart::start(&gateway, &name, &json!({"lifetime": "1s", "load": 0.4}));
     eventually("its load is shown", || async {
         let evidence = gateway.targets().await[0].1["evidence"].clone();
         evidence.as_str()?.contains("ready, load 0.40").then_some(())
@@ -163,7 +167,7 @@ async fn a_server_that_says_it_drains_leaves_without_a_failed_request() {
     drop(heart);
 
     let body = json!({"lifetime": "1s", "state": "draining"});
-    let heart = Heart::start(&gateway, &name, body);
+    let heart = Heart::start(&gateway, &name, &body);
     gateway.until_verdict(&name, "draining").await;
     load.more(50).await;
     drop(heart);

@@ -14,8 +14,10 @@ enum Event {
     Beat(State),
 }
 
+/// Mostly missed; now and then one gets through.
 fn missed() -> impl Strategy<Value = Check> {
-    prop::sample::select(vec![Check::TimedOut, Check::Refused, Check::Failed])
+    use Check::{Failed, Passed, Refused, TimedOut};
+    prop::sample::select(vec![TimedOut, TimedOut, Refused, Failed, Passed])
 }
 
 proptest! {
