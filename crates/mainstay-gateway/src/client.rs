@@ -273,7 +273,7 @@ fn service(
         let (worker, trusted) = (Rc::clone(&worker), client.trusted.get());
         // Boxed where it is made: hyper would copy its kilobytes into place.
         Box::pin(async move {
-            let mut response = request::answer(worker, message, trusted).await;
+            let mut response = pin!(request::answer(worker, message, trusted)).await;
             response.body_mut().keep(busy);
             Ok(response)
         })

@@ -18,6 +18,7 @@ mod recognise;
 mod reply;
 mod retry_after;
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use http::request::Parts;
@@ -46,10 +47,10 @@ pub(crate) fn answer(
     let (parts, body) = message.into_parts();
     // HTTP/1.1 leaves the body of an answer to HEAD out by itself; HTTP/2 would send it.
     let bare = parts.method == Method::HEAD && parts.version == Version::HTTP_2;
-    // An `async fn` would hold its arguments twice, and a request's future is copied when it
-    // begins; hence a function that makes one.
+    // A request's future is large, and copied when it begins: an `async fn` would hold these
+    // arguments twice, and a future that is awaited without `pin!` is copied into its place.
     async move {
-        let mut response = respond(flight, (parts, trusted), body).await;
+        let mut response = pin!(respond(flight, (parts, trusted), body)).await;
         if bare {
             *response.body_mut() = AnswerBody::whole(bytes::Bytes::new());
         }
@@ -74,14 +75,15 @@ async fn respond(
     flight.record.model = ask.route.id;
     flight.record.deadline = ask.deadline.since(flight.started());
     let now = (&*flight.worker, flight.started());
-    if let Err(fault) = admit::admit(now, &mut ask, body).await {
+    let admitted = pin!(admit::admit(now, &mut ask, body)).await;
+    if let Err(fault) = admitted {
         return refuse(flight, &fault);
     }
     if let Some(left) = ask.route.poison.as_ref().and_then(|it| it.refuses(&ask, now.1)) {
         flight.record.reason = Reason::Poison;
         return refuse(flight, &Fault::poison(&ask.route.name, left));
     }
-    climb::climb(flight, ask).await
+    pin!(climb::climb(flight, ask)).await
 }
 
 /// Ends a flight with a fault, said in the protocol's own form.

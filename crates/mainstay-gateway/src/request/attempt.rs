@@ -196,14 +196,14 @@ pub(super) async fn converse(
         Outgoing { method: &ask.method, uri: &uri, headers: &ask.headers, instead: &instead };
     let at = (worker, order.now);
     let put_back = |body| order.payload.put_back(body);
-    let exchanged = exchange(
+    let exchanged = pin!(exchange(
         at,
         upstream,
         (progress, repeatable),
         &outgoing,
         || order.payload.body(),
         put_back,
-    );
+    ));
     let Exchange { response, mut connection } = exchanged.await?;
     let (parts, body) = response.into_parts();
     let events = parts
@@ -213,7 +213,7 @@ pub(super) async fn converse(
         .filter(|value| parts.status.is_success() && sse::is_event_stream(value))
         .map(|_| sse::Gate::new());
     let came = || member.target.progress.advance(worker.coarse_now.get());
-    let held = hold((body, &mut connection), order.hold, events, came)
+    let held = pin!(hold((body, &mut connection), order.hold, events, came))
         .await
         .map_err(|class| Failure::new(class, SentState::Sent))?;
     let now = worker.clock.now();

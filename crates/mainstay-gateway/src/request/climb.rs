@@ -1,5 +1,6 @@
 //! Climbing the chain: the policy says what to do next, this does it.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use http::Response;
@@ -63,7 +64,10 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
         let (step, rung) = match worker.decide(&mut climb, now) {
             Next::Attempt(choice) => {
                 let at = (&choice, now);
-                (choice.step, try_member(&mut flight, &ask, &mut climb, &mut progress, at).await)
+                {
+                    let tried = pin!(try_member(&mut flight, &ask, &mut climb, &mut progress, at));
+                    (choice.step, tried.await)
+                }
             }
             // Boxed: rare, and larger than all the rest.
             Next::Local(step) => {
@@ -140,7 +144,7 @@ async fn try_member(
         remainder.as_ref().map_or((&ask.payload, ask.json_len), |(rows, len)| (rows, *len));
     let hold = judge::hold_limit(flight, ask, progress, choice.step);
     let order = Order { choice, payload, json_len, hold, now };
-    let (choice, attempted) = attempt(flight, ask, climb, progress, &order).await;
+    let (choice, attempted) = pin!(attempt(flight, ask, climb, progress, &order)).await;
     let choice = &choice;
     match attempted {
         Attempted::Answered(answer) => {

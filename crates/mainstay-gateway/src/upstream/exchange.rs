@@ -7,6 +7,7 @@
 //! on a fresh connection, without counting as another attempt.
 
 use std::cell::Cell;
+use std::pin::pin;
 
 use http::{HeaderMap, Method, Response, Uri};
 use mainstay_policy::{Class, Moment, SentState};
@@ -68,7 +69,7 @@ pub(crate) async fn exchange(
     loop {
         // A request that was sent once may have been executed, whatever comes of the second try.
         let sent = if forgiven { SentState::MaybeSent } else { SentState::NotSent };
-        let opened = checkout((worker, now), upstream, forgiven).await;
+        let opened = pin!(checkout((worker, now), upstream, forgiven)).await;
         let mut connection = opened.map_err(|class| Failure::new(class, sent))?;
         let Some(body) = unsent.take().or_else(&mut body) else {
             return Err(Failure::new(Class::Unreachable, SentState::MaybeSent));

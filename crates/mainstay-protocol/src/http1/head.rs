@@ -32,7 +32,8 @@ pub struct Head {
 /// The server does not speak HTTP/1.1, or its head cannot be trusted; the connection is lost.
 pub fn read_head(buffer: &mut BytesMut, bodiless: bool) -> Result<Option<Head>, Error> {
     loop {
-        let Some((found, length)) = parse(buffer)? else {
+        let mut found = Found::default();
+        let Some(length) = found.parse(buffer)? else {
             // Interim heads were taken out: what is here belongs to one head.
             return if buffer.len() > MAX_HEAD { Err(Error::HeadTooLong) } else { Ok(None) };
         };
@@ -40,7 +41,7 @@ pub fn read_head(buffer: &mut BytesMut, bodiless: bool) -> Result<Option<Head>, 
         match found.status {
             101 => return Err(Error::Upgraded),
             100..=199 => {}
-            _ => return found.into_head(&bytes, bodiless).map(Some),
+            _ => return found.head(&bytes, bodiless).map(Some),
         }
     }
 }
@@ -53,43 +54,47 @@ struct Found {
     count: usize,
 }
 
-/// Finds the fields of a complete head, and its length.
-fn parse(buffer: &[u8]) -> Result<Option<(Found, usize)>, Error> {
-    let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut response = httparse::Response::new(&mut []);
-    let parsed = ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        buffer,
-        &mut room,
-    );
-    let length = match parsed {
-        Ok(Status::Complete(length)) if length <= MAX_HEAD => length,
-        Ok(Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
-            return Err(Error::HeadTooLong);
-        }
-        Ok(Status::Partial) => return Ok(None),
-        Err(_) => return Err(Error::Head),
-    };
-    let start = buffer.as_ptr() as usize;
-    let place = |part: &[u8]| {
-        // Within the first MAX_HEAD bytes, so that both ends fit.
-        let from = (part.as_ptr() as usize - start) as u16;
-        from..from + part.len() as u16
-    };
-    let mut found = Found {
-        status: response.code.unwrap_or_default(),
-        old: response.version == Some(0),
-        fields: [const { (0..0, 0..0) }; MAX_FIELDS],
-        count: response.headers.len(),
-    };
-    for (field, at) in response.headers.iter().zip(&mut found.fields) {
-        *at = (place(field.name.as_bytes()), place(field.value));
+impl Default for Found {
+    fn default() -> Self {
+        let fields = [const { (0..0, 0..0) }; MAX_FIELDS];
+        Self { status: 0, old: false, fields, count: 0 }
     }
-    Ok(Some((found, length)))
 }
 
 impl Found {
-    fn into_head(self, bytes: &Bytes, bodiless: bool) -> Result<Head, Error> {
+    /// Finds the fields of a complete head; gives its length.
+    fn parse(&mut self, buffer: &[u8]) -> Result<Option<usize>, Error> {
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
+        let parsed = ParserConfig::default().parse_response_with_uninit_headers(
+            &mut response,
+            buffer,
+            &mut room,
+        );
+        let length = match parsed {
+            Ok(Status::Complete(length)) if length <= MAX_HEAD => length,
+            Ok(Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
+                return Err(Error::HeadTooLong);
+            }
+            Ok(Status::Partial) => return Ok(None),
+            Err(_) => return Err(Error::Head),
+        };
+        let start = buffer.as_ptr() as usize;
+        let place = |part: &[u8]| {
+            // Within the first MAX_HEAD bytes, so that both ends fit.
+            let from = (part.as_ptr() as usize - start) as u16;
+            from..from + part.len() as u16
+        };
+        self.status = response.code.unwrap_or_default();
+        self.old = response.version == Some(0);
+        self.count = response.headers.len();
+        for (field, at) in response.headers.iter().zip(&mut self.fields) {
+            *at = (place(field.name.as_bytes()), place(field.value));
+        }
+        Ok(Some(length))
+    }
+
+    fn head(&self, bytes: &Bytes, bodiless: bool) -> Result<Head, Error> {
         let status = StatusCode::from_u16(self.status).map_err(|_| Error::Head)?;
         let mut headers = HeaderMap::with_capacity(self.count);
         let mut framing = Framing { keep_alive: !self.old, ..Framing::default() };
