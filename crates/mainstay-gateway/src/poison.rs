@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mainstay_policy::poison::{self, Fingerprint, Others, Settings, Standing, Table};
+use mainstay_policy::poison::{self, Fingerprint, Others, Place, Settings, Standing, Table};
+use mainstay_policy::target::Target;
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_telemetry::{Event, EventKind};
 
@@ -56,11 +57,13 @@ impl PoisonTable {
 pub(crate) struct Suspects {
     held: Vec<Suspect>,
     fingerprint: Option<Fingerprint>,
+    shunned: bool,
 }
 
 /// A failed attempt.
 pub(crate) struct Failed<'a> {
     pub(crate) upstream: &'a Upstream,
+    pub(crate) target: &'a Target,
     pub(crate) class: Class,
     pub(crate) sent: SentState,
     /// What others met at the target lately.
@@ -90,13 +93,54 @@ impl Suspects {
             self.fingerprint = fingerprint(ask);
         }
         let Some(fingerprint) = self.fingerprint else { return false };
-        let endpoint = address(failed.upstream);
-        let standing = poison.lock().failed(fingerprint, endpoint, failed.class, failed.now);
+        let place = Place { endpoint: address(failed.upstream), target: failed.target.id };
+        let targets = shared.registry.all();
+        let lives = |target: u32, since| {
+            let target = targets.get(target as usize);
+            target.is_some_and(|target| target.progress.has_completed_since(since))
+        };
+        let seen = (place, failed.class);
+        let standing = poison.lock().failed(fingerprint, seen, failed.now, lives);
+        self.weigh((shared, ask), standing, failed.now)
+    }
+
+    /// Looks for signs of life where a shunned request failed: a killed server refuses
+    /// connections. True where they show it to be poison.
+    pub(crate) async fn look_for_life(
+        &mut self,
+        (shared, ask): (&Shared, &Ask),
+        now: Moment,
+    ) -> bool {
+        let Some((fingerprint, poison)) = self.fingerprint.zip(ask.route.poison.as_ref()) else {
+            return false;
+        };
+        let unproven = poison.lock().unproven(fingerprint);
+        let mut living = Vec::new();
+        for member in ask.route.members().filter(|it| unproven.contains(&it.target.id)) {
+            if member.upstream.takes_connections(ask.deadline.remaining(now)).await {
+                living.push(member.target.id);
+            }
+        }
+        let standing = poison.lock().prove(fingerprint, &living);
+        self.weigh((shared, ask), standing, now)
+    }
+
+    /// Acts on where the request stands; true where nobody is blamed because it is poison.
+    fn weigh(&mut self, (shared, ask): (&Shared, &Ask), standing: Standing, now: Moment) -> bool {
+        self.shunned = standing == Standing::Shunned;
         let Standing::Condemned { until } = standing else { return false };
+        let (Some(fingerprint), Some(poison)) = (self.fingerprint, &ask.route.poison) else {
+            return false;
+        };
         poison.armed.fetch_max(until.as_nanos(), Ordering::Relaxed);
         self.held.drain(..).for_each(Suspect::acquit);
-        tell(shared, ask, fingerprint, (failed, until));
+        tell(shared, ask, fingerprint, until.since(now));
         true
+    }
+
+    /// Whether no other server should meet the request, if it can be helped.
+    pub(crate) const fn is_shunned(&self) -> bool {
+        self.shunned
     }
 
     /// A server answered: whoever failed is to blame, and the request is no suspect any more.
@@ -108,23 +152,16 @@ impl Suspects {
     }
 }
 
-fn tell(
-    shared: &Shared,
-    ask: &Ask,
-    fingerprint: Fingerprint,
-    (failed, until): (&Failed<'_>, Moment),
-) {
-    let class = failed.class.as_str();
+fn tell(shared: &Shared, ask: &Ask, fingerprint: Fingerprint, refused: Duration) {
     shared.telemetry.event(Event {
         kind: EventKind::Poison,
         subject: format!("{} request {:08x}", ask.route.name, fingerprint.0 >> 96),
         from: "suspect".to_owned(),
         to: "poison".to_owned(),
         cause: format!(
-            "{class} at {} as elsewhere before, while others succeed there; refused for {} s, \
+            "it failed in one way on endpoint after endpoint that serve others; refused for {} s, \
              nobody blamed",
-            failed.upstream.label,
-            until.since(failed.now).as_secs()
+            refused.as_secs()
         ),
     });
 }

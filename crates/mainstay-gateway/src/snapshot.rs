@@ -87,6 +87,17 @@ pub(crate) struct Route {
     pub(crate) priority: Priority,
 }
 
+impl Route {
+    /// The members of all its pools.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        let pools = self.steps.iter().filter_map(|step| match &step.source {
+            Source::Pool(pool) => Some(pool),
+            Source::Embedded(_) | Source::Default(_) => None,
+        });
+        pools.flat_map(|pool| &pool.members)
+    }
+}
+
 /// One source of a route's chain.
 #[derive(Debug)]
 pub(crate) struct Step {
@@ -144,4 +155,13 @@ pub(crate) struct Upstream {
     pub(crate) total_timeout: Option<Duration>,
     pub(crate) max_idle: usize,
     pub(crate) keep_alive: Duration,
+}
+
+impl Upstream {
+    /// Whether somebody listens there: a connection can be opened, within `limit` at most.
+    pub(crate) async fn takes_connections(&self, limit: Duration) -> bool {
+        let opening = tokio::net::TcpStream::connect((&*self.host, self.port));
+        let opened = tokio::time::timeout(self.connect_timeout.min(limit), opening).await;
+        matches!(opened, Ok(Ok(_)))
+    }
 }

@@ -7,7 +7,8 @@
 //! | this request fails on | others there | so it is | blamed |
 //! |---|---|---|---|
 //! | one endpoint, and succeeds on another | any | the endpoint | the endpoint |
-//! | k endpoints in the same way | mostly succeed | the request: poison | nobody |
+//! | k endpoints in the same way, and they live | mostly succeed | the request: poison | nobody |
+//! | k endpoints, by breaking their connections | are not seen since | unknown | the endpoints |
 //! | any number | fail too, or there are none | the endpoints: a bad deployment | the endpoints |
 //!
 //! So a failure that may be the request's own fault is *suspicious*: its blame is provisional
@@ -16,6 +17,11 @@
 //! - a timeout proves nothing about a request. A full server and a client in a hurry make them,
 //!   and a 422 would call that the client's fault;
 //! - where others do not succeed there is nobody to compare with.
+//!
+//! A server that a request crashes and a server that was killed under it look alike, and whole
+//! zones are lost at once. So where connections broke, a sentence waits for a sign of life: others
+//! have succeeded there *since*, or it takes connections. Until then the request is shunned: no
+//! further server is asked if a source inside the gateway can answer instead.
 //!
 //! A request is known by a fingerprint of its model and body, made when it fails. Suspects are
 //! remembered across requests, so that poison is also found where each request has one attempt.
@@ -102,6 +108,9 @@ pub const fn is_suspicious(class: Class, sent: SentState, others: Others) -> boo
 pub enum Standing {
     /// It may go on.
     Suspect,
+    /// It may have brought down as many endpoints as condemn, which nothing proves yet: better
+    /// that it meets no other one.
+    Shunned,
     /// It is poison.
     Condemned {
         /// Until when it is refused.
@@ -120,10 +129,59 @@ pub struct Table {
 struct Entry {
     fingerprint: Fingerprint,
     class: Class,
-    endpoints: [u64; MOST_ENDPOINTS as usize],
+    seen: [Seen; MOST_ENDPOINTS as usize],
     count: u8,
     condemned: bool,
     until: Moment,
+}
+
+/// Where a request failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Which endpoint; one behind two pools is one.
+    pub endpoint: u64,
+    /// The [number](crate::target::Target::id) of the target there.
+    pub target: u32,
+}
+
+/// An endpoint on which a request failed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    place: Place,
+    at: Moment,
+    /// Whether it is known to have lived on.
+    lives: bool,
+}
+
+/// Whether a failure of this class is an answer, and so a sign of life.
+const fn shows_life(class: Class) -> bool {
+    matches!(class, Class::ServerFault | Class::BadAnswer)
+}
+
+impl Entry {
+    fn seen_mut(&mut self) -> &mut [Seen] {
+        &mut self.seen[..usize::from(self.count)]
+    }
+
+    fn judge(&mut self, settings: &Settings) -> Standing {
+        let enough = settings.endpoints.clamp(2, MOST_ENDPOINTS);
+        let proven = self.seen_mut().iter().filter(|seen| seen.lives).count();
+        if proven >= usize::from(enough) {
+            self.condemned = true;
+            return Standing::Condemned { until: self.until };
+        }
+        if self.count >= enough { Standing::Shunned } else { Standing::Suspect }
+    }
+
+    /// Each endpoint counts once, by its first failure.
+    fn note(&mut self, seen: Seen) {
+        let count = usize::from(self.count);
+        let known = self.seen[..count].iter().any(|it| it.place.endpoint == seen.place.endpoint);
+        if !known && count < self.seen.len() {
+            self.seen[count] = seen;
+            self.count += 1;
+        }
+    }
 }
 
 impl Table {
@@ -139,13 +197,14 @@ impl Table {
         &self.settings
     }
 
-    /// The request failed [suspiciously](is_suspicious) in this way on this endpoint.
+    /// The request failed [suspiciously](is_suspicious) in this way at this place. `lives` tells
+    /// whether others have succeeded at a target since a moment.
     pub fn failed(
         &mut self,
         fingerprint: Fingerprint,
-        endpoint: u64,
-        class: Class,
+        (place, class): (Place, Class),
         now: Moment,
+        lives: impl Fn(u32, Moment) -> bool,
     ) -> Standing {
         self.entries.retain(|entry| entry.until > now);
         let until = now + self.settings.remember;
@@ -159,16 +218,29 @@ impl Table {
             (entry.class, entry.count) = (class, 0);
         }
         entry.until = until;
-        let known = &entry.endpoints[..usize::from(entry.count)];
-        if !known.contains(&endpoint) {
-            entry.endpoints[usize::from(entry.count)] = endpoint;
-            entry.count += 1;
+        entry.note(Seen { place, at: now, lives: shows_life(class) });
+        for seen in entry.seen_mut().iter_mut().filter(|seen| !seen.lives) {
+            seen.lives = lives(seen.place.target, seen.at);
         }
-        if entry.count < self.settings.endpoints.clamp(2, MOST_ENDPOINTS) {
-            return Standing::Suspect;
+        entry.judge(&self.settings)
+    }
+
+    /// The targets of which no sign of life is known since the request failed there.
+    #[must_use]
+    pub fn unproven(&self, fingerprint: Fingerprint) -> Vec<u32> {
+        let entry = self.position(fingerprint).map(|at| &self.entries[at]);
+        let seen = entry.map_or(&[][..], |entry| &entry.seen[..usize::from(entry.count)]);
+        seen.iter().filter(|seen| !seen.lives).map(|seen| seen.place.target).collect()
+    }
+
+    /// These targets live; where the request stands now.
+    pub fn prove(&mut self, fingerprint: Fingerprint, living: &[u32]) -> Standing {
+        let Some(at) = self.position(fingerprint) else { return Standing::Suspect };
+        let entry = &mut self.entries[at];
+        for seen in entry.seen_mut().iter_mut() {
+            seen.lives |= living.contains(&seen.place.target);
         }
-        entry.condemned = true;
-        Standing::Condemned { until }
+        entry.judge(&self.settings)
     }
 
     /// A server answered it: whatever it met before was not its fault.
@@ -210,7 +282,7 @@ impl Table {
         self.entries.push(Entry {
             fingerprint,
             class,
-            endpoints: [0; MOST_ENDPOINTS as usize],
+            seen: [Seen::default(); MOST_ENDPOINTS as usize],
             count: 0,
             condemned: false,
             until: Moment::MAX,

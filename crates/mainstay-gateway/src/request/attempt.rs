@@ -192,8 +192,13 @@ pub(super) async fn converse(
     // A streamed body cannot be made again, so its exchange cannot be repeated either.
     let repeatable = ask.route.repeatable && order.payload.is_kept();
     let instead = instead(worker, ask, order);
-    let outgoing =
-        Outgoing { method: &ask.method, uri: &uri, headers: &ask.headers, instead: &instead };
+    let outgoing = Outgoing {
+        method: &ask.method,
+        uri: &uri,
+        headers: &ask.headers,
+        retried: order.choice.step > 0 || order.choice.skipped.tried != 0,
+        instead: &instead,
+    };
     let at = (worker, order.now);
     let put_back = |body| order.payload.put_back(body);
     let exchanged = pin!(exchange(
@@ -329,7 +334,8 @@ fn blame(
     let Failure { class, sent } = failure;
     if class.blames_target() {
         let others = trial.others(now);
-        let failed = Failed { upstream: &member.upstream, class, sent, others, now };
+        let (upstream, target) = (&*member.upstream, &*member.target);
+        let failed = Failed { upstream, target, class, sent, others, now };
         if Suspects::may_be(ask, &failed) {
             let whose = (&*flight.worker.shared, ask);
             let suspect = trial.suspect(class, now);

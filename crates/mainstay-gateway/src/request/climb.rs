@@ -165,6 +165,15 @@ async fn try_member(
         }
         Attempted::Failed(failure, said) => {
             climb.failed(choice, failure.class, failure.sent);
+            if progress.suspects.is_shunned() {
+                let (whose, now) = ((&*flight.worker.shared, ask), flight.worker.clock.now());
+                if Box::pin(progress.suspects.look_for_life(whose, now)).await {
+                    return Rung::Poison;
+                }
+                if ask.plan().has_local_after(choice.step) {
+                    climb.close_pools(Reason::Poison);
+                }
+            }
             progress.last_error = said.or_else(|| progress.last_error.take());
             Rung::Onward
         }

@@ -2,12 +2,14 @@
 
 use std::cell::RefMut;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use mainstay_policy::Class;
 use mainstay_protocol::http1::{self, Decoder, Length, Step, read_head};
+use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -93,6 +95,13 @@ impl Connection {
     pub(super) fn is_quiet(&self) -> bool {
         let nothing = self.stream.try_read(&mut [0]);
         matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether the server has closed it, or spoken unasked, since the runtime last looked. Costs
+    /// a system call.
+    pub(super) fn has_just_closed(&self) -> bool {
+        let nothing = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
+        !matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Begins to send a request: its `head`, and as much of its `body` as goes along; the rest

@@ -25,6 +25,8 @@ pub(crate) struct Outgoing<'a> {
     /// Path and query at the endpoint.
     pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a HeaderMap,
+    /// Whether it failed elsewhere before: what broke there may have broken here too.
+    pub(crate) retried: bool,
     /// Sent instead of the headers of these names.
     pub(crate) instead: &'a [Option<Instead>],
 }
@@ -69,7 +71,7 @@ pub(crate) async fn exchange(
     loop {
         // A request that was sent once may have been executed, whatever comes of the second try.
         let sent = if forgiven { SentState::MaybeSent } else { SentState::NotSent };
-        let opened = pin!(checkout((worker, now), upstream, forgiven)).await;
+        let opened = pin!(checkout((worker, now), upstream, (forgiven, outgoing.retried))).await;
         let mut connection = opened.map_err(|class| Failure::new(class, sent))?;
         let Some(body) = unsent.take().or_else(&mut body) else {
             return Err(Failure::new(Class::Unreachable, SentState::MaybeSent));
@@ -99,13 +101,16 @@ pub(crate) async fn exchange(
 }
 
 /// A connection that is ready for a request: an idle one if there is, unless `fresh` is asked.
+/// `wary` looks whether the server has closed it just now.
 async fn checkout(
     (worker, now): (&Worker, Moment),
     upstream: &Upstream,
-    fresh: bool,
+    (fresh, wary): (bool, bool),
 ) -> Result<Connection, Class> {
-    if !fresh && let Some(idle) = worker.connections.take(upstream, now) {
-        return Ok(idle);
+    while !fresh && let Some(idle) = worker.connections.take(upstream, now) {
+        if !wary || !idle.has_just_closed() {
+            return Ok(idle);
+        }
     }
     // Boxed: rare, and large enough to make every request's future a kilobyte bigger.
     Box::pin(Connection::open(upstream)).await

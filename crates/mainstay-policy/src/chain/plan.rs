@@ -98,6 +98,18 @@ impl Plan {
         &self.steps
     }
 
+    /// Whether a source inside the gateway stands behind `step` and can answer now.
+    #[must_use]
+    pub fn has_local_after(&self, step: usize) -> bool {
+        let later = self.steps.iter().skip(step + 1);
+        later
+            .filter_map(|step| match step {
+                Step::Local(local) => Some(local),
+                Step::Pool(_) => None,
+            })
+            .any(Local::is_available)
+    }
+
     /// The time to keep back for the steps behind `step` of a request that has `whole` to itself
     /// from its first attempt on.
     ///

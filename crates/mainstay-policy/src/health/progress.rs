@@ -116,6 +116,12 @@ impl Progress {
         self.refused.store(0, Relaxed);
     }
 
+    /// Whether a request has completed since `moment`.
+    #[must_use]
+    pub fn has_completed_since(&self, moment: Moment) -> bool {
+        self.last_completed.load(Relaxed) > moment.as_nanos()
+    }
+
     /// What it shows now; `in_flight` are the attempts under way.
     #[must_use]
     pub fn read(&self, in_flight: u32) -> Traffic {

@@ -13,14 +13,58 @@ const WELL: Others = Others { calls: 20, failures: 0 };
 const MODEL: Settings = Settings { endpoints: 2, remember: Duration::from_secs(60) };
 const POISON: Fingerprint = Fingerprint(7);
 
+fn place(endpoint: u64) -> Place {
+    Place { endpoint, target: endpoint as u32 }
+}
+
+/// Others have succeeded everywhere since.
+fn lives(_target: u32, _since: Moment) -> bool {
+    true
+}
+
+#[test]
+fn servers_that_were_killed_prove_nothing_against_their_requests() {
+    let mut table = Table::new(MODEL);
+    let dead = |_, _| false;
+    let lost = |endpoint| (place(endpoint), Class::Unreachable);
+    assert_eq!(table.failed(POISON, lost(1), NOW, dead), Standing::Suspect);
+    assert_eq!(table.failed(POISON, lost(2), NOW, dead), Standing::Shunned);
+    assert_eq!(table.failed(POISON, lost(3), NOW, dead), Standing::Shunned);
+    assert_eq!(table.condemned(POISON, NOW), None);
+}
+
+#[test]
+fn a_request_is_condemned_once_its_servers_came_back_for_others() {
+    let mut table = Table::new(MODEL);
+    let lost = |endpoint| (place(endpoint), Class::Unreachable);
+    table.failed(POISON, lost(1), NOW, |_, _| false);
+    table.failed(POISON, lost(2), NOW, |_, _| false);
+    let later = NOW + Duration::from_secs(5);
+    let back = |target, since| target < 3 && since == NOW;
+    let standing = table.failed(POISON, lost(1), later, back);
+    assert!(matches!(standing, Standing::Condemned { .. }), "{standing:?}");
+}
+
+#[test]
+fn an_answer_is_a_sign_of_life() {
+    let mut table = Table::new(MODEL);
+    table.failed(POISON, (place(1), Class::ServerFault), NOW, |_, _| false);
+    let standing = table.failed(POISON, (place(2), Class::ServerFault), NOW, |_, _| false);
+    assert!(matches!(standing, Standing::Condemned { .. }), "{standing:?}");
+}
+
 #[test]
 fn two_endpoints_that_serve_others_condemn_for_a_while() {
     let mut table = Table::new(MODEL);
     let until = NOW + MODEL.remember;
-    assert_eq!(table.failed(POISON, 1, Class::Unreachable, NOW), Standing::Suspect);
-    assert_eq!(table.failed(POISON, 1, Class::Unreachable, NOW), Standing::Suspect, "one twice");
+    assert_eq!(table.failed(POISON, (place(1), Class::Unreachable), NOW, lives), Standing::Suspect);
+    assert_eq!(
+        table.failed(POISON, (place(1), Class::Unreachable), NOW, lives),
+        Standing::Suspect,
+        "one twice"
+    );
     assert_eq!(table.condemned(POISON, NOW), None);
-    let standing = table.failed(POISON, 2, Class::Unreachable, NOW);
+    let standing = table.failed(POISON, (place(2), Class::Unreachable), NOW, lives);
     assert_eq!(standing, Standing::Condemned { until });
     assert_eq!(table.condemned(POISON, NOW), Some(until));
     assert_eq!(table.condemned(Fingerprint(8), NOW), None);
@@ -30,18 +74,18 @@ fn two_endpoints_that_serve_others_condemn_for_a_while() {
 #[test]
 fn an_answer_from_anyone_clears_a_suspect() {
     let mut table = Table::new(MODEL);
-    table.failed(POISON, 1, Class::ServerFault, NOW);
+    table.failed(POISON, (place(1), Class::ServerFault), NOW, lives);
     table.succeeded(POISON);
     assert!(table.is_empty());
-    assert_eq!(table.failed(POISON, 2, Class::ServerFault, NOW), Standing::Suspect);
+    assert_eq!(table.failed(POISON, (place(2), Class::ServerFault), NOW, lives), Standing::Suspect);
 }
 
 #[test]
 fn two_ways_to_fail_are_no_evidence() {
     let mut table = Table::new(MODEL);
-    table.failed(POISON, 1, Class::ServerFault, NOW);
-    assert_eq!(table.failed(POISON, 2, Class::Unreachable, NOW), Standing::Suspect);
-    let standing = table.failed(POISON, 3, Class::Unreachable, NOW);
+    table.failed(POISON, (place(1), Class::ServerFault), NOW, lives);
+    assert_eq!(table.failed(POISON, (place(2), Class::Unreachable), NOW, lives), Standing::Suspect);
+    let standing = table.failed(POISON, (place(3), Class::Unreachable), NOW, lives);
     assert!(matches!(standing, Standing::Condemned { .. }));
 }
 
@@ -69,10 +113,15 @@ fn a_third_of_failures_is_no_witness() {
 #[test]
 fn memory_is_bounded_and_the_condemned_stay_longest() {
     let mut table = Table::new(MODEL);
-    table.failed(POISON, 1, Class::ServerFault, NOW);
-    table.failed(POISON, 2, Class::ServerFault, NOW);
+    table.failed(POISON, (place(1), Class::ServerFault), NOW, lives);
+    table.failed(POISON, (place(2), Class::ServerFault), NOW, lives);
     for n in 0..10_000 {
-        table.failed(Fingerprint(1_000 + n), 1, Class::ServerFault, NOW + Duration::from_millis(1));
+        table.failed(
+            Fingerprint(1_000 + n),
+            (place(1), Class::ServerFault),
+            NOW + Duration::from_millis(1),
+            lives,
+        );
     }
     assert_eq!(table.len(), ROOM);
     assert!(table.condemned(POISON, NOW).is_some());
@@ -126,7 +175,7 @@ proptest! {
                     let seen = evidence.entry((request, class)).or_default();
                     seen.insert(at);
                     let count = seen.len();
-                    let standing = table.failed(fingerprint, at.into(), class, now);
+                    let standing = table.failed(fingerprint, (place(at.into()), class), now, lives);
                     if let Standing::Condemned { until } = standing {
                         prop_assert!(until > now && until <= now + MODEL.remember);
                         let most = evidence

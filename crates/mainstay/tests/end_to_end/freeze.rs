@@ -42,7 +42,10 @@ async fn a_frozen_server_costs_no_request_and_no_deadline() {
     report.assert_all_answered_within(DEADLINE);
     let answer = retried.answer().expect("it was answered");
     let trail = answer.header("x-mainstay-trail").expect("a retried answer has a trail");
-    assert!(trail.contains(&format!("forest/{} timeout", servers[2].name())), "{trail}");
+    // Its time ran out, or a second attempt beside it was faster.
+    let frozen = format!("forest/{} ", servers[2].name());
+    let what = trail.split_once(&frozen).map(|(_, rest)| rest).unwrap_or_default();
+    assert!(["timeout", "overtaken"].iter().any(|class| what.starts_with(class)), "{trail}");
 }
 
 #[tokio::test]
