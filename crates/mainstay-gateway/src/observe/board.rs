@@ -20,7 +20,7 @@ use crate::shared::Shared;
 const LOOK: Duration = Duration::from_millis(100);
 /// A look that comes later than this finds a gateway that was stopped itself: the silence of the
 /// targets may have been its own.
-const STOPPED: Duration = Duration::from_millis(500);
+const STOPPED: Duration = Duration::from_secs(1);
 
 /// What is known of every target.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ mod command;
 mod grpc;
 mod http;
 mod prober;
+mod scraper;
 mod servers;
 mod tcp;
 
