@@ -41,6 +41,8 @@ fn target(pool: &str, endpoint: &EndpointStatus, target: &TargetStatus) -> Targe
         in_flight: target.in_flight,
         latency: seconds(target.latency_ms / 1e3),
         limit: target.limit,
+        ejected: matches!(&*target.rotation.phase, "ejected" | "probation"),
+        share: target.rotation.share,
     }
 }
 

@@ -74,6 +74,26 @@ pub struct TargetStatus {
     /// The attempts that may be under way at once; none where nothing bounds them.
     #[serde(default)]
     pub limit: Option<u32>,
+    /// Its share of the traffic.
+    #[serde(default)]
+    pub rotation: RotationStatus,
+}
+
+/// The share of one target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RotationStatus {
+    /// `serving`, `ejected`, `probation` or `ramp`.
+    pub phase: String,
+    /// From 0.0 to 1.0: what it gets of what it would get otherwise.
+    pub share: f64,
+    /// Why, with figures; empty for one that serves and has nothing said against it.
+    pub why: String,
+}
+
+impl Default for RotationStatus {
+    fn default() -> Self {
+        Self { phase: "serving".to_owned(), share: 1.0, why: String::new() }
+    }
 }
 
 /// One breaker.

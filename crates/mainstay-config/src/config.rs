@@ -20,7 +20,7 @@ mod model;
 mod pool;
 
 pub use concurrency::{Concurrency, Network, Priorities};
-pub(crate) use model::{ATTEMPTS, DEADLINE, REMEMBER};
+pub(crate) use model::{ATTEMPTS, DEADLINE, LAST_RESORT_QUEUE, REMEMBER};
 pub use model::{Degrade, Engine, Exhausted, Guards, Idempotency, Model, Source, Step};
 pub use pool::{
     BadUrl, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe, HttpCheck,

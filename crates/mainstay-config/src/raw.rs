@@ -15,6 +15,7 @@ use crate::value::{Length, Share, Size};
 mod check;
 mod concurrency;
 mod model;
+mod outliers;
 mod pool;
 mod signals;
 
@@ -27,9 +28,10 @@ pub(crate) use concurrency::{
 };
 pub(crate) use model::{
     Literal, RawBatch, RawConfidence, RawConstant, RawDegrade, RawEmbedded, RawEngine,
-    RawExhausted, RawGuards, RawModel, RawModelDefaults, RawOutput, RawOutputGuard, RawPoison,
-    RawReduce, RawShape, RawStep, RawThen,
+    RawExhausted, RawGuards, RawLastResort, RawModel, RawModelDefaults, RawOutput, RawOutputGuard,
+    RawPoison, RawReduce, RawShape, RawStep, RawThen,
 };
+pub(crate) use outliers::{RawFailback, RawOutlierLatency, RawOutliers, RawSuccessRate};
 pub(crate) use pool::{
     RawBackoff, RawBalance, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawHedge, RawPool,
     RawSlowCalls, RawSlowStart,

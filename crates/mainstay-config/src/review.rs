@@ -29,6 +29,7 @@ mod concurrency;
 mod golden;
 mod guards;
 mod model;
+mod outliers;
 mod pool;
 mod prediction;
 mod repetition;

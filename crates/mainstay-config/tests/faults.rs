@@ -457,6 +457,53 @@ fn what_is_probably_not_meant_is_a_warning() {
 }
 
 #[test]
+fn outliers_and_the_way_back_fit_together() {
+    let with = |keys: &str| format!("pools: {{p: {{endpoints: [http://a:1], {keys}}}}}\n");
+    let model = "models: {m: {chain: [{pool: p}]}}\n";
+    let pool = |keys: &str| Config::parse("t", &(with(keys) + model));
+    let config = pool("outliers: off").unwrap();
+    assert_eq!(config.pools[0].outliers, mainstay_policy::outlier::Settings::off());
+    let config = pool("outliers: {consecutive: 0, latency: off, max-ejected: 30%}").unwrap();
+    assert_eq!(config.pools[0].outliers.consecutive, None);
+    assert_eq!(config.pools[0].outliers.latency, None);
+    assert!(config.pools[0].outliers.success_rate.is_some());
+    let config = pool("slow-start: {minimum: 20%}, failback: {ramp: 30s}").unwrap();
+    assert_eq!(config.pools[0].failback.foot, mainstay_policy::Ratio::percent(20));
+    for (keys, code) in [
+        ("outliers: on", Code::BadValue),
+        ("outliers: {max-ejected: 0%}", Code::BadValue),
+        ("outliers: {latency: {factor: 1}}", Code::BadValue),
+        ("failback: {hold: 10m}", Code::Contradiction),
+    ] {
+        let errors = pool(keys).unwrap_err();
+        assert_eq!(errors.faults()[0].code(), code, "{keys}: {errors}");
+    }
+}
+
+#[test]
+fn last_resorts_are_words_or_a_wait() {
+    use mainstay_policy::chain::LastResort;
+    let model = |rule: &str| {
+        let model = format!("models: {{m: {{chain: [{{pool: p}}], last-resort: {rule}}}}}\n");
+        Config::parse("t", &format!("pools: {{p: {{endpoints: [http://a:1]}}}}\n{model}"))
+    };
+    for (rule, expected) in [
+        ("next-step", LastResort::NextStep),
+        ("fail-fast", LastResort::FailFast),
+        ("panic", LastResort::Panic),
+        ("{wait: 250ms, queue: 7}", LastResort::Wait(std::time::Duration::from_millis(250))),
+    ] {
+        assert_eq!(model(rule).unwrap().models[0].last_resort, expected);
+    }
+    assert_eq!(model("{wait: 250ms, queue: 7}").unwrap().models[0].last_resort_queue, 7);
+    for (rule, code) in
+        [("hope", Code::BadValue), ("{queue: 3}", Code::Missing), ("{wait: 0s}", Code::BadValue)]
+    {
+        assert_eq!(model(rule).unwrap_err().faults()[0].code(), code, "{rule}");
+    }
+}
+
+#[test]
 fn aliases_and_merge_keys_are_understood() {
     let text = "pools:\n  p: &base {endpoints: [http://a:1], connect-timeout: 50ms}\n  \
                 q: {<<: *base, endpoints: [http://b:1]}\n\

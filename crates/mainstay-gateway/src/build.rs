@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::gate::Gates;
 use crate::memory::Memory;
 use crate::poison::PoisonTable;
+use crate::request::Waiting;
 use crate::shared::{Pulse, Shared};
 use crate::snapshot::{Member, PoolSource, Route, Snapshot, Source, Step, Upstream};
 
@@ -115,6 +116,7 @@ impl Builder<'_> {
             outputs: model.outputs.clone(),
             batch: model.batch,
             exhausted: model.exhausted,
+            waiting: Waiting::new(model.last_resort_queue),
             never_degrade: model.degrade == Degrade::Never,
             repeatable: model.repeatable,
             concurrency: model.concurrency.clone(),
@@ -199,6 +201,7 @@ impl Builder<'_> {
             })
             .collect();
         Plan::new(steps, model.attempts, model.repeatable, model.deadline)
+            .with_last_resort(model.last_resort)
     }
 
     fn pool(&self, source: &PoolSource) -> chain::Pool {

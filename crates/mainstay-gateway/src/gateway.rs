@@ -14,6 +14,7 @@ use crate::build::{self, Built};
 use crate::embedded::{Embedded, LOOK_EVERY};
 use crate::error::Error;
 use crate::observe;
+use crate::outliers::Outliers;
 use crate::shared::Shared;
 use crate::source::State;
 use crate::worker::{self, Worker};
@@ -29,6 +30,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     embedded: Vec<Arc<Embedded>>,
     prober: observe::Prober,
+    outliers: Outliers,
     listener: std::net::TcpListener,
     admin: Admin,
     stop: watch::Sender<bool>,
@@ -58,15 +60,21 @@ impl Gateway {
         let listener =
             accept::listen(address).map_err(|source| Error::Listen { address, source })?;
         let (stop, _) = watch::channel(false);
+        let outliers = Outliers::new(&config, Arc::clone(&shared), &watched);
         let prober = observe::Prober::new(&config, Arc::clone(&shared), watched, seed);
-        let state = State::new(&config, Arc::clone(&shared), &embedded, prober.board());
+        let state = State::new(
+            &config,
+            Arc::clone(&shared),
+            &embedded,
+            (prober.board(), outliers.rotations()),
+        );
         let token =
             config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
         let admin = Admin::bind(config.admin.address, &token, Arc::new(state))
             .await
             .and_then(|admin| admin.with_heartbeats(&config.state_dir.join("heartbeat-token")))
             .map_err(Error::Admin)?;
-        Ok(Self { config, shared, embedded, prober, listener, admin, stop, seed })
+        Ok(Self { config, shared, embedded, prober, outliers, listener, admin, stop, seed })
     }
 
     /// Where it listens.
@@ -83,7 +91,7 @@ impl Gateway {
     /// # Errors
     /// A worker could not be started.
     pub async fn run(self, shutdown: impl Future<Output = String>) -> Result<(), Error> {
-        let Self { config, shared, embedded, prober, listener, admin, stop, seed } = self;
+        let Self { config, shared, embedded, prober, outliers, listener, admin, stop, seed } = self;
         let (alive, mut ended) = mpsc::channel::<()>(1);
         let mut senders = Vec::with_capacity(config.workers);
         for index in 0..config.workers {
@@ -108,6 +116,7 @@ impl Gateway {
         // The admin listener answers until the very end: it tells how the drain goes.
         let admin = tokio::spawn(admin.run(std::future::pending()));
         let probes = tokio::spawn(prober.run());
+        let watch = tokio::spawn(outliers.run());
         let models = tokio::spawn(look_after(embedded, Arc::clone(&shared)));
         tell_started(&shared, config.workers);
 
@@ -119,7 +128,7 @@ impl Gateway {
         if !drained {
             tracing::warn!(limit = ?config.drain, "the drain limit passed with requests in flight");
         }
-        for task in [&acceptor, &probes, &models] {
+        for task in [&acceptor, &probes, &watch, &models] {
             task.abort();
         }
         admin.abort();

@@ -22,6 +22,7 @@ mod gate;
 mod gateway;
 mod memory;
 mod observe;
+mod outliers;
 mod poison;
 mod request;
 mod shared;

@@ -17,6 +17,7 @@ mod own;
 mod recognise;
 mod reply;
 mod retry_after;
+mod waiting;
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -34,6 +35,7 @@ use recognise::Recognised;
 
 pub(crate) use ask::Ask;
 pub(crate) use own::route_available;
+pub(crate) use waiting::Waiting;
 
 /// Answers one request, whatever it takes. Whether its client is `trusted` says whether it may
 /// name its own priority.

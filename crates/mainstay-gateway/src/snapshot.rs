@@ -17,6 +17,7 @@ use mainstay_protocol::{Tensor, TensorSpec};
 
 use crate::embedded::Embedded;
 use crate::poison::PoisonTable;
+use crate::request::Waiting;
 
 /// Everything that a request needs to know of the configuration.
 #[derive(Debug)]
@@ -76,6 +77,8 @@ pub(crate) struct Route {
     pub(crate) outputs: Vec<TensorSpec>,
     pub(crate) batch: bool,
     pub(crate) exhausted: Exhausted,
+    /// Requests that wait for somebody to come back to a pool.
+    pub(crate) waiting: Waiting,
     /// Whether only answers of full quality are allowed.
     pub(crate) never_degrade: bool,
     pub(crate) repeatable: bool,

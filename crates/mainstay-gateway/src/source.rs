@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_admin::status::{
-    BreakerState, BreakerStatus, EndpointStatus, ForcedStatus, ModelStatus, PoolStatus, ShedStatus,
-    StepKind, StepStatus, TargetStatus,
+    BreakerState, BreakerStatus, EndpointStatus, ForcedStatus, ModelStatus, PoolStatus,
+    RotationStatus, ShedStatus, StepKind, StepStatus, TargetStatus,
 };
 use mainstay_admin::{
     Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source, Status,
@@ -20,6 +20,7 @@ use mainstay_telemetry::{Event, EventKind, Telemetry};
 use crate::embedded::Embedded;
 use crate::gate::Gate;
 use crate::observe::Board;
+use crate::outliers::Rotations;
 use crate::request::route_available;
 use crate::shared::Shared;
 use crate::snapshot::{self, Route};
@@ -31,6 +32,7 @@ pub(crate) struct State {
     shared: Arc<Shared>,
     embedded: Vec<Arc<Embedded>>,
     board: Arc<Board>,
+    rotations: Arc<Rotations>,
     /// What operators said of the targets that they forced.
     reasons: Mutex<HashMap<u32, String>>,
 }
@@ -47,7 +49,7 @@ impl State {
         config: &Config,
         shared: Arc<Shared>,
         embedded: &[Arc<Embedded>],
-        board: Arc<Board>,
+        (board, rotations): (Arc<Board>, Arc<Rotations>),
     ) -> Self {
         let pools = config.pools.iter().map(|pool| PoolNames {
             name: Arc::clone(&pool.name),
@@ -63,6 +65,7 @@ impl State {
             shared,
             embedded: embedded.to_vec(),
             board,
+            rotations,
             reasons: Mutex::default(),
         }
     }
@@ -92,7 +95,17 @@ impl State {
             in_flight: target.load.in_flight(),
             latency_ms: target.load.latency(now).as_secs_f64() * 1e3,
             limit: target.limiter.limit(),
+            rotation: self.rotation(target),
         }
+    }
+
+    fn rotation(&self, target: &Target) -> RotationStatus {
+        let share = f64::from(target.health.share().get());
+        self.rotations.of(target.id).map_or_else(RotationStatus::default, |state| RotationStatus {
+            phase: state.phase.to_owned(),
+            share,
+            why: state.why,
+        })
     }
 
     fn breaker(&self, target: &Target, now: Moment) -> BreakerStatus {
@@ -306,6 +319,7 @@ fn answering(pool: &Pool, now: Moment) -> (usize, usize) {
     let can = pool.members.iter().filter(|member| {
         member.target.health.verdict().takes_traffic()
             && member.target.breaker.would_admit(now).is_ok()
+            && !member.target.health.is_ejected()
     });
     (can.count(), pool.members.len())
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_policy::balance::Why;
 use mainstay_policy::breaker::Permit;
 use mainstay_policy::limit::Sample;
 use mainstay_policy::poison::Others;
@@ -28,13 +29,22 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// Asks the target's limit and its breaker; an admitted attempt counts as in flight from now
-    /// on. `None`: the last place or permit went to someone else.
-    pub(crate) fn begin(worker: &Rc<Worker>, target: &Arc<Target>, now: Moment) -> Option<Self> {
+    /// Asks the target's limit and, except in a panic, its breaker; an admitted attempt counts as
+    /// in flight from now on. `None`: the last place or permit went to someone else.
+    pub(crate) fn begin(
+        worker: &Rc<Worker>,
+        target: &Arc<Target>,
+        (now, why): (Moment, Why),
+    ) -> Option<Self> {
         if !target.limiter.try_acquire() {
             return None;
         }
-        let Ok((permit, transition)) = target.breaker.admit(now) else {
+        let admitted = if why == Why::Panic {
+            target.breaker.admit_anyway(now).map(|permit| (permit, None))
+        } else {
+            target.breaker.admit(now)
+        };
+        let Ok((permit, transition)) = admitted else {
             Self::free(worker, target, Sample::Nothing, now);
             return None;
         };
@@ -114,6 +124,7 @@ impl Trial {
         let Some(permit) = self.permit.take() else { return };
         let latency = now.since(self.started);
         self.target.load.overtaken(latency, now);
+        self.target.stats.outrun(self.worker.index, latency);
         self.target.breaker.overtaken(permit, latency, now);
     }
 
@@ -131,7 +142,9 @@ impl Trial {
             self.target.progress.finish(self.started, result, now);
         }
         match result {
-            Ok(()) | Err(Class::ClientFault) => self.target.load.finish(Some(latency), now),
+            Ok(()) => self.target.load.finish(Some(latency), now),
+            // How fast a request is refused as broken says nothing of how fast others are answered.
+            Err(Class::ClientFault | Class::Poison) => self.target.load.finish(None, now),
             // A server that fails fast must not look like the fastest one.
             Err(_) => self.target.load.failed(latency, now),
         }
@@ -151,7 +164,7 @@ impl Drop for Trial {
     }
 }
 
-/// Tells the target's breaker what became of an attempt.
+/// Tells the target's breaker, and whoever compares it with its peers, what became of an attempt.
 fn report(
     worker: &Rc<Worker>,
     target: &Arc<Target>,
@@ -159,6 +172,7 @@ fn report(
     outcome: Outcome,
     now: Moment,
 ) {
+    target.stats.record(worker.index, &outcome);
     let transition =
         worker.with_rng(|rng| target.breaker.record(worker.index, permit, outcome, now, rng));
     if let Some(transition) = transition {

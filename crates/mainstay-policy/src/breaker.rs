@@ -20,7 +20,7 @@
 //! and writes nothing that others read; windows are summed only when a call failed or was slow.
 //! Relaxed ordering is enough everywhere: no word says anything about another.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::{Class, Moment, Outcome};
@@ -51,6 +51,8 @@ pub struct Breaker {
     baseline: Baseline,
     window: Window,
     settings: Settings,
+    /// Set while all of its target's peers are slower than usual as well.
+    excused: AtomicBool,
 }
 
 impl Breaker {
@@ -63,6 +65,7 @@ impl Breaker {
             baseline: Baseline::default(),
             window: Window::new(settings.window, shards),
             settings,
+            excused: AtomicBool::new(false),
         }
     }
 
@@ -104,6 +107,18 @@ impl Breaker {
                 Ok(()) => return Ok((permit, transition)),
                 Err(current) => seen = current,
             }
+        }
+    }
+
+    /// Lets an attempt through whatever its state, unless an operator forced it open. What
+    /// becomes of the attempt counts nowhere.
+    ///
+    /// # Errors
+    /// An operator forced it open.
+    pub fn admit_anyway(&self, now: Moment) -> Result<Permit, Refusal> {
+        match self.forced_now(now) {
+            Some((Forced::Open, _)) => Err(Refusal::ForcedOpen),
+            Some((Forced::Closed, _)) | None => Ok(Permit::Forced),
         }
     }
 
@@ -186,6 +201,12 @@ impl Breaker {
         self.release(permit);
     }
 
+    /// Whether slow answers count for nothing, since the target's peers became slower with it:
+    /// what all of them share is mended by taking none of them out.
+    pub fn excuse_slowness(&self, excused: bool) {
+        self.excused.store(excused, Ordering::Relaxed);
+    }
+
     /// From which latency on a call is slow; `None` while that is not known, or never.
     #[must_use]
     pub fn slow_from(&self) -> Option<Duration> {
@@ -244,6 +265,7 @@ impl Breaker {
     fn is_slow(&self, latency: Duration) -> bool {
         // Most answers are below the floor, and need no estimate to be looked at.
         self.settings.slow.as_ref().is_some_and(|rules| latency > rules.floor)
+            && !self.excused.load(Ordering::Relaxed)
             && self.slow_from().is_some_and(|limit| latency > limit)
     }
 

@@ -23,12 +23,15 @@
 //!   alone is waited for then, if the deadline leaves the time.
 
 pub mod climb;
+mod last_resort;
 pub mod plan;
+mod returning;
 
 #[cfg(test)]
 mod tests;
 
 pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next, may_be_asked};
+pub use last_resort::LastResort;
 pub use plan::{Local, Member, Plan, Pool, Step};
 
 /// Why a later step of the chain answered than the first.
@@ -61,11 +64,17 @@ pub enum Reason {
     /// Every server that could have answered had as much under way as it can do, and so had the
     /// queue before them.
     AtLimit = 11,
+    /// The earlier pool is on its way back and takes no more than its share.
+    Returning = 12,
+    /// Nobody was left in a pool, and the model is to fail fast.
+    FailFast = 13,
+    /// Nobody came back to a pool while the request waited.
+    WaitedInVain = 14,
 }
 
 impl Reason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::None,
         Self::NoEndpoint,
         Self::AttemptsFailed,
@@ -78,6 +87,9 @@ impl Reason {
         Self::GuardBroken,
         Self::Poison,
         Self::AtLimit,
+        Self::Returning,
+        Self::FailFast,
+        Self::WaitedInVain,
     ];
 
     /// The reason in kebab case, as headers, parameters and records show it.
@@ -96,6 +108,9 @@ impl Reason {
             Self::GuardBroken => "guard-broken",
             Self::Poison => "poison",
             Self::AtLimit => "at-limit",
+            Self::Returning => "returning",
+            Self::FailFast => "fail-fast",
+            Self::WaitedInVain => "waited-in-vain",
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::breaker::{self, Breaker};
 use crate::budget::Pause;
 use crate::health::{Cell, Progress};
 use crate::limit::{self, Limiter};
+use crate::outlier::Stats;
 
 /// What makes two targets the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +47,7 @@ pub struct Target {
     pub breaker: Breaker,
     /// How much it has to do and how fast it answers.
     pub load: Load,
-    /// What it is held to be.
+    /// What it is held to be, and its share of the traffic.
     pub health: Cell,
     /// What its requests show.
     pub progress: Progress,
@@ -54,6 +55,8 @@ pub struct Target {
     pub pause: Pause,
     /// How many attempts may be under way.
     pub limiter: Limiter,
+    /// What its attempts came to, to be compared with its peers'.
+    pub stats: Stats,
 }
 
 /// What a new target begins with.
@@ -78,6 +81,7 @@ impl Target {
             progress: Progress::default(),
             pause: Pause::default(),
             limiter: Limiter::new(settings.limit),
+            stats: Stats::new(shards),
         }
     }
 }

@@ -35,6 +35,8 @@ pub enum EventKind {
     Pause = 6,
     /// A request that was found to be poison.
     Poison = 7,
+    /// The share of a target: ejected, on probation, on its ramp, serving.
+    Rotation = 8,
 }
 
 /// A change of state.
@@ -80,7 +82,7 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Verdict,
         Self::Breaker,
         Self::Step,
@@ -89,6 +91,7 @@ impl EventKind {
         Self::Gateway,
         Self::Pause,
         Self::Poison,
+        Self::Rotation,
     ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
@@ -103,6 +106,7 @@ impl EventKind {
             Self::Gateway => "gateway",
             Self::Pause => "pause",
             Self::Poison => "poison",
+            Self::Rotation => "rotation",
         }
     }
 }

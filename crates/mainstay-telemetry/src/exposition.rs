@@ -57,6 +57,10 @@ pub struct TargetGauges {
     pub latency: Duration,
     /// The attempts that may be under way at once; `None` where nothing bounds them.
     pub limit: Option<u32>,
+    /// Whether it is out by ejection, or on probation after it.
+    pub ejected: bool,
+    /// What it gets of what it would get otherwise, from 0.0 to 1.0.
+    pub share: f64,
 }
 
 /// The state of one model.

@@ -4,8 +4,10 @@ use std::cell::Cell;
 use std::cmp::Reverse;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mainstay_policy::Moment;
+use mainstay_policy::outlier::Cause;
 
 use crate::clock::Clock;
 use crate::counters::{Counters, ENDS, Layout, REASONS, Tally};
@@ -35,6 +37,8 @@ pub struct Telemetry {
     layout: Layout,
     shards: Vec<Shard>,
     journal: Journal,
+    /// Ejections by the kind of their cause.
+    ejections: [AtomicU64; Cause::KINDS.len()],
 }
 
 /// The hand of one worker on the accounts: only one thread may hold it, so it is not `Sync`.
@@ -105,7 +109,8 @@ impl Telemetry {
         };
         let shards = (0..workers).map(shard).collect();
         let journal = Journal::default();
-        Arc::new(Self { clock, started: clock.now(), names, layout, shards, journal })
+        let ejections = Default::default();
+        Arc::new(Self { clock, started: clock.now(), names, layout, shards, journal, ejections })
     }
 
     /// The hand of worker `index` (counted from 0; beyond the number of workers the last one).
@@ -196,6 +201,19 @@ impl Telemetry {
     #[must_use]
     pub fn event_count(&self, kind: EventKind) -> u64 {
         self.journal.count(kind)
+    }
+
+    /// Counts an ejection for a cause of this kind, a number of [`Cause::KINDS`].
+    pub fn ejected(&self, kind: usize) {
+        if let Some(count) = self.ejections.get(kind) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ejections so far, by the kind of their cause.
+    pub(crate) fn ejections(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counts = self.ejections.iter().map(|count| count.load(Ordering::Relaxed));
+        Cause::KINDS.into_iter().zip(counts)
     }
 
     pub(crate) const fn layout(&self) -> &Layout {

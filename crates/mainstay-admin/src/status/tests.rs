@@ -25,6 +25,11 @@ fn status() -> Status {
         in_flight: 4,
         latency_ms: 2.5,
         limit: Some(24),
+        rotation: RotationStatus {
+            phase: "ramp".to_owned(),
+            share: 0.25,
+            why: "3 probation requests answered".to_owned(),
+        },
     };
     let endpoint = EndpointStatus {
         name: "a:8000".to_owned(),
@@ -79,7 +84,10 @@ fn the_json_of_the_status_is_an_interface() {
                     "forced": {"to": "open", "until_seconds": 60.0, "reason": "maintenance"},
                     "calls": 20, "failures": 3, "until_seconds": 1.5
                 },
-                "in_flight": 4, "latency_ms": 2.5, "limit": 24
+                "in_flight": 4, "latency_ms": 2.5, "limit": 24,
+                "rotation": {
+                    "phase": "ramp", "share": 0.25, "why": "3 probation requests answered"
+                }
             }]
         }]}],
         "models": [{

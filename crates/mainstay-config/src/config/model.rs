@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_policy::chain::LastResort;
 use mainstay_policy::limit::Priority;
 use mainstay_policy::poison;
 use mainstay_protocol::oip::{confidence, guard};
@@ -29,6 +30,10 @@ pub struct Model {
     pub chain: Vec<Step>,
     /// What every answer must keep to, but for defaults, which were held against it already.
     pub guards: Guards,
+    /// What happens when nobody is left in a pool. Default the next step.
+    pub last_resort: LastResort,
+    /// Requests that may wait for somebody to come back. Default 1000.
+    pub last_resort_queue: usize,
     /// What is answered when no step was good enough. Default the best answer.
     pub exhausted: Exhausted,
     /// Whether answers of lesser quality are allowed. Default allowed.
@@ -62,6 +67,8 @@ pub struct Idempotency {
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// Default of [`Idempotency::remember`].
 pub(crate) const REMEMBER: Duration = Duration::from_secs(60);
+/// Default of [`Model::last_resort_queue`].
+pub(crate) const LAST_RESORT_QUEUE: usize = 1000;
 /// Default of [`Model::attempts`].
 pub(crate) const ATTEMPTS: u8 = 3;
 

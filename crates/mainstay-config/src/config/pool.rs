@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use mainstay_policy::health::{counters, fusion, heartbeat};
-use mainstay_policy::{balance, breaker, budget, health, limit};
+use mainstay_policy::{balance, breaker, budget, failback, health, limit, outlier};
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::golden::Golden;
 
@@ -45,6 +45,10 @@ pub struct Pool {
     pub probe: Probe,
     /// The breaker of each target; `None` is off.
     pub breaker: Option<breaker::Settings>,
+    /// When a target is worse than its peers. Default on.
+    pub outliers: outlier::Settings,
+    /// How an outlier comes back.
+    pub failback: failback::Settings,
     /// How traffic returns to a recovered target.
     pub slow_start: balance::SlowStart,
     /// Second attempts beside late ones; `None` is off.

@@ -36,6 +36,12 @@ pub(crate) struct RawModel {
     /// no answer: the next source is asked, and the server is blamed. Answers of models without
     /// guards are not looked into.
     pub(crate) guards: Opt<RawGuards>,
+    /// When nobody is left in a pool: next-step asks the next step of the chain, and at the end
+    /// once more whoever only health had ruled out; fail-fast tells the client at once; panic
+    /// tries everybody, whatever is said against them; {wait: 500ms} waits for somebody to come
+    /// back.
+    #[schemars(extend("default" = "next-step"))]
+    pub(crate) last_resort: Opt<Short<RawLastResort>>,
     /// When no answer was confident enough: best-answer gives the most confident one, default
     /// the default prediction, error an error.
     #[schemars(extend("default" = "best-answer"))]
@@ -107,6 +113,8 @@ impl Shorthand for RawPoison {
 pub(crate) struct RawModelDefaults {
     /// See a model's deadline.
     pub(crate) deadline: Opt<Length>,
+    /// See a model's last-resort.
+    pub(crate) last_resort: Opt<Short<RawLastResort>>,
     /// See a model's exhausted.
     pub(crate) exhausted: Opt<RawExhausted>,
     /// See a model's degrade.
@@ -133,6 +141,28 @@ pub(crate) struct RawOutput {
     /// The dimensions; -1 may be of any size.
     #[schemars(extend("examples" = [[-1, 2]]))]
     pub(crate) shape: Opt<Vec<Spanned<i64>>>,
+}
+
+/// Waits for somebody to come back to a pool that has nobody left.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(rename = "LastResort")]
+pub(crate) struct RawLastResort {
+    /// How long a request waits at most; never into the time that later steps need.
+    #[schemars(extend("examples" = ["500ms"]))]
+    pub(crate) wait: Opt<Length>,
+    /// How many requests may wait; one more goes on to the next step at once.
+    #[schemars(extend("default" = 1000, "minimum" = 1))]
+    pub(crate) queue: Opt<u32>,
+}
+
+impl Shorthand for RawLastResort {
+    const EXPECTING: &'static str =
+        "a last resort; write next-step, fail-fast, panic or {wait: 500ms}";
+
+    fn text_schema() -> Schema {
+        json_schema!({ "enum": ["next-step", "fail-fast", "panic"] })
+    }
 }
 
 /// What answers must keep to.

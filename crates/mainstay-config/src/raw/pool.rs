@@ -4,7 +4,8 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 use super::{
-    Opt, RawCounters, RawDependency, RawHeartbeat, RawProbe, RawProgress, RawTargetConcurrency,
+    Opt, RawCounters, RawDependency, RawFailback, RawHeartbeat, RawOutliers, RawProbe, RawProgress,
+    RawTargetConcurrency,
 };
 use crate::spanned::Spanned;
 use crate::value::{Length, Share, Short, Shorthand, off_schema};
@@ -51,7 +52,12 @@ pub(crate) struct RawPool {
     pub(crate) probe: Opt<RawProbe>,
     /// Stops traffic to a server that fails, for each model apart; `off` turns it off.
     pub(crate) breaker: Opt<Short<RawBreaker>>,
-    /// How traffic returns to a server that has recovered.
+    /// Takes a server out that is much worse than its peers, while they can do without it; `off`
+    /// turns it off.
+    pub(crate) outliers: Opt<Short<RawOutliers>>,
+    /// How a server comes back that was taken out as an outlier.
+    pub(crate) failback: Opt<RawFailback>,
+    /// How traffic returns to a server that was down, or whose breaker was open.
     pub(crate) slow_start: Opt<RawSlowStart>,
     /// The wait before the same server is tried again; another one is tried at once.
     pub(crate) backoff: Opt<RawBackoff>,

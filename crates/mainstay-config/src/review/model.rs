@@ -8,7 +8,8 @@ use mainstay_protocol::TensorSpec;
 
 use super::pool::Pools;
 use super::{
-    Review, chain, concurrency, first_place, golden, guards, may_be_lost, repetition, span_of,
+    Review, chain, concurrency, first_place, golden, guards, may_be_lost, outliers, repetition,
+    span_of,
 };
 use crate::code::Code;
 use crate::config::{
@@ -98,12 +99,15 @@ fn model(
     }
     let deadline = review.time(&raw.deadline, DEADLINE);
     deadline_fits(review, raw, deadline, &chain, pools);
+    let (last_resort, last_resort_queue) = outliers::last_resort(review, &raw.last_resort);
     Model {
         name: Arc::from(name.as_str()),
         deadline,
         batch: outputs.batch,
         outputs: outputs.specs,
         guards,
+        last_resort,
+        last_resort_queue,
         exhausted: exhausted(review, raw, &chain),
         chain,
         degrade,

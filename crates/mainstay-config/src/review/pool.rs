@@ -7,7 +7,8 @@ use mainstay_policy::balance;
 use mainstay_protocol::classify::Flavour;
 
 use super::{
-    Review, address, breaker, check, concurrency, is_name, may_be_lost, repetition, signals,
+    Review, address, breaker, check, concurrency, is_name, may_be_lost, outliers, repetition,
+    signals,
 };
 use crate::code::Code;
 use crate::config::{
@@ -73,6 +74,7 @@ fn defaults_without_endpoints(review: &mut Review, raw: &Spanned<RawConfig>) {
 fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> Pool {
     check_name(review, name, "a pool");
     let flavour = raw.flavour.as_ref().map_or(Flavour::Auto, |flavour| dialect(flavour.value));
+    let slow_start = breaker::slow_start(review, &raw.slow_start);
     Pool {
         name: Arc::from(name.as_str()),
         flavour,
@@ -92,7 +94,9 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
         keep_alive: raw.keep_alive.as_ref().map_or(KEEP_ALIVE, |length| length.value.0),
         probe: check::probe(review, &raw.probe, name.span),
         breaker: breaker::breaker(review, &raw.breaker),
-        slow_start: breaker::slow_start(review, &raw.slow_start),
+        outliers: outliers::outliers(review, &raw.outliers),
+        failback: outliers::failback(review, &raw.failback, slow_start.minimum),
+        slow_start,
         backoff: breaker::backoff(review, &raw.backoff),
         concurrency: concurrency::target(review, &raw.concurrency),
         progress: signals::progress(review, &raw.progress),

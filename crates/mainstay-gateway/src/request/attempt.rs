@@ -146,7 +146,7 @@ pub(super) fn begin<'a>(
     progress: &'a Cell<SentState>,
 ) -> Option<Running<'a>> {
     let member = &pool.members[choice.member];
-    let trial = Trial::begin(&flight.worker, &member.target, now)?;
+    let trial = Trial::begin(&flight.worker, &member.target, (now, choice.why))?;
     let at = flight.attempt(record(choice, member), now);
     Some(Running { choice: *choice, member, trial, at, progress })
 }

@@ -79,6 +79,10 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
                 progress.shed = Box::pin(waiting).await;
                 (0, Rung::Onward)
             }
+            Next::Await(pause) => {
+                ask.route.waiting.wait(&mut climb, pause).await;
+                (0, Rung::Onward)
+            }
             Next::Exhausted => return exhausted::answer(flight, &ask, progress, climb.reason()),
         };
         if !matches!(rung, Rung::Onward) {

@@ -58,13 +58,17 @@ pub enum Why {
     Explored = 6,
     /// Beside a first attempt that takes longer than usual.
     Hedged = 7,
-    /// It asked to be left alone for a while, and that while is over.
+    /// It asked to be left alone for a while, or nobody was left, and the request waited.
     Waited = 8,
+    /// On its way back: its share of the requests came to a whole one.
+    Returning = 9,
+    /// Everybody is tried, since nobody was left.
+    Panic = 10,
 }
 
 impl Why {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Only,
         Self::CheaperOfTwo,
         Self::LeastInFlight,
@@ -74,6 +78,8 @@ impl Why {
         Self::Explored,
         Self::Hedged,
         Self::Waited,
+        Self::Returning,
+        Self::Panic,
     ];
 
     /// The reason with this code (`why as u8`), or `None`.
@@ -95,6 +101,8 @@ impl Why {
             Self::Explored => "explored",
             Self::Hedged => "hedged",
             Self::Waited => "waited",
+            Self::Returning => "returning",
+            Self::Panic => "panic",
         }
     }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::Moment;
 use crate::balance::{self, Candidate, Why};
+use crate::breaker::Refusal;
 use crate::budget::{Division, RetryBudget, SENSIBLE, attempt_limit};
 use crate::outcome::{Class, SentState};
 use crate::target::Target;
 use crate::verdict::Verdict;
 
 use super::plan::{Plan, Pool, Step};
-use super::{Reason, Skipped};
+use super::{Reason, Skipped, returning};
 
 mod hedge;
 mod room;
@@ -70,6 +71,8 @@ pub enum Next {
     /// Wait until there is room at a server, if the queue allows it; then say
     /// [`room`](Climb::room) or [`no_room`](Climb::no_room).
     Wait,
+    /// Nobody is left in a pool: ask again after this pause, somebody may have come back.
+    Await(Duration),
     /// Nothing is left to ask.
     Exhausted,
 }
@@ -77,15 +80,15 @@ pub enum Next {
 /// The state of one request's climb.
 #[derive(Debug)]
 pub struct Climb<'p> {
-    plan: &'p Plan,
-    deadline: Moment,
+    pub(super) plan: &'p Plan,
+    pub(super) deadline: Moment,
     /// What was left of the deadline at the first decision: reserves are a part of this whole,
     /// so that one hung attempt after another cannot eat them up.
-    whole: Option<Duration>,
-    step: usize,
+    pub(super) whole: Option<Duration>,
+    pub(super) step: usize,
     /// Members of the present step that this request has tried.
-    tried: [u16; MAX_ATTEMPTS as usize],
-    tried_count: u8,
+    pub(super) tried: [u16; MAX_ATTEMPTS as usize],
+    pub(super) tried_count: u8,
     /// Attempts that may have reached a server.
     spent: u8,
     /// All attempts.
@@ -95,14 +98,18 @@ pub struct Climb<'p> {
     /// How many of the spent attempts have drawn their repetition from the retry budget.
     drawn: u8,
     /// Set once no pool may be asked any more.
-    pools_closed: Option<Reason>,
+    pub(super) pools_closed: Option<Reason>,
     /// Whether the sources inside the gateway can answer this kind of request.
     locals: bool,
     /// The second and last pass, over what health alone had ruled out.
-    last_resort: bool,
+    pub(super) last_resort: bool,
+    /// How long somebody may be waited for at the present step, once that has begun.
+    pub(super) awaits: Option<Moment>,
+    /// Everybody of the present step is tried, whatever is said against them.
+    pub(super) panics: bool,
     /// Whether some answer is already at hand, so that no last resort is needed.
     content: bool,
-    reason: Reason,
+    pub(super) reason: Reason,
     /// How the attempts of the present step failed, in the words of a reason.
     failure: Reason,
     room: Room,
@@ -127,6 +134,8 @@ impl<'p> Climb<'p> {
             pools_closed: None,
             locals,
             last_resort: false,
+            awaits: None,
+            panics: false,
             content: false,
             reason: Reason::None,
             failure: Reason::AttemptsFailed,
@@ -146,7 +155,11 @@ impl<'p> Climb<'p> {
             match self.plan.steps().get(self.step) {
                 Some(Step::Pool(pool)) => match self.choose(pool, cx) {
                     Ok(choice) => return Next::Attempt(choice),
-                    Err(reason) => self.leave(reason),
+                    Err(reason) => {
+                        if let Some(next) = self.resort(pool, reason, cx) {
+                            return next;
+                        }
+                    }
                 },
                 Some(Step::Local(local)) => {
                     if self.locals && !self.last_resort && local.is_available() {
@@ -200,6 +213,7 @@ impl<'p> Climb<'p> {
         }
         self.step += 1;
         self.tried_count = 0;
+        (self.awaits, self.panics) = (None, false);
         self.failure = Reason::AttemptsFailed;
     }
 
@@ -238,7 +252,7 @@ impl<'p> Climb<'p> {
         self.may_attempt()?;
         self.has_entered()?;
         let skipped = self.list(pool, cx);
-        let (member, mut why) = self.pick(pool, cx).ok_or_else(|| self.nobody(skipped))?;
+        let (member, mut why) = self.pick(pool, cx, skipped)?;
         let target = &*pool.members[member].target;
         let mut delay = self.pause(pool, cx);
         if self.last_resort
@@ -300,7 +314,7 @@ impl<'p> Climb<'p> {
                 skipped.tried |= bit;
                 continue;
             }
-            let Some(mut tier) = tier(target, self.last_resort) else {
+            let Some(mut tier) = tier(target, self.last_resort || self.panics) else {
                 skipped.verdict |= bit;
                 continue;
             };
@@ -312,7 +326,9 @@ impl<'p> Climb<'p> {
                 }
                 tier = PAUSED;
             }
-            if target.breaker.would_admit(cx.now).is_err() {
+            if let Err(refusal) = target.breaker.would_admit(cx.now)
+                && (!self.panics || refusal == Refusal::ForcedOpen)
+            {
                 skipped.breaker |= bit;
                 continue;
             }
@@ -320,34 +336,57 @@ impl<'p> Climb<'p> {
                 skipped.limit |= bit;
                 continue;
             }
+            let mut weight = member.weight * target.health.favour();
+            if let Some(share) = returning::share(pool, member, cx.now) {
+                if returning::is_out(target) && !self.last_resort && !self.panics {
+                    skipped.ejected |= bit;
+                    continue;
+                }
+                weight *= share;
+                tier = tier.saturating_add(returning::BEHIND);
+            }
             cx.candidates.push(Candidate {
                 index: u16::try_from(index).unwrap_or(u16::MAX),
                 cost: target.load.cost_under(pool.rule, cx.now),
-                weight: member.weight
-                    * target.health.favour()
-                    * pool.slow_start.weight(target.health.recovered(), cx.now),
+                weight,
                 tier,
             });
         }
         skipped
     }
 
-    /// Who is asked: first a target on trial or on probation, since only real requests can end
-    /// that, then whoever the pool's rule says.
-    fn pick(&self, pool: &Pool, cx: &mut Context<'_>) -> Option<(usize, Why)> {
+    /// Who is asked: first a target on trial, since only real requests can end that, then a member
+    /// on its way back if it is its turn, then whoever the pool's rule says.
+    fn pick(
+        &mut self,
+        pool: &Pool,
+        cx: &mut Context<'_>,
+        skipped: Skipped,
+    ) -> Result<(usize, Why), Reason> {
         while let Some(at) = cx.candidates.iter().position(|candidate| candidate.tier == TRIAL) {
             let index = usize::from(cx.candidates[at].index);
             if pool.members[index].target.health.take_trial() {
-                return Some((index, Why::Probation));
+                return Ok((index, Why::Probation));
             }
             cx.candidates.remove(at);
         }
-        if let Some(index) = on_probation(pool, cx) {
-            return Some((index, Why::Probation));
+        let back = cx.candidates.iter().any(|candidate| candidate.tier >= returning::BEHIND);
+        if back
+            && !self.last_resort
+            && !self.panics
+            && let Some(turn) = returning::turn(self.plan, (self.step, pool), cx)?
+        {
+            return Ok(turn);
         }
-        let picked = balance::pick(pool.rule, cx.candidates, cx.turn, cx.rng)?;
-        let why = if self.last_resort { Why::LastResort } else { picked.why };
-        Some((usize::from(picked.index), why))
+        let picked = balance::pick(pool.rule, cx.candidates, cx.turn, cx.rng)
+            .ok_or_else(|| self.nobody(skipped))?;
+        let why = match picked.why {
+            _ if self.last_resort => Why::LastResort,
+            _ if self.panics => Why::Panic,
+            _ if self.awaits.is_some() => Why::Waited,
+            why => why,
+        };
+        Ok((usize::from(picked.index), why))
     }
 
     /// Another endpoint is asked at once; only the last resort, which may ask the same one
@@ -377,7 +416,7 @@ const TRIAL: u8 = u8::MAX;
 /// The order in which targets are preferred; `None` where none may be asked. Busy and slow ones
 /// stand with the ready: their cost and their share speak for themselves, and a tier of their own
 /// would take all their requests away.
-fn tier(target: &Target, last_resort: bool) -> Option<u8> {
+pub(super) fn tier(target: &Target, last_resort: bool) -> Option<u8> {
     match target.health.verdict() {
         Verdict::Ready | Verdict::Busy | Verdict::Slow => {
             Some(if target.health.deep() { 0 } else { 1 })
@@ -398,12 +437,4 @@ pub fn may_be_asked(target: &Target, now: Moment) -> bool {
     tier(target, false).is_some()
         && target.pause.until(now).is_none()
         && target.breaker.would_admit(now).is_ok()
-}
-
-/// A listed member whose breaker wants real requests to prove it.
-fn on_probation(pool: &Pool, cx: &Context<'_>) -> Option<usize> {
-    cx.candidates
-        .iter()
-        .map(|candidate| usize::from(candidate.index))
-        .find(|index| pool.members[*index].target.breaker.on_probation())
 }

@@ -8,6 +8,8 @@ use crate::balance::{Rule, SlowStart};
 use crate::budget::{Backoff, HedgeBudget};
 use crate::target::Target;
 
+use super::LastResort;
+
 /// Share of the deadline kept back for each pool that stands later in the chain.
 const POOL_RESERVE: f64 = 0.2;
 
@@ -69,6 +71,8 @@ pub struct Plan {
     pub attempts: u8,
     /// Whether a request that may have been executed may be sent again.
     pub repeatable: bool,
+    /// What happens when nobody is left in a pool.
+    pub last_resort: LastResort,
 }
 
 impl Local {
@@ -89,7 +93,15 @@ impl Plan {
                 later.min(deadline.mul_f64(RESERVE_CAP))
             })
             .collect();
-        Self { steps, reserves, attempts: attempts.max(1), repeatable }
+        let last_resort = LastResort::default();
+        Self { steps, reserves, attempts: attempts.max(1), repeatable, last_resort }
+    }
+
+    /// The same with this rule for pools that have nobody left.
+    #[must_use]
+    pub const fn with_last_resort(mut self, last_resort: LastResort) -> Self {
+        self.last_resort = last_resort;
+        self
     }
 
     /// The steps in order.

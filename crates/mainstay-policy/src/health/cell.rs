@@ -6,7 +6,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use crate::{Moment, Verdict};
+use crate::failback::Rotation;
+use crate::{Moment, Ratio, Verdict};
 
 /// The lowest four bits hold the verdict's code.
 const VERDICT: u64 = 0b1111;
@@ -28,6 +29,8 @@ pub struct Cell {
     trial: AtomicBool,
     /// The share (f32) that its verdict and its reported load leave it; 0 stands for all of it.
     favour: AtomicU32,
+    /// Its share of the traffic. Written by the control loop that watches its pool.
+    pub rotation: Rotation,
 }
 
 impl Cell {
@@ -48,6 +51,20 @@ impl Cell {
     #[must_use]
     pub fn deep(&self) -> bool {
         self.state.load(Ordering::Relaxed) & SICK == 0
+    }
+
+    /// Out by ejection: worse than its peers, and they carry the load. Whatever its verdict is.
+    #[inline]
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.rotation.is_ejected()
+    }
+
+    /// Its share of the traffic: 1 unless it is ejected or on its way back.
+    #[inline]
+    #[must_use]
+    pub fn share(&self) -> Ratio {
+        self.rotation.share()
     }
 
     /// When the verdict last changed, to the millisecond; the origin if it never did.

@@ -152,6 +152,8 @@ fn targets(page: &mut Page, gauges: &Gauges) {
     each(&family::DEPENDENCIES_HEALTHY, |target| target.deep.into());
     each(&family::IN_FLIGHT, |target| target.in_flight.into());
     each(&family::LATENCY, |target| target.latency.as_secs_f64());
+    each(&family::EJECTED, |target| target.ejected.into());
+    each(&family::SHARE, |target| target.share);
     limits(page, gauges);
     verdicts(page, gauges);
 }
@@ -181,6 +183,10 @@ fn events(page: &mut Page, telemetry: &Telemetry) {
     let samples = page.samples(&family::EVENTS);
     for kind in EventKind::ALL {
         samples.count(&[kind.as_str()], telemetry.event_count(kind));
+    }
+    let samples = page.samples(&family::EJECTIONS);
+    for (cause, count) in telemetry.ejections() {
+        samples.count(&[cause], count);
     }
     page.samples(&family::LOG_LINES_LOST).count(&[], log::lines_lost());
 }

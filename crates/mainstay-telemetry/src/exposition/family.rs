@@ -122,6 +122,21 @@ pub(super) const LATENCY: Family = Family {
     seconds: true,
     ..gauge("mainstay_latency", TARGET, "A target's recent latency, as the balancer sees it.")
 };
+pub(super) const EJECTED: Family = gauge(
+    "mainstay_ejected",
+    TARGET,
+    "1 while a target is out by ejection or on probation after it, 0 otherwise.",
+);
+pub(super) const SHARE: Family = gauge(
+    "mainstay_share",
+    TARGET,
+    "What a target gets of what it would get otherwise: 1 unless it is out or on its way back.",
+);
+pub(super) const EJECTIONS: Family = counter(
+    "mainstay_ejections",
+    &["cause"],
+    "Targets that were taken out for being worse than their peers, by what was worse.",
+);
 pub(super) const EVENTS: Family =
     counter("mainstay_events", &["kind"], "Changes of state, by what changed.");
 pub(super) const LOG_LINES_LOST: Family = counter(
@@ -144,7 +159,7 @@ pub(super) const SHED: Family = counter(
 );
 
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 29] = [
+pub const ALL: [&Family; 32] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -172,7 +187,10 @@ pub const ALL: [&Family; 29] = [
     &IN_FLIGHT,
     &LIMIT,
     &LATENCY,
+    &EJECTED,
+    &SHARE,
     &EVENTS,
+    &EJECTIONS,
     &LOG_LINES_LOST,
 ];
 

@@ -36,6 +36,8 @@ fn gauges() -> Gauges {
         in_flight: 3,
         latency: Duration::from_millis(2),
         limit: Some(24),
+        ejected: false,
+        share: 1.0,
     };
     let steps = vec![("fraud-v2".to_owned(), true), ("default".to_owned(), true)];
     Gauges {

@@ -16,6 +16,7 @@ mod freeze;
 mod hedging;
 mod kill;
 mod network_faults;
+mod outliers;
 mod passthrough;
 mod protocol;
 mod start;

@@ -39,6 +39,7 @@ struct Case {
     deadline: u64,
     /// One after the other, again from the first when all are used up.
     fates: Vec<Fate>,
+    last_resort: LastResort,
     seed: u64,
 }
 
@@ -49,7 +50,8 @@ impl Case {
             Kind::Local(available) => local(*available),
         };
         let steps = self.kinds.iter().map(step).collect();
-        Plan::new(steps, self.attempts, self.repeatable, DEADLINE)
+        let plan = Plan::new(steps, self.attempts, self.repeatable, DEADLINE);
+        plan.with_last_resort(self.last_resort)
     }
 
     /// The local step that must answer at last, if all before it fail.
@@ -105,11 +107,17 @@ fn kinds() -> impl Strategy<Value = Kind> {
 
 fn cases() -> impl Strategy<Value = Case> {
     let request = (1u8..6, any::<bool>(), any::<bool>(), 0u32..4, 0u64..2_000);
-    let world =
-        (prop::collection::vec(kinds(), 0..5), prop::collection::vec(fates(), 1..20), any::<u64>());
-    (request, world).prop_map(|(request, (kinds, fates, seed))| {
+    // Fail fast keeps from a client what a later step could have answered, as it is meant to.
+    let last_resort = prop_oneof![
+        Just(LastResort::NextStep),
+        Just(LastResort::Panic),
+        (0u64..40).prop_map(|most| LastResort::Wait(ms(most))),
+    ];
+    let fates = prop::collection::vec(fates(), 1..20);
+    let world = (prop::collection::vec(kinds(), 0..5), fates, last_resort, any::<u64>());
+    (request, world).prop_map(|(request, (kinds, fates, last_resort, seed))| {
         let (attempts, repeatable, locals, retries, deadline) = request;
-        Case { kinds, attempts, repeatable, locals, retries, deadline, fates, seed }
+        Case { kinds, attempts, repeatable, locals, retries, deadline, fates, last_resort, seed }
     })
 }
 
@@ -141,9 +149,11 @@ impl Story {
         assert!(!self.closed, "what may not be repeated was repeated");
         assert!(!self.tried.contains(&choice.member), "member {} again", choice.member);
         let target = target(plan, choice.step, choice.member);
-        assert!(target.breaker.would_admit(bench.now).is_ok());
+        let panic = choice.why == Why::Panic;
+        assert!(!panic || case.last_resort == LastResort::Panic);
+        assert!(panic || target.breaker.would_admit(bench.now).is_ok());
         let ruled_out = !target.health.verdict().takes_traffic();
-        assert!(at.1 || !ruled_out, "a verdict was ignored before the last resort");
+        assert!(at.1 || panic || !ruled_out, "a verdict was ignored before the last resort");
         assert!(!at.1 || !self.has_answer, "a last resort in spite of an answer");
         assert!(choice.delay.is_zero() || at.1);
         assert!(!choice.limit.is_zero());
@@ -172,11 +182,15 @@ fn run(case: &Case, plan: &Plan) -> Story {
     let mut climb = Climb::new(plan, START + ms(case.deadline), case.locals);
     let mut story = Story::default();
     // Each pass over five pools can be refused six times in each.
-    for fate in case.fates.iter().cycle().take(100) {
+    for fate in case.fates.iter().cycle().take(300) {
         match bench.next(&mut climb) {
             Next::Exhausted => return story,
             // Nobody fills a server here.
             Next::Wait => unreachable!(),
+            Next::Await(pause) => {
+                assert!(!pause.is_zero() && matches!(case.last_resort, LastResort::Wait(_)));
+                bench.now = bench.now + pause;
+            }
             Next::Local(step) => {
                 assert!(case.locals && matches!(case.kinds[step], Kind::Local(true)));
                 assert!(!story.asked.contains(&step), "step {step} again");

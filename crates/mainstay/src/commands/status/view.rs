@@ -158,7 +158,7 @@ fn target_cells(target: &TargetStatus, look: Look) -> [Cell; 7] {
         breaker(&target.breaker, look),
         Cell::new(under_way(target)),
         Cell::new(latency),
-        Cell::new(&target.evidence),
+        Cell::new(why(target)),
     ]
 }
 
@@ -170,8 +170,18 @@ fn under_way(target: &TargetStatus) -> String {
     }
 }
 
+/// Why it has the share that it has, before what its verdict rests on.
+fn why(target: &TargetStatus) -> String {
+    match &*target.rotation.why {
+        "" => target.evidence.clone(),
+        why => format!("{why}; {}", target.evidence),
+    }
+}
+
 fn verdict(target: &TargetStatus, look: Look) -> Cell {
     let colour = match target.verdict {
+        _ if target.rotation.phase == "ejected" => Color::Red,
+        _ if target.rotation.share < 1.0 => Color::Yellow,
         Verdict::Ready if target.deep => Color::Green,
         Verdict::Stalled | Verdict::Dead | Verdict::Wrong => Color::Red,
         Verdict::Ready
@@ -182,7 +192,15 @@ fn verdict(target: &TargetStatus, look: Look) -> Cell {
         | Verdict::Draining => Color::Yellow,
     };
     let word = target.verdict.as_str();
-    let text = if target.deep { word.to_owned() } else { format!("{word}, dependency sick") };
+    let mut text = word.to_owned();
+    if !target.deep {
+        text.push_str(", dependency sick");
+    }
+    match &*target.rotation.phase {
+        "serving" => {}
+        "ramp" => text.push_str(&format!(", ramp {:.0}%", target.rotation.share * 100.0)),
+        phase => text.push_str(&format!(", {phase}")),
+    }
     cell(&text, Some(colour), look)
 }
 

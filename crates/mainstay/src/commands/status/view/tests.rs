@@ -1,6 +1,6 @@
 //! The tables read well, with and without colours, wide and narrow.
 
-use mainstay_admin::status::{ForcedStatus, PoolStatus, StepKind};
+use mainstay_admin::status::{ForcedStatus, PoolStatus, RotationStatus, StepKind};
 
 use super::*;
 
@@ -17,6 +17,7 @@ fn target(verdict: Verdict, evidence: &str, breaker: BreakerStatus) -> TargetSta
         in_flight: 4,
         latency_ms: 2.54,
         limit: Some(200),
+        rotation: RotationStatus::default(),
     }
 }
 

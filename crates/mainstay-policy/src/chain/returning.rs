@@ -1,0 +1,125 @@
+//! Members on their way back get their share of a pool's requests, and no more.
+//!
+//! A weight alone cannot hold a share: of two drawn the cheaper is asked, and a server that has
+//! just come back is the cheapest of all. So a member on its way back stands behind all proven
+//! ones, and is asked exactly when the requests that have come since its last one amount to a
+//! whole one of its own. What explores, or proves a half-open breaker, keeps to the same.
+//!
+//! Only where nobody in the pool is proven are they asked like any others, since somebody must
+//! answer; unless a later pool of the chain has proven members, which then keep what is beyond
+//! the share.
+
+use crate::Moment;
+use crate::balance::{Candidate, Why};
+use crate::target::Target;
+
+use super::climb::Context;
+use super::plan::{Member, Plan, Pool, Step};
+use super::{Reason, climb};
+
+/// Added to the tier of a member on its way back: behind every other.
+pub(super) const BEHIND: u8 = 8;
+
+/// The share below which a member is on its way back.
+const WHOLE: f32 = 1.0;
+
+/// A member's share of what it gets when it is proven; `None` if it takes all of it.
+#[inline]
+pub(super) fn share(pool: &Pool, member: &Member, now: Moment) -> Option<f32> {
+    let target = &*member.target;
+    let recovered = target.health.recovered();
+    let half_open = target.breaker.on_probation();
+    if recovered.is_none() && !half_open && target.health.rotation.is_full() {
+        return None;
+    }
+    let foot = if half_open { pool.slow_start.minimum.get() } else { WHOLE };
+    let ramp = pool.slow_start.weight(recovered, now).min(target.health.share().get());
+    let share = ramp.min(foot);
+    (share < WHOLE).then_some(share)
+}
+
+/// Whether it takes no request: ejected, or all that its probation takes are under way.
+pub(super) fn is_out(target: &Target) -> bool {
+    let rotation = &target.health.rotation;
+    rotation.is_ejected() || rotation.is_spent()
+}
+
+/// Whether only real requests can prove it.
+fn unproven(member: &Member) -> bool {
+    member.target.breaker.on_probation() || member.target.health.rotation.is_on_probation()
+}
+
+/// Whose turn it is among the listed members on their way back, if anybody's. Every one of them
+/// is credited with its part of this request.
+///
+/// # Errors
+/// Nobody's turn, and a later pool has proven members to keep the request.
+pub(super) fn turn(
+    plan: &Plan,
+    (step, pool): (usize, &Pool),
+    cx: &Context<'_>,
+) -> Result<Option<(usize, Why)>, Reason> {
+    let proven = cx.candidates.iter().any(|candidate| candidate.tier < BEHIND);
+    let elsewhere = !proven && has_proven(plan, step + 1, cx.now);
+    if !proven && !elsewhere {
+        let unproven = back(cx).find(|index| unproven(&pool.members[*index]));
+        if let Some(index) = unproven {
+            settle(&pool.members[index], cx.now);
+        }
+        return Ok(unproven.map(|index| (index, Why::Probation)));
+    }
+    // With a later pool behind this one, those who are out count in the whole as well: one of
+    // four that is back must not get what four did.
+    let whole: f32 = if elsewhere {
+        pool.members.iter().map(|member| member.weight).sum()
+    } else {
+        cx.candidates.iter().map(|c| pool.members[usize::from(c.index)].weight).sum()
+    };
+    let mut due = None;
+    for index in back(cx) {
+        let member = &pool.members[index];
+        let share = share(pool, member, cx.now).unwrap_or(WHOLE);
+        let unproven = unproven(member);
+        let rotation = &member.target.health.rotation;
+        if rotation.owe(share * member.weight / whole, unproven, cx.now) && due.is_none() {
+            due = Some((index, if unproven { Why::Probation } else { Why::Returning }));
+        }
+    }
+    match due {
+        Some((index, _)) => settle(&pool.members[index], cx.now),
+        None if elsewhere => return Err(Reason::Returning),
+        None => {}
+    }
+    Ok(due)
+}
+
+/// It is asked: what it was owed is settled, and its probation has one request less to take.
+fn settle(member: &Member, now: Moment) {
+    let rotation = &member.target.health.rotation;
+    rotation.settle(now);
+    if rotation.is_on_probation() {
+        // Another worker may have taken the last one in this moment: one more does no harm.
+        let _taken = rotation.take_permit();
+    }
+}
+
+/// The listed members on their way back.
+fn back<'a>(cx: &'a Context<'_>) -> impl Iterator<Item = usize> + 'a {
+    let back = cx.candidates.iter().filter(|candidate| candidate.tier >= BEHIND);
+    back.map(|candidate: &Candidate| usize::from(candidate.index))
+}
+
+/// Whether a pool from `step` on has a member that takes its full share.
+fn has_proven(plan: &Plan, step: usize, now: Moment) -> bool {
+    let pools = plan.steps().iter().skip(step).filter_map(|step| match step {
+        Step::Pool(pool) => Some(pool),
+        Step::Local(_) => None,
+    });
+    pools.flat_map(|pool| pool.members.iter().map(move |member| (pool, member))).any(
+        |(pool, member)| {
+            climb::tier(&member.target, false).is_some_and(|tier| tier < BEHIND)
+                && member.target.breaker.would_admit(now).is_ok()
+                && share(pool, member, now).is_none()
+        },
+    )
+}

@@ -1,0 +1,288 @@
+//! What one target did in the last seconds, and what is usual for it.
+//!
+//! Kept by whoever evaluates the pool, one tick at a time; the way of a request never comes here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::Moment;
+
+use super::{Counts, Histogram};
+
+/// Ticks that are kept: ten seconds.
+const TICKS: usize = 10;
+/// Ticks over which a present rate is taken: enough to even out a pause of one second.
+const RATE_TICKS: usize = 3;
+/// Time constant of the usual latency: a fault of a minute does not become usual, a change that
+/// is meant to last does.
+const LEARN: Duration = Duration::from_secs(60);
+/// Ticks with answers before anything is usual.
+const LEARNED: u32 = 3;
+/// Ticks that count alike, before what is usual moves slowly.
+const LEARNING: u32 = 10;
+/// Time constant with which the lowest latency and the highest rate are forgotten: servers are
+/// moved, caches are filled, models are replaced.
+const FORGET: Duration = Duration::from_secs(600);
+/// A target is taken to bear at most so many times what it does now while its latency shows no
+/// queue: what was never seen is not counted on without limit.
+const HEADROOM: f64 = 4.0;
+/// From this share of refusals ("full") on, a target does what it can.
+const FULL: f64 = 0.05;
+/// So many times its lowest latency is a queue that a target does not get out of.
+const QUEUED: f64 = 5.0;
+
+/// The last seconds of one target and what it has been seen to do.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    read: Option<(Moment, Counts)>,
+    ticks: VecDeque<Tick>,
+    /// The usual median in seconds, and how many ticks have taught it.
+    usual: (f64, u32),
+    /// The lowest median, in seconds; 0 if none was seen.
+    lowest: f64,
+    /// The most answers in one second.
+    peak: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tick {
+    span: Duration,
+    counts: Counts,
+}
+
+impl History {
+    /// Takes the reading of this moment; what came since the last one is a tick. The first one
+    /// is only remembered.
+    pub fn read(&mut self, now: Moment, counts: Counts) -> Counts {
+        let Some((before, earlier)) = self.read.replace((now, counts)) else {
+            return Counts::default();
+        };
+        let tick = Tick { span: now.since(before), counts: counts.since(&earlier) };
+        if self.ticks.len() == TICKS {
+            self.ticks.pop_front();
+        }
+        self.ticks.push_back(tick);
+        self.age(tick);
+        tick.counts
+    }
+
+    /// Forgets the last seconds, not what is usual: the target begins anew.
+    pub fn clear(&mut self) {
+        self.ticks.clear();
+    }
+
+    /// The latest median is as usual as any: learn from it. Not to be called for a target that
+    /// is suspected, or what is wrong with it would become usual.
+    pub fn learn(&mut self, minimum: u32) {
+        let latest = self.latest(minimum);
+        let Some(median) = latest.median().filter(|_| latest.count() >= minimum.max(1)) else {
+            return;
+        };
+        let (usual, seen) = self.usual;
+        let span = self.ticks.back().map_or(Duration::ZERO, |tick| tick.span);
+        let step = match seen {
+            0..LEARNING => 1.0 / f64::from(seen + 1),
+            _ => (span.as_secs_f64() / LEARN.as_secs_f64()).min(1.0),
+        };
+        self.usual = (usual + (median.as_secs_f64() - usual) * step, seen.saturating_add(1));
+    }
+
+    /// All that was counted in the last ten seconds.
+    #[must_use]
+    pub fn recent(&self) -> Counts {
+        self.sum(TICKS)
+    }
+
+    /// The latencies of the latest ticks that hold `minimum` of them together, or of all.
+    /// Looking no further back is what makes a sudden change show at once.
+    #[must_use]
+    pub fn latest(&self, minimum: u32) -> Histogram {
+        let mut latest = Histogram::default();
+        for tick in self.ticks.iter().rev() {
+            latest.add(&tick.counts.latencies);
+            if latest.count() >= minimum {
+                break;
+            }
+        }
+        latest
+    }
+
+    /// What the target usually needs, once that is known.
+    #[must_use]
+    pub fn usual(&self) -> Option<Duration> {
+        let (usual, seen) = self.usual;
+        (seen >= LEARNED).then(|| Duration::from_secs_f64(usual))
+    }
+
+    /// Attempts that end there in a second, at present.
+    #[must_use]
+    pub fn load(&self) -> f64 {
+        self.per_second(Counts::ended)
+    }
+
+    /// The answers in a second that the target is taken to be able to give.
+    ///
+    /// At least the most that it has been seen to give. Beyond that its latency tells: by
+    /// Little's law and the simplest of queues, answers take `lowest / (1 - utilisation)`, so the
+    /// present rate divided by the utilisation is what it could do (M/M/1; Kleinrock 1975). A
+    /// target that says that it is full does what it can.
+    #[must_use]
+    pub fn capacity(&self) -> f64 {
+        let rate = self.per_second(|counts| counts.answered);
+        if self.is_full() {
+            return rate;
+        }
+        let utilisation = (1.0 - 1.0 / self.stretch()).max(1.0 / HEADROOM);
+        self.peak.max(rate / utilisation)
+    }
+
+    /// Whether it says that it is full, or has a queue that it does not get out of.
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        self.is_full() || self.stretch() > QUEUED
+    }
+
+    fn is_full(&self) -> bool {
+        let counts = self.sum(RATE_TICKS);
+        f64::from(counts.refused) > FULL * f64::from(counts.ended())
+    }
+
+    /// The present latency over the lowest one; 1 if nothing is known.
+    fn stretch(&self) -> f64 {
+        let median = self.sum(RATE_TICKS).latencies.median();
+        match median {
+            Some(median) if self.lowest > 0.0 => (median.as_secs_f64() / self.lowest).max(1.0),
+            _ => 1.0,
+        }
+    }
+
+    fn sum(&self, ticks: usize) -> Counts {
+        let mut sum = Counts::default();
+        self.ticks.iter().rev().take(ticks).for_each(|tick| sum.add(&tick.counts));
+        sum
+    }
+
+    fn per_second(&self, of: impl Fn(&Counts) -> u32) -> f64 {
+        let span: Duration = self.ticks.iter().rev().take(RATE_TICKS).map(|tick| tick.span).sum();
+        if span.is_zero() {
+            return 0.0;
+        }
+        f64::from(of(&self.sum(RATE_TICKS))) / span.as_secs_f64()
+    }
+
+    /// Keeps the extremes, and forgets them slowly.
+    fn age(&mut self, tick: Tick) {
+        let span = tick.span.as_secs_f64();
+        if span <= 0.0 {
+            return;
+        }
+        let part = (span / FORGET.as_secs_f64()).min(1.0);
+        let rate = f64::from(tick.counts.answered) / span;
+        self.peak = rate.max(self.peak * (1.0 - part));
+        if let Some(median) = tick.counts.latencies.median().map(|median| median.as_secs_f64()) {
+            let slower = self.lowest > 0.0 && median > self.lowest;
+            self.lowest = if slower { self.lowest + (median - self.lowest) * part } else { median };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// A target that answers so many requests a second, each in the same time.
+    struct Bench {
+        history: History,
+        now: Moment,
+        counts: Counts,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let mut bench = Self {
+                history: History::default(),
+                now: Moment::from_millis(1_000),
+                counts: Counts::default(),
+            };
+            bench.history.read(bench.now, bench.counts);
+            bench
+        }
+
+        fn second(&mut self, answers: u32, latency: Duration) -> &mut Self {
+            self.counts.answered += answers;
+            (0..answers).for_each(|_| self.counts.latencies.count_one(latency));
+            self.now = self.now + ms(1_000);
+            self.history.read(self.now, self.counts);
+            self
+        }
+    }
+
+    #[test]
+    fn what_is_usual_is_learned_and_not_unlearned_at_once() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.history.usual(), None);
+        for _ in 0..20 {
+            bench.second(50, ms(20));
+            bench.history.learn(10);
+        }
+        let usual = bench.history.usual().unwrap();
+        assert!(usual > ms(15) && usual < ms(26), "{usual:?}");
+        for _ in 0..10 {
+            bench.second(50, ms(200));
+            bench.history.learn(10);
+        }
+        assert!(bench.history.usual().unwrap() < ms(60));
+    }
+
+    #[test]
+    fn the_latest_latencies_go_no_further_back_than_needed() {
+        let mut bench = Bench::new();
+        bench.second(100, ms(10)).second(3, ms(100)).second(8, ms(100));
+        assert_eq!(bench.history.latest(10).count(), 11);
+        assert!(bench.history.latest(10).quantile(0.1).unwrap() > ms(70));
+        assert_eq!(bench.history.latest(50).count(), 111);
+    }
+
+    #[test]
+    fn without_a_queue_it_bears_more_than_it_does_and_with_one_no_more() {
+        let mut bench = Bench::new();
+        for _ in 0..3 {
+            bench.second(100, ms(10));
+        }
+        assert!((390.0..=410.0).contains(&bench.history.capacity()));
+        for _ in 0..3 {
+            bench.second(100, ms(100));
+        }
+        assert!((100.0..=115.0).contains(&bench.history.capacity()));
+        assert!(bench.history.is_overloaded());
+    }
+
+    #[test]
+    fn who_refuses_does_what_it_can() {
+        let mut bench = Bench::new();
+        bench.second(400, ms(10));
+        bench.counts.refused += 300;
+        for _ in 0..3 {
+            bench.second(100, ms(10));
+        }
+        let capacity = bench.history.capacity();
+        assert!(bench.history.is_overloaded() && capacity < 110.0, "{capacity}");
+    }
+
+    #[test]
+    fn a_target_begins_anew_and_still_knows_what_is_usual() {
+        let mut bench = Bench::new();
+        for _ in 0..4 {
+            bench.second(50, ms(20));
+            bench.history.learn(10);
+        }
+        bench.history.clear();
+        assert_eq!(bench.history.recent(), Counts::default());
+        assert!(bench.history.usual().is_some());
+        assert!(bench.history.capacity() >= 50.0);
+    }
+}
