@@ -62,7 +62,7 @@ impl Climb<'_> {
         let remaining = self.deadline.remaining(cx.now);
         let whole = *self.whole.get_or_insert(remaining);
         let spare = remaining.saturating_sub(self.plan.reserve(self.step, whole));
-        let until = *self.awaits.get_or_insert(cx.now + most.min(spare));
+        let until = *self.awaits.get_or_insert_with(|| cx.now + most.min(spare));
         let left = until.remaining(cx.now);
         if left.is_zero() {
             self.leave(Reason::WaitedInVain);

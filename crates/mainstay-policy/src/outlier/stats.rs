@@ -45,7 +45,7 @@ impl Default for Shard {
 }
 
 /// A reading of the counters, or the difference of two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Usable answers.
     pub answered: u32,
@@ -178,12 +178,6 @@ impl Counts {
     #[must_use]
     pub const fn ended(&self) -> u32 {
         self.judged().saturating_add(self.refused)
-    }
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self { answered: 0, failed: 0, refused: 0, latencies: Histogram::default() }
     }
 }
 
