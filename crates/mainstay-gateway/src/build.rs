@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -115,6 +115,7 @@ impl Builder<'_> {
             steps,
             outputs: model.outputs.clone(),
             batch: model.batch,
+            guards: model.guards.clone(),
             exhausted: model.exhausted,
             waiting: Waiting::new(model.last_resort_queue),
             never_degrade: model.degrade == Degrade::Never,
@@ -167,7 +168,8 @@ impl Builder<'_> {
                 let target = Arc::clone(&target);
                 self.watched.push(Watched { target, pool, endpoint: at });
             }
-            members.push(Member { upstream: Arc::clone(&self.upstreams[pool][at]), target });
+            let upstream = Arc::clone(&self.upstreams[pool][at]);
+            members.push(Member { upstream, target, sameness: Mutex::default() });
         }
         members
     }
@@ -284,6 +286,7 @@ fn telemetry(
                 model: Arc::clone(&target.key.model),
             })
             .collect(),
+        golden: golden(config, registry),
     };
     let settings = Settings {
         workers: config.workers,
@@ -291,6 +294,14 @@ fn telemetry(
         kept: config.records.kept,
     };
     Telemetry::new(settings, names, clock)
+}
+
+/// The targets that are asked golden requests.
+fn golden(config: &Config, registry: &Registry) -> Vec<u32> {
+    let asked = |target: &Arc<Target>| {
+        config.pools.iter().any(|pool| pool.name == target.key.pool && pool.probe.golden.is_some())
+    };
+    registry.all().iter().filter(|target| asked(target)).map(|target| target.id).collect()
 }
 
 /// A step's name in metrics and status.

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use mainstay_policy::{Class, Moment, SentState};
+use mainstay_policy::{Class, Guard, Moment, SentState};
 use mainstay_telemetry::record::{Attempt, End, Record, RequestId};
 
 use crate::gate::{Gate, Ticket};
@@ -102,6 +102,13 @@ impl Flight {
             attempt.sent = sent;
             attempt.status = status;
             attempt.took_us = since_start.saturating_sub(attempt.started_us);
+        }
+    }
+
+    /// Notes the guard that the answer of the attempt that stands at `at` broke.
+    pub(crate) fn guard_broken(&mut self, at: usize, guard: Guard) {
+        if let Some(attempt) = self.record.attempts.get_mut(at) {
+            attempt.guard = Some(guard);
         }
     }
 

@@ -9,6 +9,7 @@ mod beside;
 mod climb;
 mod exhausted;
 mod fault;
+mod guard;
 mod headers;
 mod hold;
 mod judge;

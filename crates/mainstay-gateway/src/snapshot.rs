@@ -2,17 +2,18 @@
 //! workers and swapped whole.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use http::HeaderValue;
-use mainstay_config::{Concurrency, Exhausted, Limits, Priorities};
+use mainstay_config::{Concurrency, Exhausted, Guards, Limits, Priorities};
 use mainstay_policy::chain::Plan;
 use mainstay_policy::limit::Priority;
 use mainstay_policy::target::Target;
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::confidence;
+use mainstay_protocol::oip::guard::constant::Sameness;
 use mainstay_protocol::{Tensor, TensorSpec};
 
 use crate::embedded::Embedded;
@@ -76,6 +77,8 @@ pub(crate) struct Route {
     pub(crate) steps: Vec<Step>,
     pub(crate) outputs: Vec<TensorSpec>,
     pub(crate) batch: bool,
+    /// What every answer must keep to.
+    pub(crate) guards: Guards,
     pub(crate) exhausted: Exhausted,
     /// Requests that wait for somebody to come back to a pool.
     pub(crate) waiting: Waiting,
@@ -136,6 +139,8 @@ pub(crate) struct PoolSource {
 pub(crate) struct Member {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) target: Arc<Target>,
+    /// Its row of equal answers; touched only where the route looks for one.
+    pub(crate) sameness: Mutex<Sameness>,
 }
 
 /// How an endpoint is reached.

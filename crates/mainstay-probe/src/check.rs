@@ -1,6 +1,7 @@
 //! One check: ask once, within a time, and say what was found.
 
 mod command;
+pub(crate) mod golden;
 mod grpc;
 mod http;
 

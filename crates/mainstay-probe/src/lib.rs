@@ -4,18 +4,20 @@
 //! decided by `mainstay_policy::health`. It tells an [`Observer`] what it finds and changes
 //! nothing itself.
 //!
-//! Three questions are kept apart, because their answers call for different actions:
+//! Four questions are kept apart, because their answers call for different actions:
 //!
 //! | question | asked how | if not |
 //! |---|---|---|
 //! | live? | does it answer at all | dead: no traffic |
 //! | ready? | does this model there say so | loading: no traffic, and no failure either |
+//! | right? | does it answer a known question as it must | wrong: no traffic |
 //! | deep? | are its declared dependencies healthy | asked after its peers, not ejected |
 
 mod check;
 mod prober;
 mod scraper;
 
+pub use check::golden::GoldenProbe;
 pub use check::{Found, ModelName, Probe, probe};
 pub use prober::{Observer, Prober, Subject};
 pub use scraper::{Page, Tally, scrape};

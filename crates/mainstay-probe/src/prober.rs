@@ -13,7 +13,10 @@ use mainstay_policy::{Moment, Verdict};
 use mainstay_telemetry::Clock;
 use tokio::task::JoinSet;
 
+use crate::check::golden::GoldenProbe;
 use crate::check::{Found, ModelName, Probe, probe};
+
+mod golden;
 
 /// The first probes are all made within this time: a gateway that has just started must know its
 /// endpoints soon, and yet not ask them all in one instant.
@@ -30,6 +33,8 @@ pub struct Subject {
     pub check: Check,
     /// How often, how long, how many.
     pub settings: Settings,
+    /// Requests whose right answers are known.
+    pub golden: Option<GoldenProbe>,
     /// What it needs to answer well.
     pub dependencies: Vec<Dependency>,
 }
@@ -41,6 +46,10 @@ pub trait Observer: Send + Sync {
 
     /// The verdict on `subject` changed.
     fn changed(&self, subject: usize, change: &Change, now: Moment);
+
+    /// A round of golden requests at `subject` ended, with the change that it causes: to
+    /// [`Verdict::Wrong`], or to [`Verdict::Ready`] where the answers are right (again).
+    fn golden(&self, subject: usize, found: &Found, took: Duration, change: Option<&Change>);
 
     /// A dependency of `subject` became healthy or sick; `None` means the gateway's own.
     fn dependency(&self, subject: Option<usize>, name: &str, healthy: bool, why: &str);
@@ -79,6 +88,13 @@ impl Prober {
         let mut loops = JoinSet::new();
         let (subjects, dependencies) = (self.subjects.len(), shared.len());
         for (index, subject) in self.subjects.into_iter().enumerate() {
+            if let Some(probe) = subject.golden.clone() {
+                let rng = fastrand::Rng::with_seed(self.seed.rotate_left(17) ^ index as u64);
+                let rhythm = Rhythm::new((index, subjects), &probe.settings, self.clock, rng);
+                let (address, model) = (subject.address.clone(), subject.model.clone());
+                let asked = golden::Asked { index, address, model, probe };
+                loops.spawn(golden::watch(asked, rhythm, Arc::clone(&observer)));
+            }
             if matches!(subject.check, Check::Off) {
                 continue;
             }

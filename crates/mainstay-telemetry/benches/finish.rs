@@ -19,6 +19,7 @@ fn worker() -> Worker {
     let names = Names {
         models: vec!["fraud".into()],
         steps: vec![vec!["fraud-v2".into(), "embedded".into(), "default".into()]],
+        golden: Vec::new(),
         targets: (0..8).map(target).collect(),
     };
     Telemetry::new(Settings::default(), names, Clock::start()).worker(0)

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::histogram::Histograms;
 use crate::names::Names;
 use crate::record::{Attempt, End, Reason, Record};
-use mainstay_policy::{Class, SentState};
+use mainstay_policy::{Class, Guard, SentState};
 
 /// How many ways a request can end.
 pub(crate) const ENDS: usize = End::ALL.len();
@@ -16,6 +16,8 @@ pub(crate) const ENDS: usize = End::ALL.len();
 pub(crate) const REASONS: usize = Reason::ALL.len();
 /// How many classes an attempt can fall into: success and each failure.
 pub(crate) const CLASSES: usize = Class::ALL.len() + 1;
+/// How many guards an answer can break.
+pub(crate) const GUARDS: usize = Guard::ALL.len();
 
 /// Counters with a single writer.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub(crate) struct Counters {
     pub(crate) replayed: Tally,
     /// By model: rows that a later step than the first answered.
     pub(crate) rows_moved: Tally,
+    /// By model and guard.
+    pub(crate) guards: Tally,
     /// By target and class; class 0 is success.
     pub(crate) attempts: Tally,
     /// By model.
@@ -126,6 +130,7 @@ impl Counters {
             poisoned: Tally::new(models),
             replayed: Tally::new(models),
             rows_moved: Tally::new(models),
+            guards: Tally::new(models * GUARDS),
             attempts: Tally::new(targets * CLASSES),
             durations: Histograms::new(models),
             attempt_durations: Histograms::new(targets),
@@ -151,6 +156,13 @@ impl Counters {
             self.replayed.add(model, 1);
         }
         self.count_attempts(model, record.attempts());
+        self.count_guard(model, record.guard);
+    }
+
+    fn count_guard(&self, model: usize, guard: Option<Guard>) {
+        if let Some(guard) = guard {
+            self.guards.add(model * GUARDS + guard as usize - 1, 1);
+        }
     }
 
     fn count_attempts(&self, model: usize, attempts: &[Attempt]) {
@@ -159,6 +171,7 @@ impl Counters {
             sent += u64::from(attempt.sent != SentState::NotSent);
             let target = attempt.target as usize;
             let class = attempt.class.map_or(0, |class| class as usize);
+            self.count_guard(model, attempt.guard);
             self.attempts.add(target * CLASSES + class, 1);
             self.attempt_durations.observe(target, attempt.took());
         }

@@ -37,6 +37,8 @@ pub enum EventKind {
     Poison = 7,
     /// The share of a target: ejected, on probation, on its ramp, serving.
     Rotation = 8,
+    /// What a guard makes of a target's answers over a while: varied, or all the same.
+    Guard = 9,
 }
 
 /// A change of state.
@@ -82,7 +84,7 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Verdict,
         Self::Breaker,
         Self::Step,
@@ -92,6 +94,7 @@ impl EventKind {
         Self::Pause,
         Self::Poison,
         Self::Rotation,
+        Self::Guard,
     ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
@@ -107,6 +110,7 @@ impl EventKind {
             Self::Pause => "pause",
             Self::Poison => "poison",
             Self::Rotation => "rotation",
+            Self::Guard => "guard",
         }
     }
 }

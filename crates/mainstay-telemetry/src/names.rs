@@ -13,6 +13,8 @@ pub struct Names {
     pub steps: Vec<Vec<Arc<str>>>,
     /// Targets, by their number in the registry.
     pub targets: Vec<TargetName>,
+    /// The numbers of those that are asked golden requests.
+    pub golden: Vec<u32>,
 }
 
 impl Names {

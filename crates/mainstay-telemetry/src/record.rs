@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mainstay_policy::balance::Why;
 use mainstay_policy::limit::Priority;
-use mainstay_policy::{Class, Moment, SentState};
+use mainstay_policy::{Class, Guard, Moment, SentState};
 
 pub use mainstay_policy::chain::{Reason, Skipped};
 
@@ -93,6 +93,9 @@ pub struct Attempt {
     pub took_us: u32,
     /// What was passed over.
     pub skipped: Skipped,
+    /// The guard that the answer broke, in some rows at the least. With a usable answer: the one
+    /// that raised an alarm.
+    pub guard: Option<Guard>,
 }
 
 impl Attempt {
@@ -142,6 +145,8 @@ pub struct Record {
     pub priority: Priority,
     /// How long it waited for room, in whole milliseconds up to 65 s.
     pub queued: Duration,
+    /// The guard that the answer of a source inside the gateway broke.
+    pub guard: Option<Guard>,
     /// The attempts that were made: `attempts[..attempt_count]`.
     pub attempts: [Attempt; MAX_ATTEMPTS],
     /// How many of `attempts` are filled.

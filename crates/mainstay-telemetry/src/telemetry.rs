@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mainstay_policy::Moment;
+use mainstay_policy::health::Check;
 use mainstay_policy::outlier::Cause;
 
 use crate::clock::Clock;
@@ -36,6 +37,8 @@ pub struct Telemetry {
     names: Names,
     layout: Layout,
     shards: Vec<Shard>,
+    /// Golden requests by target and result; one task writes those of a target.
+    golden: Tally,
     journal: Journal,
     /// Ejections by the kind of their cause.
     ejections: [AtomicU64; Cause::KINDS.len()],
@@ -110,7 +113,9 @@ impl Telemetry {
         let shards = (0..workers).map(shard).collect();
         let journal = Journal::default();
         let ejections = Default::default();
-        Arc::new(Self { clock, started: clock.now(), names, layout, shards, journal, ejections })
+        let golden = Tally::new(names.targets.len() * Check::ALL.len());
+        let started = clock.now();
+        Arc::new(Self { clock, started, names, layout, shards, golden, journal, ejections })
     }
 
     /// The hand of worker `index` (counted from 0; beyond the number of workers the last one).
@@ -160,6 +165,16 @@ impl Telemetry {
     /// Stamps an event, keeps it, counts it and logs it.
     pub fn event(&self, event: Event) {
         self.journal.add(self.clock, event);
+    }
+
+    /// Counts a golden request at the target with this number.
+    pub fn golden(&self, target: u32, result: Check) {
+        self.golden.add(golden_cell(target, result), 1);
+    }
+
+    /// How many golden requests at this target came to this.
+    pub(crate) fn golden_count(&self, target: u32, result: Check) -> u64 {
+        self.golden.get(golden_cell(target, result))
     }
 
     /// At most `limit` events with a number above `seq`, the oldest first. The last 1024 are
@@ -234,6 +249,11 @@ impl Telemetry {
         let sum = |at| self.shards.iter().map(|shard| tally(&shard.counters).get(at)).sum::<u64>();
         indexes.into_iter().map(sum).sum()
     }
+}
+
+fn golden_cell(target: u32, result: Check) -> usize {
+    let at = Check::ALL.iter().position(|check| *check == result).unwrap_or_default();
+    target as usize * Check::ALL.len() + at
 }
 
 impl Worker {

@@ -45,6 +45,7 @@ impl<'a> View<'a> {
             "queued_ms": millis(record.queued.as_micros()),
             "rows": record.rows,
             "rows_moved": record.rows_moved,
+            "guard": record.guard.map(|guard| guard.as_str()),
             "attempts": attempts.map(|attempt| self.attempt(record, attempt)).collect::<Vec<_>>(),
         })
     }
@@ -61,6 +62,7 @@ impl<'a> View<'a> {
             "why": Why::from_code(attempt.why).map(Why::as_str),
             "skipped": self.skipped(pool, attempt.skipped),
             "class": attempt.class.map(|class| class.as_str()),
+            "guard": attempt.guard.map(|guard| guard.as_str()),
             "sent": sent(attempt.sent),
             "status": (attempt.status != 0).then_some(attempt.status),
             "started_ms": millis(attempt.started_us.into()),

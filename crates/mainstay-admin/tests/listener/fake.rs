@@ -30,6 +30,7 @@ impl Fake {
         let names = Names {
             models: vec!["fraud".into()],
             steps: vec![vec!["fraud-v2".into(), "default".into()]],
+            golden: Vec::new(),
             targets: vec![target("a:8000"), target("b:8000")],
         };
         Self {

@@ -62,6 +62,8 @@ struct Entry {
     fusion: Fusion,
     /// What its last probe found, in words.
     probed: Option<String>,
+    /// What its last golden request came to, in words.
+    golden: Option<String>,
     /// Sick dependencies with the reasons.
     sick: BTreeMap<String, String>,
 }
@@ -171,12 +173,49 @@ impl Board {
         });
         let was_away = !from.takes_traffic() || *from == Verdict::Unknown;
         if to.takes_traffic() && was_away {
-            // It is back; real requests may prove it without waiting longer.
-            target.load.forget();
-            target.progress.forget();
-            if let Some(transition) = target.breaker.end_wait(now) {
-                self.shared.breaker_changed(target, &transition);
-            }
+            self.welcome(target, now);
+        }
+    }
+
+    /// It is back; real requests may prove it without waiting longer.
+    fn welcome(&self, target: &Target, now: Moment) {
+        target.load.forget();
+        target.progress.forget();
+        if let Some(transition) = target.breaker.end_wait(now) {
+            self.shared.breaker_changed(target, &transition);
+        }
+    }
+
+    /// Notes what a golden request came to, and tells of the change that it causes.
+    pub(crate) fn asked_golden(
+        &self,
+        subject: usize,
+        (check, words): (Check, String),
+        change: Option<&ProbeChange>,
+    ) {
+        let now = self.shared.clock.now();
+        let mut known = self.lock();
+        let entry = &mut known.entries[subject];
+        entry.golden = Some(words.clone());
+        let target = Arc::clone(&entry.target);
+        drop(known);
+        self.shared.telemetry.golden(target.id, check);
+        let Some(change) = change else { return };
+        let (wrong, from) = (change.to == Verdict::Wrong, target.health.verdict());
+        if !wrong && change.from == Verdict::Unknown {
+            // Right from the beginning is no news.
+            return;
+        }
+        target.health.set_wrong(wrong, now);
+        self.shared.telemetry.event(Event {
+            kind: EventKind::Verdict,
+            subject: target.key.to_string(),
+            from: from.as_str().to_owned(),
+            to: target.health.verdict().as_str().to_owned(),
+            cause: format!("{words}, {} in a row", change.evidence.row),
+        });
+        if !wrong {
+            self.welcome(&target, now);
         }
     }
 
@@ -295,6 +334,7 @@ impl Entry {
             uncounted: None,
             fusion: Fusion::default(),
             probed: None,
+            golden: None,
             sick: BTreeMap::new(),
         }
     }
@@ -320,6 +360,7 @@ impl Entry {
             evidence => parts.push(evidence.to_string()),
         }
         let unprobed = || "not probed; judged by its traffic".to_owned();
+        parts.extend(self.golden.clone());
         parts.push(self.probed.clone().unwrap_or_else(unprobed));
         parts.extend(heart.map(|heart| heart.to_string()));
         if let Some(trend) = self.counters_at(now) {

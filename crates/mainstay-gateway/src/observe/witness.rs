@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::Config;
+use mainstay_config::{Config, Pool};
 use mainstay_policy::Moment;
 use mainstay_policy::health::Change;
 use mainstay_policy::health::counters::Reading;
-use mainstay_probe::{Found, ModelName, Observer, Page, Subject, Tally};
+use mainstay_probe::{Found, GoldenProbe, ModelName, Observer, Page, Subject, Tally};
+use mainstay_protocol::oip::golden::Golden;
 use mainstay_telemetry::{Event, EventKind};
 
 use super::Board;
@@ -97,8 +98,22 @@ fn subject(config: &Config, watched: &Watched) -> Subject {
         model: model(watched),
         check: pool.probe.check.clone(),
         settings: pool.probe.health.clone(),
+        golden: golden(pool, &watched.target.key.model),
         dependencies: endpoint.dependencies.clone(),
     }
+}
+
+/// The golden requests for a model of this name at a pool; a route for any name takes them all.
+fn golden(pool: &Pool, model: &str) -> Option<GoldenProbe> {
+    let probe = pool.probe.golden.as_ref()?;
+    let is_for = |golden: &Golden| match &golden.model {
+        Some(named) => named == model || model == "*",
+        None => model != "*",
+    };
+    let questions: Vec<_> = probe.files.iter().map(|file| Arc::clone(&file.golden)).collect();
+    let questions: Vec<_> = questions.into_iter().filter(|golden| is_for(golden)).collect();
+    let settings = probe.health.clone();
+    (!questions.is_empty()).then_some(GoldenProbe { questions, flavour: pool.flavour, settings })
 }
 
 impl Observer for Witness {
@@ -112,6 +127,11 @@ impl Observer for Witness {
     fn changed(&self, subject: usize, change: &Change, _now: Moment) {
         self.board.probes_changed(subject, change);
         self.board.look();
+    }
+
+    fn golden(&self, subject: usize, found: &Found, took: Duration, change: Option<&Change>) {
+        let line = format!("{} ({:.1} ms)", found.detail, took.as_secs_f64() * 1e3);
+        self.board.asked_golden(subject, (found.check, line), change);
     }
 
     fn dependency(&self, subject: Option<usize>, name: &str, healthy: bool, why: &str) {

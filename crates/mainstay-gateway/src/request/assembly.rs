@@ -1,11 +1,14 @@
 //! Putting one answer together from several sources.
 //!
-//! A step's confidence rule may leave some rows of a batch unanswered; these move on alone and
-//! come back into their places. Until a rule has spoken nothing is parsed: an answer that is good
+//! A step's confidence rule may leave some rows of a batch unanswered, and rows that break a guard
+//! are unanswered too; these move on alone and come back into their places. A row of little
+//! confidence is still the best answer if no better one comes; one that broke a guard is void: it
+//! never reaches a client. Until a rule has spoken nothing is parsed: an answer that is good
 //! at once stays the server's bytes.
 
 use std::sync::Arc;
 
+use mainstay_config::Exhausted;
 use mainstay_protocol::oip::answer::{self, Response};
 use mainstay_protocol::oip::confidence::{self, Rule};
 use mainstay_protocol::oip::{Encoded, infer};
@@ -34,6 +37,8 @@ pub(super) struct Assembly {
     confidence: Vec<f64>,
     /// The rows that no answer was confident enough for; meaningful once `best` is there.
     open: Vec<usize>,
+    /// Those of them without any usable answer.
+    void: Vec<usize>,
     /// Who answered each row of `best`.
     served_by: Vec<Arc<str>>,
     moved: usize,
@@ -44,12 +49,34 @@ pub(super) struct Candidate<'a> {
     pub(super) rule: Option<&'a Rule>,
     pub(super) served_by: &'a Arc<str>,
     pub(super) response: Response,
+    /// Its rows that broke a guard, in ascending order; never all of them.
+    pub(super) void: &'a [usize],
 }
 
 impl Assembly {
-    /// Whether an answer, if not a confident one, is at hand for every row.
+    /// Whether some answer is at hand, if not a confident one, or not for every row.
     pub(super) const fn has_best(&self) -> bool {
         self.best.is_some()
+    }
+
+    /// Whether an answer, if not a confident one, is at hand for every row.
+    pub(super) fn is_complete(&self) -> bool {
+        self.best.is_some() && self.void.is_empty()
+    }
+
+    /// Whether a default prediction is wanted; from here on only for the rows that it is wanted
+    /// for. Rows without any usable answer take it whatever the route prefers for unsure ones,
+    /// but not where one unsure row is an error for the whole request.
+    pub(super) fn wants_default(&mut self, exhausted: Exhausted) -> bool {
+        if self.best.is_none() || exhausted == Exhausted::Default {
+            return true;
+        }
+        let unsure = self.open.len() > self.void.len();
+        if self.void.is_empty() || (unsure && exhausted == Exhausted::Error) {
+            return false;
+        }
+        self.open.clone_from(&self.void);
+        true
     }
 
     /// The best answer so far, with who contributed.
@@ -121,6 +148,14 @@ impl Assembly {
         Ok(self.request(ask)?.rows())
     }
 
+    /// The rows that are asked for, where that can be told without reading the whole request.
+    pub(super) fn rows_asked(&self, ask: &Ask) -> Option<usize> {
+        if self.is_partial() {
+            return Some(self.open.len());
+        }
+        infer::rows_of(ask.body()?, ask.json_len).ok()
+    }
+
     /// Takes an answer for what is open.
     ///
     /// # Errors
@@ -130,7 +165,10 @@ impl Assembly {
         let rule = candidate.rule;
         let accepts = |value: f64| rule.is_none_or(|rule| rule.accepts(value));
         if self.best.is_none() {
-            let open = (0..confidence.len()).filter(|row| !accepts(confidence[*row])).collect();
+            let void = candidate.void;
+            let is_open =
+                |row: &usize| !accepts(confidence[*row]) || void.binary_search(row).is_ok();
+            let open = (0..confidence.len()).filter(is_open).collect();
             return Ok(self.begin(candidate, confidence, open));
         }
         if !ask.route.batch {
@@ -144,7 +182,7 @@ impl Assembly {
                 found: confidence.len(),
             });
         }
-        self.fill(candidate.served_by, &candidate.response, &confidence, &accepts)
+        self.fill(&candidate, &confidence, &accepts)
     }
 
     /// The first answer that a rule has looked at.
@@ -157,6 +195,7 @@ impl Assembly {
         let judged = if open.is_empty() { Judged::Accepted } else { Judged::Missing };
         self.confidence = confidence;
         self.open = open;
+        self.void = candidate.void.to_vec();
         self.served_by = vec![Arc::clone(candidate.served_by); self.confidence.len().max(1)];
         self.best = Some(candidate.response);
         judged
@@ -186,28 +225,31 @@ impl Assembly {
     /// Puts the rows that are better than what there was into their places.
     fn fill(
         &mut self,
-        served_by: &Arc<str>,
-        response: &Response,
+        candidate: &Candidate<'_>,
         confidence: &[f64],
         accepts: &dyn Fn(f64) -> bool,
     ) -> Result<Judged, Error> {
         let better = |(at, row): (usize, &usize)| {
             let found = confidence[at];
-            (accepts(found) || found > self.confidence[*row]).then_some((at, *row))
+            let was_void = self.void.binary_search(row).is_ok();
+            let taken = was_void || accepts(found) || found > self.confidence[*row];
+            (taken && candidate.void.binary_search(&at).is_err()).then_some((at, *row))
         };
         let taken: Vec<(usize, usize)> = self.open.iter().enumerate().filter_map(better).collect();
         if let Some(best) = self.best.as_mut().filter(|_| !taken.is_empty()) {
             let (from, to): (Vec<usize>, Vec<usize>) = taken.iter().copied().unzip();
             // Into a copy: a merge that fails half-way must leave nothing behind.
             let mut merged = best.clone();
-            answer::merge_rows(&mut merged, answer::select_rows(response, &from)?, &to)?;
+            let selected = answer::select_rows(&candidate.response, &from)?;
+            answer::merge_rows(&mut merged, selected, &to)?;
             *best = merged;
         }
         let accepted: Vec<usize> =
             taken.iter().filter(|(at, _)| accepts(confidence[*at])).map(|(_, row)| *row).collect();
         for (at, row) in taken {
             self.confidence[row] = confidence[at];
-            self.served_by[row] = Arc::clone(served_by);
+            self.served_by[row] = Arc::clone(candidate.served_by);
+            self.void.retain(|void| *void != row);
         }
         self.moved += accepted.len();
         self.open.retain(|row| !accepted.contains(row));
@@ -218,7 +260,7 @@ impl Assembly {
 /// How sure an answer is of each of its rows; an answer that no rule looks at is certain.
 fn confidences(candidate: &Candidate<'_>, batch: bool) -> Result<Vec<f64>, Error> {
     match candidate.rule {
-        Some(rule) if batch => confidence::per_row(&candidate.response, rule),
+        Some(rule) if batch => confidence::per_sound_row(&candidate.response, rule, candidate.void),
         Some(rule) => confidence::whole(&candidate.response, rule).map(|value| vec![value]),
         None => {
             let rows = candidate.response.outputs.first().map_or(1, Tensor::rows);

@@ -325,7 +325,7 @@ fn out_of_time(order: &Order<'_>, sent: SentState) -> Failure {
 
 /// Blames the target, or holds the blame back until it is known whose fault the failure is. True
 /// where the request has turned out to be poison.
-fn blame(
+pub(super) fn blame(
     (flight, ask): (&Flight, &Ask),
     progress: &mut Progress,
     member: &Member,

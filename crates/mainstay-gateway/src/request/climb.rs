@@ -71,7 +71,7 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
             }
             // Boxed: rare, and larger than all the rest.
             Next::Local(step) => {
-                let asked = try_local(&flight, &ask, &mut climb, &mut progress, step);
+                let asked = try_local(&mut flight, &ask, &mut climb, &mut progress, step);
                 (step, Box::pin(asked).await)
             }
             Next::Wait => {
@@ -195,14 +195,14 @@ async fn try_member(
 
 /// Asks a source inside the gateway.
 async fn try_local(
-    flight: &Flight,
+    flight: &mut Flight,
     ask: &Ask,
     climb: &mut Climb<'_>,
     progress: &mut Progress,
     at: usize,
 ) -> Rung {
     match local::ask(&flight.worker, ask, &mut progress.assembly, at).await {
-        Said::Answer(response) => judge::local(ask, climb, progress, (at, response)),
+        Said::Answer(response) => judge::local(flight, ask, climb, progress, (at, response)),
         Said::Metadata(body) => Rung::Metadata(body),
         Said::Broken(error) => Rung::Broken(Fault::broken(&error)),
         Said::Misfit(error) => {

@@ -22,7 +22,7 @@ pub(super) fn answer(
     reason: Reason,
 ) -> Response<AnswerBody> {
     flight.record.reason = reason;
-    if progress.assembly.has_best() {
+    if progress.assembly.is_complete() {
         if ask.route.exhausted == Exhausted::Error || ask.strict {
             return refuse(flight, &Fault::not_confident(&ask.route.name));
         }

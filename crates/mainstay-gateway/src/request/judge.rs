@@ -1,28 +1,39 @@
 //! Whether an answer that came is good enough to be the client's.
 //!
-//! An answer is read only where a rule wants to look into it; every other one stays the bytes that
-//! it came in.
+//! An answer is read only where a guard or a rule wants to look into it; every other one stays the
+//! bytes that it came in. One that breaks a guard counts as none, and its server is blamed; of a
+//! batch only the rows that do, as long as there are others.
+
+use std::sync::Arc;
 
 use mainstay_policy::chain::{Choice, Climb, Reason};
-use mainstay_policy::{Class, SentState};
+use mainstay_policy::{Class, Guard, Moment, SentState};
 use mainstay_protocol::oip::answer::{self, Response};
+use mainstay_protocol::oip::guard::{Broken, Finding};
 use mainstay_telemetry::record::End;
 
 use super::ask::{Ask, Kind};
-use super::assembly::{Candidate, Judged};
-use super::attempt::Answer;
+use super::assembly::{Assembly, Candidate, Judged};
+use super::attempt::{Answer, blame};
 use super::climb::{Progress, Rung};
 use super::hold::Held;
-use super::{headers, local};
+use super::{guard, headers, local};
 use crate::flight::Flight;
+use crate::snapshot::{Member, Source, Step};
+use crate::upstream::Failure;
 
 /// What must be judged or marked is held whole, as far as bodies are ever kept whole.
 pub(super) fn hold_limit(flight: &Flight, ask: &Ask, progress: &Progress, step: usize) -> usize {
     let limits = &flight.worker.shared.snapshot.limits;
     let step = &ask.route.steps[step];
-    let whole = ask.kind == Kind::Infer
-        && (step.confidence.is_some() || step.degraded || progress.assembly.has_best());
+    let whole =
+        ask.kind == Kind::Infer && (step.degraded || must_be_read(ask, step, &progress.assembly));
     if whole { limits.replay.max(limits.hold) } else { limits.hold }
+}
+
+/// Whether something wants to look into the answers of this step.
+fn must_be_read(ask: &Ask, step: &Step, assembly: &Assembly) -> bool {
+    step.confidence.is_some() || !ask.route.guards.is_empty() || assembly.has_best()
 }
 
 /// Decides whether a server's answer is good enough.
@@ -34,37 +45,92 @@ pub(super) fn server(
     (choice, mut answer): (&Choice, Box<Answer>),
 ) -> Rung {
     let step = &ask.route.steps[choice.step];
-    let unruled = step.confidence.is_none() && !progress.assembly.has_best();
     let Held::Whole(body) = &answer.held else {
         return Rung::Server(answer, End::Answered);
     };
-    if ask.kind != Kind::Infer || unruled || !answer.parts.status.is_success() {
+    let passes = ask.kind != Kind::Infer || !answer.parts.status.is_success();
+    if passes || !must_be_read(ask, step, &progress.assembly) {
         return Rung::Server(answer, End::Answered);
     }
-    if step.confidence.as_ref().is_some_and(|rule| is_left_out(ask, progress, &rule.output)) {
-        // The client asked for other outputs: there is nothing to judge, and nobody to blame.
-        return Rung::Server(answer, End::Answered);
-    }
-    let json_len = headers::json_len(&answer.parts.headers);
-    let judged = answer::parse(body, json_len).and_then(|response| {
-        let served_by = &answer.upstream.label;
-        let rule = step.confidence.as_ref();
-        progress.assembly.take(ask, Candidate { rule, served_by, response })
+    let read = answer::parse(body, headers::json_len(&answer.parts.headers));
+    let judged = read.map_err(|error| unreadable(ask, &error)).and_then(|response| {
+        let server = member(&step.source, choice.member);
+        let server = server.map(|member| (member, answer.at, answer.now));
+        let from = Origin { step, served_by: &answer.upstream.label, server };
+        take(flight, ask, progress, from, response)
     });
     match judged {
-        Ok(Judged::Accepted) => Rung::Server(answer, End::Answered),
-        Ok(judged) => {
+        Ok((Judged::Accepted, _)) => Rung::Server(answer, End::Answered),
+        Ok((judged, None)) => {
             answer.judge(Ok(()), flight);
             progress.degraded |= step.degraded;
-            onward_or_assembled(climb, &judged)
+            onward_or_assembled(climb, progress, &judged)
         }
-        Err(error) => {
-            tracing::debug!(%error, endpoint = %answer.upstream.label, "an answer cannot be used");
-            answer.judge(Err(Class::BadAnswer), flight);
-            climb.failed(choice, Class::BadAnswer, SentState::Sent);
-            Rung::Onward
+        // Some rows are as good as those of others; the rest is for somebody else.
+        Ok((_, Some(broken))) => {
+            progress.degraded |= step.degraded;
+            let why = (Some(broken.guard), &*broken.detail);
+            refuse((flight, ask), climb, progress, (choice, answer), why)
+        }
+        Err((guard, detail)) => {
+            refuse((flight, ask), climb, progress, (choice, answer), (guard, &detail))
         }
     }
+}
+
+/// Why an answer, or a part of it, is none: the guard that it broke, if it was one, and a line.
+type Refused = (Option<Guard>, String);
+
+fn unreadable(ask: &Ask, error: &mainstay_protocol::Error) -> Refused {
+    ((!ask.route.guards.is_empty()).then_some(Guard::Readable), error.to_string())
+}
+
+fn member(source: &Source, at: usize) -> Option<&Member> {
+    match source {
+        Source::Pool(pool) => pool.members.get(at),
+        Source::Embedded(_) | Source::Default(_) => None,
+    }
+}
+
+/// Where an answer comes from.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    step: &'a Step,
+    served_by: &'a Arc<str>,
+    /// The server, which attempt that was, and when it answered.
+    server: Option<(&'a Member, usize, Moment)>,
+}
+
+/// Holds an answer against guards and rule, and takes what of it can be used. Beside what came of
+/// it, why some rows cannot be.
+fn take(
+    flight: &mut Flight,
+    ask: &Ask,
+    progress: &mut Progress,
+    from: Origin<'_>,
+    response: Response,
+) -> Result<(Judged, Option<Broken>), Refused> {
+    let refused = |broken: Broken| (Some(broken.guard), broken.detail);
+    let asked = progress.assembly.rows_asked(ask);
+    let (void, first) = match guard::look(ask, &mut progress.assembly, &response) {
+        Finding::Sound => (Vec::new(), None),
+        Finding::Rows { rows, first } if Some(rows.len()) < asked => (rows, Some(first)),
+        Finding::Rows { first, .. } => return Err(refused(first)),
+        Finding::Whole(broken) => return Err(refused(broken)),
+    };
+    if let (Some(server), None) = (from.server, &first) {
+        guard::compare(flight, ask, &progress.assembly, (server, &response)).map_err(refused)?;
+    }
+    // Where the client asked for other outputs there is nothing to judge, and nobody to blame.
+    let rule = from.step.confidence.as_ref();
+    let rule = rule.filter(|rule| !is_left_out(ask, progress, &rule.output));
+    let local = from.server.is_none();
+    if rule.is_none() && first.is_none() && !progress.assembly.has_best() && !local {
+        return Ok((Judged::Accepted, None));
+    }
+    let candidate = Candidate { rule, served_by: from.served_by, response, void: &void };
+    let judged = progress.assembly.take(ask, candidate);
+    judged.map(|judged| (judged, first)).map_err(|error| (None, error.to_string()))
 }
 
 /// Whether the client asked for some outputs, and not for this one.
@@ -74,8 +140,33 @@ fn is_left_out(ask: &Ask, progress: &mut Progress, output: &str) -> bool {
     })
 }
 
-/// Decides whether an answer from inside the gateway is good enough.
+/// The answer, or a part of it, counts as none, and its server is blamed; unless the request
+/// turns out to be the reason.
+fn refuse(
+    (flight, ask): (&mut Flight, &Ask),
+    climb: &mut Climb<'_>,
+    progress: &mut Progress,
+    (choice, mut answer): (&Choice, Box<Answer>),
+    (guard, detail): (Option<Guard>, &str),
+) -> Rung {
+    tracing::debug!(detail, endpoint = %answer.upstream.label, "an answer cannot be used");
+    let (class, sent, now) = (Class::BadAnswer, SentState::Sent, answer.now);
+    flight.attempt_ended(answer.at, Some(class), (sent, answer.status()), now);
+    climb.failed(choice, class, sent);
+    if let Some(guard) = guard {
+        flight.guard_broken(answer.at, guard);
+        climb.guard_broken();
+    }
+    let member = member(&ask.route.steps[choice.step].source, choice.member);
+    let (Some(member), Some(trial)) = (member, answer.trial.take()) else { return Rung::Onward };
+    let ended = (trial, Failure::new(class, sent), now);
+    if blame((flight, ask), progress, member, ended) { Rung::Poison } else { Rung::Onward }
+}
+
+/// Decides whether an answer from inside the gateway is good enough. Default predictions were
+/// held against the guards when the configuration was read.
 pub(super) fn local(
+    flight: &mut Flight,
     ask: &Ask,
     climb: &mut Climb<'_>,
     progress: &mut Progress,
@@ -83,26 +174,48 @@ pub(super) fn local(
 ) -> Rung {
     let step = &ask.route.steps[at];
     let served_by = local::label(&step.source);
-    let rule = step.confidence.as_ref();
-    match progress.assembly.take(ask, Candidate { rule, served_by: &served_by, response }) {
-        Ok(judged) => {
+    let judged = if let Source::Default(_) = &step.source {
+        let candidate = Candidate { rule: None, served_by: &served_by, response, void: &[] };
+        let judged = progress.assembly.take(ask, candidate);
+        judged.map(|judged| (judged, None)).map_err(|error| (None, error.to_string()))
+    } else {
+        let from = Origin { step, served_by: &served_by, server: None };
+        take(flight, ask, progress, from, response)
+    };
+    match judged {
+        Ok((judged, None)) => {
             progress.degraded |= step.degraded;
-            onward_or_assembled(climb, &judged)
+            onward_or_assembled(climb, progress, &judged)
         }
-        Err(error) => {
-            tracing::warn!(%error, source = %served_by, "an answer cannot be used");
-            climb.leave(Reason::EmbeddedUnavailable);
-            Rung::Onward
+        Ok((_, Some(broken))) => {
+            progress.degraded |= step.degraded;
+            leave(flight, climb, (Some(broken.guard), &broken.detail), &served_by)
         }
+        Err((guard, detail)) => leave(flight, climb, (guard, &detail), &served_by),
     }
 }
 
-fn onward_or_assembled(climb: &mut Climb<'_>, judged: &Judged) -> Rung {
+/// A source inside the gateway gave no usable answer, or not for every row.
+fn leave(
+    flight: &mut Flight,
+    climb: &mut Climb<'_>,
+    (guard, detail): (Option<Guard>, &str),
+    served_by: &str,
+) -> Rung {
+    tracing::warn!(detail, source = served_by, "an answer cannot be used");
+    flight.record.guard = guard.or(flight.record.guard);
+    climb.leave(guard.map_or(Reason::EmbeddedUnavailable, |_| Reason::GuardBroken));
+    Rung::Onward
+}
+
+fn onward_or_assembled(climb: &mut Climb<'_>, progress: &Progress, judged: &Judged) -> Rung {
     match judged {
         Judged::Accepted | Judged::Completed => Rung::Assembled,
         Judged::Missing => {
             climb.leave(Reason::LowConfidence);
-            climb.has_answer();
+            if progress.assembly.is_complete() {
+                climb.has_answer();
+            }
             Rung::Onward
         }
     }

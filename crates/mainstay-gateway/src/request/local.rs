@@ -89,15 +89,18 @@ async fn predict(
             tracing::debug!(%error, model = %embedded.label, "an embedded model did not answer");
             Said::Nothing(Reason::EmbeddedUnavailable)
         }
-        Ok(Ok(outputs)) if outputs.iter().all(is_finite) => response(ask, assembly, outputs),
+        // A guard, where there is one, says row by row which are not.
+        Ok(Ok(outputs)) if ask.route.guards.each.finite || outputs.iter().all(is_finite) => {
+            response(ask, assembly, outputs)
+        }
         Ok(Ok(_)) => Said::Nothing(Reason::EmbeddedUnavailable),
     }
 }
 
-/// The default prediction, once for each row. Where an answer is at hand that was only not
+/// The default prediction, once for each open row. Where an answer is at hand that was only not
 /// confident enough, the route says which of the two is better.
 fn fixed(ask: &Ask, assembly: &mut Assembly, outputs: &[Tensor]) -> Said {
-    if assembly.has_best() && ask.route.exhausted != mainstay_config::Exhausted::Default {
+    if !assembly.wants_default(ask.route.exhausted) {
         return Said::Nothing(Reason::LowConfidence);
     }
     let rows = match assembly.remaining_rows(ask) {

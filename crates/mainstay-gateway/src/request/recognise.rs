@@ -75,7 +75,7 @@ fn ask(
         priority(&mut headers, (worker.shared.snapshot.priorities.header.as_ref(), trusted))
             .unwrap_or(route.priority);
     headers::clean(&mut headers);
-    if route.steps.iter().any(|step| step.confidence.is_some()) {
+    if !route.guards.is_empty() || route.steps.iter().any(|step| step.confidence.is_some()) {
         // What must be judged must be readable.
         headers.remove(ACCEPT_ENCODING);
     }

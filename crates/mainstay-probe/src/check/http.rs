@@ -118,11 +118,11 @@ pub(crate) async fn read_page(address: &EndpointUrl, path: &str) -> Result<Strin
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-struct Question {
-    method: Method,
-    path: String,
-    headers: HeaderMap,
-    body: Bytes,
+pub(super) struct Question {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
 }
 
 impl Question {
@@ -140,14 +140,14 @@ impl Question {
 }
 
 /// The head of an answer, with its body still to come.
-struct Answer {
-    response: Response<Incoming>,
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
     /// The connection, which ends with the answer: a probe leaves nothing behind.
     _connection: JoinSet<hyper::Result<()>>,
 }
 
 /// Asks on a new connection.
-async fn exchange(address: &EndpointUrl, question: Question) -> Result<Answer, Found> {
+pub(super) async fn exchange(address: &EndpointUrl, question: Question) -> Result<Answer, Found> {
     let failed = |error: &dyn std::fmt::Display| Found::new(Check::Failed, error.to_string());
     let request = question.request(address).map_err(|error| failed(&error))?;
     let stream = connect(address).await.map_err(|error| Found::unreachable(&error))?;

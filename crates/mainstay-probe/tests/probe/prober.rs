@@ -7,7 +7,9 @@ use std::time::Duration;
 use mainstay_config::Dependency;
 use mainstay_policy::health::{Change, Check, Settings};
 use mainstay_policy::{Moment, Ratio, Verdict};
-use mainstay_probe::{Found, Observer, Prober, Subject};
+use mainstay_probe::{Found, GoldenProbe, Observer, Prober, Subject};
+use mainstay_protocol::classify::Flavour;
+use mainstay_protocol::oip::golden;
 use mainstay_telemetry::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -19,6 +21,7 @@ use crate::{AMPLE, SHORT, model, pool, until};
 #[derive(Debug, PartialEq)]
 enum Note {
     Probed(usize, Check),
+    Golden(usize, Check, String),
     Changed(usize, Verdict, Verdict, String),
     Dependency(Option<usize>, String, bool),
 }
@@ -33,6 +36,15 @@ impl Observer for Witness {
     fn changed(&self, subject: usize, change: &Change, _: Moment) {
         let evidence = change.evidence.to_string();
         self.0.try_send(Note::Changed(subject, change.from, change.to, evidence)).expect("room");
+    }
+
+    fn golden(&self, subject: usize, found: &Found, _: Duration, change: Option<&Change>) {
+        self.0.try_send(Note::Golden(subject, found.check, found.detail.clone())).expect("room");
+        if let Some(change) = change {
+            let evidence = change.evidence.to_string();
+            let note = Note::Changed(subject, change.from, change.to, evidence);
+            self.0.try_send(note).expect("room");
+        }
     }
 
     fn dependency(&self, subject: Option<usize>, name: &str, healthy: bool, why: &str) {
@@ -104,6 +116,7 @@ fn subject(url: &str) -> Subject {
         model: model("fraud", None),
         check: pool.probe.check,
         settings: brisk(),
+        golden: None,
         dependencies: Vec::new(),
     }
 }
@@ -117,6 +130,74 @@ fn dependencies(text: &str) -> Vec<Dependency> {
 
 fn changed(subject: usize, from: Verdict, to: Verdict, evidence: &str) -> Note {
     Note::Changed(subject, from, to, evidence.to_owned())
+}
+
+/// A question to which 0.5 is the answer.
+fn golden_probe() -> GoldenProbe {
+    let file = br#"{
+        "request": {"inputs": [{"name": "x", "datatype": "INT8", "shape": [1], "data": [1]}]},
+        "expect": {"outputs": [{"name": "y", "datatype": "FP32", "shape": [1], "data": [0.5]}]}
+    }"#;
+    let questions = vec![Arc::new(golden::parse(file).unwrap())];
+    let settings = Settings { fall: 2, ..brisk() };
+    GoldenProbe { questions, flavour: Flavour::Auto, settings }
+}
+
+fn says(value: f32) -> String {
+    let data = format!(r#"{{"name": "y", "datatype": "FP32", "shape": [1], "data": [{value}]}}"#);
+    format!(r#"{{"model_name": "fraud", "outputs": [{data}]}}"#)
+}
+
+#[tokio::test]
+async fn a_golden_request_tells_right_from_wrong_and_nothing_else() {
+    let server = Server::new("200 OK", &says(0.5)).await;
+    let check = mainstay_config::Check::Off;
+    let asked = Subject { golden: Some(golden_probe()), check, ..subject(&server.url()) };
+    let mut running = run(vec![asked], Vec::new());
+    let mut until = async |wanted: Verdict| loop {
+        if let Note::Changed(0, _, to, evidence) = running.next().await {
+            assert_eq!(to, wanted, "{evidence}");
+            return running.next().await;
+        }
+    };
+    until(Verdict::Ready).await;
+    let asked = server.requests().remove(0);
+    assert!(asked.starts_with("POST /v2/models/fraud/infer HTTP/1.1"), "{asked}");
+    assert!(asked.ends_with(r#""data": [1]}]}"#), "{asked}");
+
+    server.answer("200 OK", &says(0.25));
+    let Note::Golden(0, check, detail) = until(Verdict::Wrong).await else { panic!("no answer") };
+    assert_eq!(check, Check::Wrong);
+    assert_eq!(detail, "golden request answered wrongly: output `y`[0] is 0.25, expected 0.5");
+
+    // Busy or loading says nothing: it stays what it was.
+    server.answer("503 Busy", "");
+    loop {
+        match running.next().await {
+            Note::Golden(0, Check::NotReady, _) => break,
+            Note::Golden(..) => {}
+            note => panic!("{note:?}"),
+        }
+    }
+    server.answer("500 Oh", "{}");
+    loop {
+        match running.next().await {
+            Note::Golden(0, Check::Wrong, detail) => {
+                assert_eq!(detail, "golden request answered wrongly: HTTP 500");
+                break;
+            }
+            Note::Golden(..) => {}
+            note => panic!("{note:?}"),
+        }
+    }
+    server.answer("200 OK", &says(0.5));
+    loop {
+        match running.next().await {
+            Note::Changed(0, Verdict::Wrong, Verdict::Ready, _) => break,
+            Note::Golden(..) => {}
+            note => panic!("{note:?}"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -208,7 +289,7 @@ async fn all_dependants_share_one_probe_and_health_from_the_beginning_is_no_news
         match running.next().await {
             Note::Probed(..) => probed += 1,
             Note::Changed(..) => {}
-            news @ Note::Dependency(..) => panic!("{news:?}"),
+            news @ (Note::Dependency(..) | Note::Golden(..)) => panic!("{news:?}"),
         }
     }
     assert_eq!(store.requests().len(), 1);

@@ -43,12 +43,24 @@ impl Rule {
 /// # Errors
 /// No such output, no numbers in it, or a row without finite values.
 pub fn per_row(response: &Response, rule: &Rule) -> Result<Vec<f64>, Error> {
+    per_sound_row(response, rule, &[])
+}
+
+/// The same where some rows are known to be unusable: these have no confidence at all.
+///
+/// # Errors
+/// As [`per_row`], but for the rows in `void`.
+pub fn per_sound_row(response: &Response, rule: &Rule, void: &[usize]) -> Result<Vec<f64>, Error> {
     let tensor = response.output(&rule.output)?;
     let Some(width) = rows::width(tensor) else {
         let (expected, found) = (tensor.rows(), tensor.data.len());
         return Err(Error::Rows { tensor: tensor.name.clone(), expected, found });
     };
-    (0..tensor.rows()).map(|row| reduce(tensor, rule.reduce, row, width)).collect()
+    let of_row = |row| match void.binary_search(&row) {
+        Ok(_) => Ok(f64::NEG_INFINITY),
+        Err(_) => reduce(tensor, rule.reduce, row, width),
+    };
+    (0..tensor.rows()).map(of_row).collect()
 }
 
 /// The confidence of the answer as a whole, where there is no batch.

@@ -3,13 +3,14 @@
 //! Series that could count are there from the start, at zero: a rate over a series that appears
 //! with its first event misses just that event.
 
+use mainstay_policy::health::Check;
 use mainstay_policy::limit::Priority;
-use mainstay_policy::{Class, Verdict};
+use mainstay_policy::{Class, Guard, Verdict};
 
 use super::Gauges;
 use super::family::{self, Family};
 use super::page::{Histogram, Page};
-use crate::counters::{CLASSES, Counters, ENDS, REASONS, Tally};
+use crate::counters::{CLASSES, Counters, ENDS, GUARDS, REASONS, Tally};
 use crate::event::EventKind;
 use crate::histogram::{BOUNDED, Histograms, Snapshot, bound};
 use crate::log;
@@ -31,6 +32,7 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     durations(&mut page, telemetry);
     degraded(&mut page, telemetry);
     by_model(&mut page, &family::ROWS_MOVED, telemetry, |c| &c.rows_moved);
+    guards(&mut page, telemetry);
     by_model(&mut page, &family::RETRIES, telemetry, |c| &c.retries);
     by_model(&mut page, &family::HEDGES, telemetry, |c| &c.hedges);
     by_model(&mut page, &family::HEDGES_WON, telemetry, |c| &c.hedges_won);
@@ -43,6 +45,7 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     attempts(&mut page, telemetry);
     attempt_durations(&mut page, telemetry);
     targets(&mut page, gauges);
+    golden(&mut page, telemetry);
     events(&mut page, telemetry);
     page
 }
@@ -74,6 +77,16 @@ fn degraded(page: &mut Page, telemetry: &Telemetry) {
             }
         }
     });
+}
+
+fn guards(page: &mut Page, telemetry: &Telemetry) {
+    let samples = page.samples(&family::GUARD_BROKEN);
+    for model in 0..telemetry.names().models.len() {
+        for (at, guard) in Guard::ALL.iter().enumerate() {
+            let count = telemetry.sum(|c| &c.guards, [model * GUARDS + at]);
+            samples.count(&[model_name(telemetry, model), guard.as_str()], count);
+        }
+    }
 }
 
 fn durations(page: &mut Page, telemetry: &Telemetry) {
@@ -137,6 +150,17 @@ fn attempt_durations(page: &mut Page, telemetry: &Telemetry) {
     for (at, name) in telemetry.names().targets.iter().enumerate() {
         let total = summed(telemetry, |c| &c.attempt_durations, at);
         samples.histogram(&[&name.pool, &name.endpoint, &name.model], shown(&total, 2));
+    }
+}
+
+fn golden(page: &mut Page, telemetry: &Telemetry) {
+    let samples = page.samples(&family::GOLDEN);
+    for target in telemetry.names().golden.iter().copied() {
+        let Some(name) = telemetry.names().target(target) else { continue };
+        for result in Check::ALL {
+            let labels: [&str; 4] = [&name.pool, &name.endpoint, &name.model, result.as_str()];
+            samples.count(&labels, telemetry.golden_count(target, result));
+        }
     }
 }
 

@@ -50,7 +50,12 @@ pub(super) const DEGRADED: Family = counter(
 pub(super) const ROWS_MOVED: Family = counter(
     "mainstay_rows_moved",
     &["model"],
-    "Rows of batches that a later step than the first answered.",
+    "Rows of batches that another source than the first answered.",
+);
+pub(super) const GUARD_BROKEN: Family = counter(
+    "mainstay_guard_broken",
+    &["model", "guard"],
+    "Answers that broke a guard, in some of their rows at the least.",
 );
 pub(super) const RETRIES: Family =
     counter("mainstay_retries", &["model"], "Attempts after one that failed, hedges not counted.");
@@ -111,6 +116,11 @@ pub(super) const VERDICT: Family = gauge(
     &["pool", "endpoint", "model", "verdict"],
     "1 for the verdict that stands on a target, 0 for all others.",
 );
+pub(super) const GOLDEN: Family = counter(
+    "mainstay_golden_requests",
+    &["pool", "endpoint", "model", "result"],
+    "Rounds of golden requests, by what came of them: passed, wrong, or no answer and why.",
+);
 pub(super) const DEPENDENCIES_HEALTHY: Family = gauge(
     "mainstay_dependencies_healthy",
     TARGET,
@@ -159,7 +169,7 @@ pub(super) const SHED: Family = counter(
 );
 
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 32] = [
+pub const ALL: [&Family; 34] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -167,6 +177,7 @@ pub const ALL: [&Family; 32] = [
     &REQUEST_DURATION,
     &DEGRADED,
     &ROWS_MOVED,
+    &GUARD_BROKEN,
     &RETRIES,
     &HEDGES,
     &HEDGES_WON,
@@ -189,6 +200,7 @@ pub const ALL: [&Family; 32] = [
     &LATENCY,
     &EJECTED,
     &SHARE,
+    &GOLDEN,
     &EVENTS,
     &EJECTIONS,
     &LOG_LINES_LOST,

@@ -22,6 +22,7 @@ fn telemetry() -> Arc<Telemetry> {
         models: vec!["fraud".into()],
         // The same pool twice: its series must not appear twice.
         steps: vec![vec!["fraud-v2".into(), "fraud-v2".into(), "default".into()]],
+        golden: vec![1],
         targets: vec![target("a:8000"), target("b:8000"), target("b:8000")],
     };
     Telemetry::new(Settings { workers: 2, recent: 8, kept: 8 }, names, Clock::start())

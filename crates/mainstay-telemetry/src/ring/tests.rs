@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mainstay_policy::{Class, Moment, SentState};
+use mainstay_policy::{Class, Guard, Moment, SentState};
 use proptest::prelude::*;
 
 use super::*;
@@ -16,12 +16,13 @@ fn attempt() -> impl Strategy<Value = Attempt> {
     let class = prop::option::of(prop::sample::select(Class::ALL.to_vec()));
     let numbers = any::<(u32, u8, u8, u16, u32, u32)>();
     let skipped = any::<[u16; 5]>();
-    (numbers, class, sent, skipped).prop_map(|(numbers, class, sent, skipped)| {
+    let guard = prop::option::of(prop::sample::select(Guard::ALL.to_vec()));
+    (numbers, class, sent, skipped, guard).prop_map(|(numbers, class, sent, skipped, guard)| {
         let (target, step, why, status, started_us, took_us) = numbers;
         let [verdict, breaker, ejected, limit, tried] = skipped;
         let paused = verdict ^ tried;
         let skipped = Skipped { verdict, breaker, ejected, limit, tried, paused };
-        Attempt { target, step, why, class, sent, status, started_us, took_us, skipped }
+        Attempt { target, step, why, class, sent, status, started_us, took_us, skipped, guard }
     })
 }
 
@@ -46,6 +47,7 @@ fn record() -> impl Strategy<Value = Record> {
             rows,
             rows_moved: moved,
             replayed: degraded != (rows > 7),
+            guard: (moved % 2 == 1).then_some(Guard::Finite),
             ..Record::default()
         };
         for attempt in attempts {

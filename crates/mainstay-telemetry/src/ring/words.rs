@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use mainstay_policy::limit::Priority;
-use mainstay_policy::{Class, Moment, SentState};
+use mainstay_policy::{Class, Guard, Moment, SentState};
 
 use crate::record::{Attempt, End, MAX_ATTEMPTS, Reason, Record, RequestId, Skipped};
 
@@ -33,7 +33,7 @@ pub(super) fn write(record: &Record, mut put: impl FnMut(usize, u64)) {
         bytes([
             record.end as u8,
             record.step,
-            u8::from(record.degraded),
+            u8::from(record.degraded) | guard_code(record.guard) << 1,
             record.reason as u8,
             record.attempt_count,
             u8::from(record.replayed) | (record.priority as u8) << 1,
@@ -52,14 +52,14 @@ fn write_attempt(attempt: &Attempt, at: usize, put: &mut impl FnMut(usize, u64))
     put(at, bytes([a, b, c, d, attempt.step, attempt.why, class, attempt.sent as u8]));
     let Skipped { verdict, breaker, ejected, limit, tried, paused } = attempt.skipped;
     put(at + 1, u16s([attempt.status, verdict, breaker, tried]));
-    put(at + 2, u16s([ejected, limit, paused, 0]));
+    put(at + 2, u16s([ejected, limit, paused, guard_code(attempt.guard).into()]));
     put(at + 3, u64::from(attempt.started_us) << 32 | u64::from(attempt.took_us));
 }
 
 /// The record of these words, or `None` if they are no record's.
 pub(super) fn read(words: &Words) -> Option<Record> {
     let [model, status, rows, rows_moved] = to_u16s(words[4]);
-    let [end, step, degraded, reason, attempt_count, flags, low, high] = words[5].to_le_bytes();
+    let [end, step, form, reason, attempt_count, flags, low, high] = words[5].to_le_bytes();
     let mut record = Record {
         id: RequestId(words[0]),
         model,
@@ -69,13 +69,14 @@ pub(super) fn read(words: &Words) -> Option<Record> {
         end: *End::ALL.get(usize::from(end))?,
         status,
         step,
-        degraded: degraded != 0,
+        degraded: form & 1 != 0,
         reason: *Reason::ALL.get(usize::from(reason))?,
         replayed: flags & 1 != 0,
         rows,
         rows_moved,
         priority: Priority::from_code(flags >> 1)?,
         queued: Duration::from_millis(u16::from_le_bytes([low, high]).into()),
+        guard: Guard::from_code(form >> 1),
         attempts: Default::default(),
         attempt_count,
     };
@@ -89,7 +90,7 @@ pub(super) fn read(words: &Words) -> Option<Record> {
 fn read_attempt(words: &[u64]) -> Option<Attempt> {
     let [a, b, c, d, step, why, class, sent] = words[0].to_le_bytes();
     let [status, verdict, breaker, tried] = to_u16s(words[1]);
-    let [ejected, limit, paused, _] = to_u16s(words[2]);
+    let [ejected, limit, paused, guard] = to_u16s(words[2]);
     Some(Attempt {
         target: u32::from_le_bytes([a, b, c, d]),
         step,
@@ -100,7 +101,12 @@ fn read_attempt(words: &[u64]) -> Option<Attempt> {
         started_us: (words[3] >> 32) as u32,
         took_us: words[3] as u32,
         skipped: Skipped { verdict, breaker, ejected, limit, tried, paused },
+        guard: Guard::from_code(guard as u8),
     })
+}
+
+fn guard_code(guard: Option<Guard>) -> u8 {
+    guard.map_or(0, |guard| guard as u8)
 }
 
 fn sent_state(code: u8) -> Option<SentState> {

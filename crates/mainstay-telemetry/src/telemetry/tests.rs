@@ -17,6 +17,7 @@ fn names() -> Names {
     Names {
         models: vec!["fraud".into(), "churn".into()],
         steps: vec![vec!["fraud-v2".into(), "default".into()], vec!["churn".into()]],
+        golden: Vec::new(),
         targets: vec![target("a:8000"), target("b:8000")],
     }
 }
