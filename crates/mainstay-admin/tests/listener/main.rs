@@ -108,20 +108,20 @@ async fn a_record_says_why_with_names() {
         "id": "0000000000000abc", "model": "fraud", "took_ms": 12.5, "deadline_ms": 200.0,
         "budget_left_ms": 187.5, "outcome": "answered", "status": 200, "step": "default",
         "degraded": true, "reason": "attempts-failed", "replayed": false,
-        "priority": "normal", "queued_ms": 0.0, "rows": 0, "rows_moved": 0,
+        "priority": "normal", "queued_ms": 0.0, "rows": 0, "rows_moved": 0, "guard": null,
         "attempts": [
             {
                 "step": "fraud-v2", "pool": "fraud-v2", "endpoint": "a:8000", "model": "fraud",
                 "why": "cheaper-of-two",
                 "skipped": {"verdict": [], "breaker": ["b:8000"], "ejected": [], "limit": [], "tried": [], "paused": []},
-                "class": "timeout", "sent": "maybe-sent", "status": null,
+                "class": "timeout", "guard": null, "sent": "maybe-sent", "status": null,
                 "started_ms": 0.0, "took_ms": 10.25
             },
             {
                 "step": "fraud-v2", "pool": "fraud-v2", "endpoint": "b:8000", "model": "fraud",
                 "why": "only",
                 "skipped": {"verdict": ["#7"], "breaker": [], "ejected": [], "limit": [], "tried": ["a:8000"], "paused": []},
-                "class": "unreachable", "sent": "not-sent", "status": null,
+                "class": "unreachable", "guard": null, "sent": "not-sent", "status": null,
                 "started_ms": 10.3, "took_ms": 0.15
             }
         ]

@@ -92,7 +92,7 @@ fn judge(response: &Response<Bytes>, golden: &Golden, flavour: Flavour) -> Found
     let retry_after = response.headers().contains_key(RETRY_AFTER);
     match classify::response(flavour, status, retry_after, body) {
         Ok(()) => {}
-        Err(Class::NotReady | Class::Capacity) => {
+        Err(class) if declines(class, status) => {
             return Found::new(Check::NotReady, format!("golden request not taken: HTTP {status}"));
         }
         Err(_) => return wrong(format!("HTTP {status}")),
@@ -106,6 +106,12 @@ fn judge(response: &Response<Bytes>, golden: &Golden, flavour: Flavour) -> Found
         Ok(()) => Found::new(Check::Passed, "golden request answered rightly"),
         Err(what) => wrong(what),
     }
+}
+
+/// Whether the server did not try. A 503 says so as a rule, and 502 and 504 come from something
+/// in front of it.
+const fn declines(class: Class, status: u16) -> bool {
+    matches!(class, Class::NotReady | Class::Capacity) || matches!(status, 502..=504)
 }
 
 fn wrong(what: impl std::fmt::Display) -> Found {
