@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use cargo_metadata::{
-    DependencyKind, Metadata, MetadataCommand, Node, NodeDep, Package, PackageId,
+    Dependency, DependencyKind, Metadata, MetadataCommand, Node, NodeDep, Package, PackageId,
 };
 
 /// What no pure crate may reach, and why.
@@ -107,7 +107,11 @@ fn outward(metadata: &Metadata, rings: &BTreeMap<&str, Ring>) -> Vec<String> {
     let mut found = Vec::new();
     for package in metadata.workspace_packages() {
         let Some(from) = rings.get_key_value(package.name.as_str()) else { continue };
-        let inside = package.dependencies.iter().filter_map(|d| rings.get_key_value(&*d.name));
+        // The tests of a program may run another one.
+        let in_tests =
+            |d: &&Dependency| *from.1 == Ring::Edge && d.kind == DependencyKind::Development;
+        let built_on = package.dependencies.iter().filter(|d| !in_tests(d));
+        let inside = built_on.filter_map(|d| rings.get_key_value(&*d.name));
         let arrows = inside.map(|to| Arrow { from: (from.0, *from.1), to: (to.0, *to.1) });
         found.extend(arrows.filter_map(|arrow| arrow.finding()));
     }
