@@ -167,9 +167,12 @@ impl Gate {
     /// How many more attempts could begin now; `None` where nobody could be asked even with room,
     /// so that there is nothing to wait for.
     fn room(&self, now: Moment) -> Option<u32> {
-        let usable = self.targets.iter().filter(|target| may_be_asked(target, now));
-        let free = usable.map(|target| target.limiter.free());
-        let free = free.reduce(u32::saturating_add)?;
+        let usable = || self.targets.iter().filter(|target| may_be_asked(target, now));
+        // Who is on its way back gets its share, and not what the others have no room for.
+        let proven = || usable().filter(|target| target.health.rotation.is_full());
+        let free = proven().map(|target| target.limiter.free()).reduce(u32::saturating_add);
+        let any = || usable().map(|target| target.limiter.free()).reduce(u32::saturating_add);
+        let free = free.or_else(any)?;
         Some(free.min(self.bulkhead.free()))
     }
 

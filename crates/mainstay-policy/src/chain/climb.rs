@@ -371,12 +371,13 @@ impl<'p> Climb<'p> {
             cx.candidates.remove(at);
         }
         let back = cx.candidates.iter().any(|candidate| candidate.tier >= returning::BEHIND);
-        if back
-            && !self.last_resort
-            && !self.panics
-            && let Some(turn) = returning::turn(self.plan, (self.step, pool), cx)?
-        {
-            return Ok(turn);
+        if back && !self.last_resort && !self.panics {
+            match returning::turn(self.plan, (self.step, pool), cx, skipped) {
+                Ok(Some(turn)) => return Ok(turn),
+                Ok(None) => {}
+                Err(Reason::AtLimit) => return Err(self.nobody(skipped)),
+                Err(reason) => return Err(reason),
+            }
         }
         let picked = balance::pick(pool.rule, cx.candidates, cx.turn, cx.rng)
             .ok_or_else(|| self.nobody(skipped))?;
@@ -436,5 +437,6 @@ pub(super) fn tier(target: &Target, last_resort: bool) -> Option<u8> {
 pub fn may_be_asked(target: &Target, now: Moment) -> bool {
     tier(target, false).is_some()
         && target.pause.until(now).is_none()
+        && !returning::is_out(target)
         && target.breaker.would_admit(now).is_ok()
 }

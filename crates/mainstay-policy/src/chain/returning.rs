@@ -7,7 +7,8 @@
 //!
 //! Only where nobody in the pool is proven are they asked like any others, since somebody must
 //! answer; unless a later pool of the chain has proven members, which then keep what is beyond
-//! the share.
+//! the share. Proven members that are full are waited for: what they cannot take must not fall
+//! on the one that is least ready for it.
 
 use crate::Moment;
 use crate::balance::{Candidate, Why};
@@ -15,7 +16,7 @@ use crate::target::Target;
 
 use super::climb::Context;
 use super::plan::{Member, Plan, Pool, Step};
-use super::{Reason, climb};
+use super::{Reason, Skipped, climb};
 
 /// Added to the tier of a member on its way back: behind every other.
 pub(super) const BEHIND: u8 = 8;
@@ -53,27 +54,29 @@ fn unproven(member: &Member) -> bool {
 /// is credited with its part of this request.
 ///
 /// # Errors
-/// Nobody's turn, and a later pool has proven members to keep the request.
+/// Nobody's turn, and a later pool has proven members to keep the request, or this one has and
+/// they are full.
 pub(super) fn turn(
     plan: &Plan,
     (step, pool): (usize, &Pool),
     cx: &Context<'_>,
+    skipped: Skipped,
 ) -> Result<Option<(usize, Why)>, Reason> {
     let proven = cx.candidates.iter().any(|candidate| candidate.tier < BEHIND);
-    let elsewhere = !proven && has_proven(plan, step + 1, cx.now);
-    if !proven && !elsewhere {
-        let unproven = back(cx).find(|index| unproven(&pool.members[*index]));
-        if let Some(index) = unproven {
-            settle(&pool.members[index], cx.now);
-        }
-        return Ok(unproven.map(|index| (index, Why::Probation)));
-    }
-    // With a later pool behind this one, those who are out count in the whole as well: one of
-    // four that is back must not get what four did.
-    let whole: f32 = if elsewhere {
-        pool.members.iter().map(|member| member.weight).sum()
+    let beyond = if proven {
+        None
+    } else if has_proven(plan, step + 1, cx.now) {
+        Some(Reason::Returning)
+    } else if is_any_proven(pool, skipped.limit, cx.now) {
+        Some(Reason::AtLimit)
     } else {
-        cx.candidates.iter().map(|c| pool.members[usize::from(c.index)].weight).sum()
+        return Ok(anybody(pool, cx));
+    };
+    // Where the rest goes elsewhere, those who are out count in the whole as well: one of four
+    // that is back must not get what four did.
+    let whole: f32 = match beyond {
+        Some(_) => pool.members.iter().map(|member| member.weight).sum(),
+        None => cx.candidates.iter().map(|c| pool.members[usize::from(c.index)].weight).sum(),
     };
     let mut due = None;
     for index in back(cx) {
@@ -85,12 +88,26 @@ pub(super) fn turn(
             due = Some((index, if unproven { Why::Probation } else { Why::Returning }));
         }
     }
-    match due {
-        Some((index, _)) => settle(&pool.members[index], cx.now),
-        None if elsewhere => return Err(Reason::Returning),
-        None => {}
+    match (due, beyond) {
+        (Some((index, _)), _) => settle(&pool.members[index], cx.now),
+        (None, Some(reason)) => return Err(reason),
+        (None, None) => {}
     }
     Ok(due)
+}
+
+/// Nobody is proven: first who wants real requests to prove it, else whoever the rule says.
+fn anybody(pool: &Pool, cx: &Context<'_>) -> Option<(usize, Why)> {
+    let index = back(cx).find(|index| unproven(&pool.members[*index]))?;
+    settle(&pool.members[index], cx.now);
+    Some((index, Why::Probation))
+}
+
+/// Whether one of these members, bits by their position, takes its full share.
+fn is_any_proven(pool: &Pool, members: u16, now: Moment) -> bool {
+    let listed =
+        pool.members.iter().enumerate().filter(|(at, _)| *at < 16 && members >> at & 1 == 1);
+    listed.map(|(_, member)| member).any(|member| share(pool, member, now).is_none())
 }
 
 /// It is asked: what it was owed is settled, and its probation has one request less to take.

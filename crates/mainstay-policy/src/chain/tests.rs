@@ -13,6 +13,7 @@ use crate::{Class, Moment, Outcome, Ratio, SentState, Verdict};
 
 mod hedging;
 mod properties;
+mod returning;
 mod room;
 
 const START: Moment = Moment::from_millis(100_000);

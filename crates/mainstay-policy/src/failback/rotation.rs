@@ -1,7 +1,7 @@
 //! A target's share of the traffic as the way of a request reads it, and the pacing of it.
 //!
-//! Written by the control loop; only permits and credit change with the requests, and those only
-//! while the target is on its way back. A new one (all zero) serves its full share.
+//! Written by the control loop, but for the moment of a return; only permits and credit change with
+//! the requests, and those only while the target is on its way back. A new one (all zero) serves its full share.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -76,6 +76,12 @@ impl Rotation {
     pub fn try_out(&self, requests: u32, share: Ratio) {
         self.permits.store(requests, Ordering::Relaxed);
         self.word.store(PROBATION | missing(share), Ordering::Relaxed);
+    }
+
+    /// It has just come back, and nobody has said with which share: not all of it, to whoever
+    /// asks. Leaves alone what the control loop has said.
+    pub fn begin(&self) {
+        let _begun = self.word.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// This share from now on.

@@ -120,6 +120,7 @@ impl Cell {
         let before = self.verdict();
         if verdict.takes_traffic() && !before.takes_traffic() {
             self.recovered.store(now.as_nanos(), Ordering::Relaxed);
+            self.rotation.begin();
         }
         self.change(|word| word & (SICK | WRONG) | verdict as u64 | now.as_millis() << SINCE);
     }
@@ -127,6 +128,7 @@ impl Cell {
     /// It proved itself by real requests at `now`: its slow start begins, whatever probes say.
     pub fn recover(&self, now: Moment) {
         self.recovered.store(now.as_nanos(), Ordering::Relaxed);
+        self.rotation.begin();
     }
 
     /// Whether the dependencies behind the target are healthy, from now on.
@@ -143,6 +145,7 @@ impl Cell {
         }
         if !wrong {
             self.recovered.store(now.as_nanos(), Ordering::Relaxed);
+            self.rotation.begin();
         }
         let since = now.as_millis() << SINCE;
         let bit = if wrong { WRONG } else { 0 };
