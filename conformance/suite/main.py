@@ -38,6 +38,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.child is not None:
         return _child(options)
+    if options.report:
+        Results().write()
+        return 0
     return _parent(options)
 
 
@@ -197,6 +200,8 @@ def _options() -> argparse.Namespace:
                         help="how long the cold load takes (default 20)")
     parser.add_argument("--keep", type=pathlib.Path, metavar="FOLDER",
                         help="keep configurations, logs and journals there")
+    parser.add_argument("--report", action="store_true",
+                        help="run nothing, write RESULTS.md from what is known")
     parser.add_argument("--dry", action="store_true", help="write nothing")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

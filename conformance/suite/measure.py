@@ -36,10 +36,15 @@ def dated(row: Row, phases: Phases, seen: list[Seen], attempts: list[Attempt]) -
     infers = [attempt for attempt in attempts if attempt.kind == "infer"]
     if row.frozen:
         sent = {one.id: one.sent for one in seen}
-        for attempt in infers:
-            if attempt.server in row.victims and attempt.at >= phases.repaired:
-                attempt.at = min(attempt.at, sent.get(attempt.id, attempt.at) + CAUGHT)
+        infers = [_thawed(row, phases, sent, attempt) for attempt in infers]
     return sorted(infers, key=lambda attempt: attempt.at)
+
+
+def _thawed(row: Row, phases: Phases, sent: dict[str, float], attempt: Attempt) -> Attempt:
+    if attempt.server not in row.victims or attempt.at < phases.repaired:
+        return attempt
+    at = min(attempt.at, sent.get(attempt.id, attempt.at) + CAUGHT)
+    return dataclasses.replace(attempt, at=at)
 
 
 def share(row: Row, servers: int = 1) -> float:

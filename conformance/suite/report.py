@@ -1,7 +1,8 @@
 """results.json and RESULTS.md: merged row by row, so that a partial run loses nothing.
 
 results.json has the rows and nothing else. What RESULTS.md says beside them (versions, when, why a
-row did not pass) is kept in runs.json.
+row did not pass) is kept in runs.json; what stands below the line "<!-- written by hand -->" is
+kept from run to run, as the place for the reading of the results.
 """
 
 import datetime
@@ -10,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import tempfile
 
 from .judge import Verdict
@@ -21,6 +23,8 @@ RUNS_FILE = FOLDER / "runs.json"
 TEXT_FILE = FOLDER / "RESULTS.md"
 LOCK = pathlib.Path(tempfile.gettempdir()) / "mainstay-conformance.lock"
 GATEWAYS = ("mainstay", "envoy", "haproxy", "nginx")
+
+BY_HAND = "<!-- written by hand -->"
 
 HEAD = """# Faults before four gateways
 
@@ -86,7 +90,7 @@ class Results:
         ROWS_FILE.write_text('{"rows": [\n' + lines + "\n]}\n")
         runs = {"gateways": self._gateways, "because": self._because}
         RUNS_FILE.write_text(json.dumps(runs, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-        TEXT_FILE.write_text(self._text())
+        TEXT_FILE.write_text(self._text() + _by_hand())
 
     def _text(self) -> str:
         present = [name for name in GATEWAYS if name in self._gateways]
@@ -150,7 +154,14 @@ def _time(row: dict, key: str) -> str:
 
 
 def _run(run: dict) -> str:
-    return f"{run['version']}, {run['when']}, {run['machine']}"
+    number = re.search(r"\d+\.\d+\.\d+", run["version"])
+    return f"{number.group() if number else run['version']}, {run['when']}, {run['machine']}"
+
+
+def _by_hand() -> str:
+    old = TEXT_FILE.read_text() if TEXT_FILE.exists() else ""
+    _, line, text = old.partition(BY_HAND)
+    return f"\n{BY_HAND}{text}" if line else f"\n{BY_HAND}\n"
 
 
 def _read(path: pathlib.Path, empty: dict) -> dict:

@@ -124,7 +124,8 @@ async def _back(world: World, phases: Phases, pace: Pace) -> None:
     limit = phases.repaired + pace.recover
     while time.time() < limit:
         await asyncio.sleep(LOOK)
-        if measure.recovery(row, phases, world.attempts()) is not None:
+        attempts = measure.dated(row, phases, world.load.seen, world.attempts())
+        if measure.recovery(row, phases, attempts) is not None:
             await asyncio.sleep(row.linger)
             return
 

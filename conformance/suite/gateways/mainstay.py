@@ -69,24 +69,30 @@ def _ask(site: Site, path: str) -> dict:
 
 
 def explain(site: Site, sample: list[Seen], faulty: list[str]) -> bool:
-    """Whether each answer's record names a faulty endpoint, why it was asked and what went wrong.
+    """Whether each answer's record says what a faulty endpoint had to do with it.
 
     Where no request met a fault, an event must name the endpoint and its cause.
     """
     try:
-        if sample:
-            return all(_explains(site, seen, faulty) for seen in sample)
-        return any(_tells(event, faulty) for event in _ask(site, "/api/events?since=0")["events"])
+        events = _ask(site, "/api/events?since=0")["events"]
+        told = any(_tells(event, faulty) for event in events)
+        return all(_explains(site, seen, faulty, told) for seen in sample) if sample else told
     except (urllib.error.URLError, TimeoutError, ValueError, KeyError):
         return False
 
 
-def _explains(site: Site, seen: Seen, faulty: list[str]) -> bool:
+def _explains(site: Site, seen: Seen, faulty: list[str], told: bool) -> bool:
+    """An endpoint was asked, why, and what went wrong; or it was passed over; or none was left."""
     record = _ask(site, f"/api/requests/{seen.headers['x-mainstay-request-id']}")
-    return any(
-        attempt["endpoint"] in faulty and attempt["why"] and (attempt["class"] or record["reason"])
-        for attempt in record["attempts"]
-    )
+    if record["reason"] == "no-endpoint" and told:
+        return True
+    return any(_names(record, attempt, faulty) for attempt in record["attempts"])
+
+
+def _names(record: dict, attempt: dict, faulty: list[str]) -> bool:
+    asked = attempt["endpoint"] in faulty and attempt["why"]
+    over = {name for names in attempt["skipped"].values() for name in names}
+    return bool(asked and (attempt["class"] or record["reason"])) or not over.isdisjoint(faulty)
 
 
 def _tells(event: dict, faulty: list[str]) -> bool:
