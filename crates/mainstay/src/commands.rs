@@ -8,6 +8,8 @@ mod breaker;
 mod check;
 mod completions;
 mod demo;
+mod exchange;
+mod golden;
 mod init;
 mod model_server;
 mod schema;
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Check(check::Args),
     /// Ask model servers what they have and write a first configuration.
     Init(init::Args),
+    /// Record a request with its right answer, to be asked as a probe.
+    Golden(golden::Args),
     /// Serve ONNX models by the Open Inference Protocol, without a gateway.
     ModelServer(model_server::Args),
     /// Serve predictions through a gateway.
@@ -55,6 +59,7 @@ impl Command {
         match self {
             Self::Check(args) => args.run(),
             Self::Demo(args) => args.run(),
+            Self::Golden(args) => args.run(),
             Self::Init(args) => args.run(),
             Self::ModelServer(args) => args.run(),
             Self::Serve(args) => args.run(),

@@ -70,7 +70,7 @@ impl Args {
 }
 
 /// Writes a new file; an existing one is never overwritten.
-fn create(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(super) fn create(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut file = match OpenOptions::new().write(true).create_new(true).open(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             bail!("{} exists already; move it away or choose another name", path.display())

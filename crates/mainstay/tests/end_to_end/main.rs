@@ -13,6 +13,7 @@ mod client_faults;
 mod demo;
 mod drain;
 mod freeze;
+mod golden;
 mod guards;
 mod hedging;
 mod kill;

@@ -5,17 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use mainstay_config::EndpointUrl;
 use mainstay_protocol::oip::path::model_path;
 use mainstay_protocol::oip::{metadata, repository};
-use tokio::net::TcpStream;
 
-/// No metadata is longer.
-const MAX_BODY: usize = 4 * 1024 * 1024;
+use crate::commands::exchange::exchange;
 
 /// What one server said.
 #[derive(Debug)]
@@ -115,25 +111,11 @@ impl Client<'_> {
     /// The body of a good answer; `None` for what the server does not have.
     async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Option<Bytes>> {
         let path = request.uri().path().to_owned();
-        let answer = tokio::time::timeout(self.timeout, self.exchange(request)).await;
-        let (status, body) = answer
-            .map_err(|_| anyhow!("no answer to {path} within {:?}", self.timeout))?
-            .with_context(|| path.clone())?;
-        match status {
-            StatusCode::OK => Ok(Some(body)),
+        let answer = exchange(self.url, self.timeout, request).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(Some(answer.into_body())),
             status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => Ok(None),
             status => bail!("{path} was answered with {status}"),
         }
-    }
-
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
-        let stream = TcpStream::connect((&*self.url.host, self.url.port)).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, MAX_BODY).collect().await;
-        connection.abort();
-        let body = body.map_err(|error| anyhow!("its answer: {error}"))?;
-        Ok((head.status, body.to_bytes()))
     }
 }

@@ -1,6 +1,7 @@
 //! A real model server that can be killed, frozen and started again on its port.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -30,7 +31,11 @@ impl ModelServer {
     }
 
     async fn start_at(listen: &str) -> Self {
-        let model = format!("{MODEL}={}", demo("digits-forest.onnx").display());
+        Self::start_with(listen, &demo("digits-forest.onnx")).await
+    }
+
+    async fn start_with(listen: &str, file: &Path) -> Self {
+        let model = format!("{MODEL}={}", file.display());
         let mut process = Process::start(&["model-server", "--model", &model, "--listen", listen]);
         let address = process.announced("listening on http://").await;
         Self { process, address: address.parse().expect("an address") }
@@ -44,6 +49,11 @@ impl ModelServer {
     /// Starts it again on the same port, after [`Self::kill`].
     pub(crate) async fn restart(&mut self) {
         *self = Self::start_at(&self.address.to_string()).await;
+    }
+
+    /// The same, with another file under the same name.
+    pub(crate) async fn restart_with(&mut self, file: &Path) {
+        *self = Self::start_with(&self.address.to_string(), file).await;
     }
 
     pub(crate) async fn kill(&mut self) {
