@@ -52,6 +52,19 @@ struct Line {
     called: u32,
 }
 
+/// How many more attempts could begin.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    at_targets: u32,
+    in_bulkhead: u32,
+}
+
+impl Room {
+    fn places(self) -> u32 {
+        self.at_targets.min(self.in_bulkhead)
+    }
+}
+
 /// What someone in line is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -154,7 +167,7 @@ impl Gate {
         let service = self.pace().service;
         let room = self.room(now);
         let mut line = self.lock();
-        while room.is_none_or(|room| line.called < room) {
+        while room.is_none_or(|room| line.called < room.places()) {
             let Some((_, waiter, in_time)) = line.queue.next(now, service) else { return };
             let call = if in_time { Call::Go } else { Call::Leave(Refusal::TooLate) };
             // Whoever left in the meantime has no use for the call.
@@ -162,18 +175,22 @@ impl Gate {
                 line.called += 1;
             }
         }
+        let full = room.is_some_and(|room| room.at_targets <= room.in_bulkhead);
+        if full && !line.queue.is_empty() {
+            self.targets.iter().for_each(|target| target.limiter.awaited());
+        }
     }
 
-    /// How many more attempts could begin now; `None` where nobody could be asked even with room,
-    /// so that there is nothing to wait for.
-    fn room(&self, now: Moment) -> Option<u32> {
+    /// The room for more attempts now; `None` where nobody could be asked even with room, so that
+    /// there is nothing to wait for.
+    fn room(&self, now: Moment) -> Option<Room> {
         let usable = || self.targets.iter().filter(|target| may_be_asked(target, now));
         // Who is on its way back gets its share, and not what the others have no room for.
         let proven = || usable().filter(|target| target.health.rotation.is_full());
         let free = proven().map(|target| target.limiter.free()).reduce(u32::saturating_add);
         let any = || usable().map(|target| target.limiter.free()).reduce(u32::saturating_add);
-        let free = free.or_else(any)?;
-        Some(free.min(self.bulkhead.free()))
+        let at_targets = free.or_else(any)?;
+        Some(Room { at_targets, in_bulkhead: self.bulkhead.free() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {

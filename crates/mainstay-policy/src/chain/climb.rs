@@ -332,10 +332,6 @@ impl<'p> Climb<'p> {
                 skipped.breaker |= bit;
                 continue;
             }
-            if target.limiter.is_full() {
-                skipped.limit |= bit;
-                continue;
-            }
             let mut weight = member.weight * target.health.favour();
             if let Some(share) = returning::share(pool, member, cx.now) {
                 if returning::is_out(target) && !self.last_resort && !self.panics {
@@ -344,6 +340,10 @@ impl<'p> Climb<'p> {
                 }
                 weight *= share;
                 tier = tier.saturating_add(returning::BEHIND);
+            }
+            if target.limiter.is_full() {
+                skipped.limit |= bit;
+                continue;
             }
             cx.candidates.push(Candidate {
                 index: u16::try_from(index).unwrap_or(u16::MAX),

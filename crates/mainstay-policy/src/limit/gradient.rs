@@ -233,7 +233,7 @@ impl Gradient {
         self.trial = None;
         if latency < trial.latency * f64::midpoint(left, 1.0) {
             // What is left may still hold a queue: trials follow each other until one is in vain.
-            self.at_limit = TRIAL_EVERY;
+            self.at_limit = if self.limit > self.least() { TRIAL_EVERY } else { 0 };
             self.baseline = self.baseline.map(|baseline| baseline.min(latency));
             return false;
         }

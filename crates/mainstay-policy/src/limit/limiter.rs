@@ -147,6 +147,11 @@ impl Limiter {
         true
     }
 
+    /// Someone waits for a place: the limit is reached, even if nobody is seen to find it full.
+    pub fn awaited(&self) {
+        self.limited.store(true, Ordering::Relaxed);
+    }
+
     /// Places left; `u32::MAX` where there is no limit.
     #[must_use]
     pub fn free(&self) -> u32 {

@@ -19,6 +19,7 @@ mod hedging;
 mod kill;
 mod network_faults;
 mod outliers;
+mod overload;
 mod passthrough;
 mod protocol;
 mod start;

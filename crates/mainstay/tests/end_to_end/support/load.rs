@@ -16,6 +16,8 @@ use super::{LIMIT, SLACK, eventually};
 /// One request of the load and what became of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
+    /// The number that the request was made by.
+    pub(crate) number: usize,
     pub(crate) sent: Instant,
     pub(crate) took: Duration,
     pub(crate) result: Result<Answer, String>,
@@ -56,7 +58,7 @@ impl Load {
                     _ = ticks.tick() => {}
                     () = stopped.notified() => break,
                 }
-                running.spawn(play(host, request(number), idle.clone(), into.clone()));
+                running.spawn(play(host, (number, request(number)), idle.clone(), into.clone()));
                 while running.try_join_next().is_some() {}
             }
             running.join_all().await;
@@ -98,14 +100,19 @@ impl Load {
     }
 }
 
-async fn play(host: SocketAddr, request: Request, idle: Idle, into: Arc<Mutex<Vec<Sample>>>) {
+async fn play(
+    host: SocketAddr,
+    (number, request): (usize, Request),
+    idle: Idle,
+    into: Arc<Mutex<Vec<Sample>>>,
+) {
     let sent = Instant::now();
     let result = match tokio::time::timeout(LIMIT, on_any(host, &request, &idle)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("no answer".to_owned()),
     };
-    into.lock().unwrap().push(Sample { sent, took: sent.elapsed(), result });
+    into.lock().unwrap().push(Sample { number, sent, took: sent.elapsed(), result });
 }
 
 /// Asks on a connection that is free, or on a new one.
