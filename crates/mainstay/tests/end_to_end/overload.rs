@@ -122,7 +122,7 @@ async fn at_three_times_its_capacity_a_pool_does_what_it_can_and_what_matters_fi
         status["pools"][0]["endpoints"][0]["models"][0]["limit"],
     );
     assert!(goodput > 0.8 * peak, "goodput {goodput:.0} of {peak:.0} a second");
-    assert!(slow < usual * 3 + Duration::from_millis(30), "p99 {slow:?}, usually {usual:?}");
+    assert!(slow < usual * 3 + Duration::from_millis(60), "p99 {slow:?}, usually {usual:?}");
     assert!(served * 100 >= high.len() * 97, "{served} of {} high ones", high.len());
     // What is called leaves the queue and counts until its attempt has begun.
     assert!(longest <= 40 + 16, "{longest} waited");
