@@ -1,10 +1,14 @@
 //! Evaluations as a table, invariant 7 over random pools, and whole pools in virtual time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::balance::SlowStart;
+use crate::target::{self, Key, Target};
+use crate::{Moment, Outcome, failback};
 
 mod simulation;
 
@@ -173,6 +177,47 @@ fn nobody_is_ejected_where_it_is_off() {
     let ejected =
         evaluate(&none, &views).iter().any(|command| matches!(command, Command::Eject { .. }));
     assert!(!ejected);
+}
+
+/// One second in which each target answers twenty requests, each in this time.
+fn answer(targets: &[Arc<Target>], latency: Duration, now: Moment) -> bool {
+    let mut rng = fastrand::Rng::with_seed(3);
+    for at in 0..20 {
+        for target in targets {
+            let now = now + ms(at);
+            let Ok((permit, _)) = target.breaker.admit(now) else { return false };
+            let outcome = Outcome::success(latency);
+            target.stats.record(0, &outcome);
+            target.breaker.record(0, permit, outcome, now, &mut rng);
+        }
+    }
+    true
+}
+
+#[test]
+fn what_all_of_them_share_opens_no_breaker() {
+    let targets: Vec<_> = (0..4)
+        .map(|id| {
+            let key = Key {
+                pool: "p".into(),
+                endpoint: id.to_string().into(),
+                model: "m".into(),
+                version: None,
+            };
+            Arc::new(Target::new(id, key, &target::Settings::default(), 1))
+        })
+        .collect();
+    let slow_start = SlowStart::default();
+    let mut watch =
+        Watch::new(Settings::default(), failback::Settings::default(), slow_start, targets.clone());
+    for second in 0..40_u64 {
+        let now = Moment::from_millis(100_000 + second * 1_000);
+        // Beyond three times what is usual, and beyond a second: slow for any breaker.
+        let latency = if second < 15 { ms(450) } else { ms(1_800) };
+        assert!(answer(&targets, latency, now), "a breaker opened in second {second}");
+        let changes = watch.tick(now + ms(999));
+        assert!(changes.is_empty(), "{changes:?}");
+    }
 }
 
 fn places() -> impl Strategy<Value = Place> {

@@ -99,6 +99,25 @@ async fn one_of_four_that_is_ten_times_slower_is_out_within_ten_seconds() {
 }
 
 #[tokio::test]
+async fn with_nothing_but_defaults_it_is_out_or_asked_no_more_after_ten_seconds() {
+    let servers = four().await;
+    let gateway = serve(&servers, "peak-ewma").await;
+    let load = Load::start(gateway.http, RATE, |_| infer());
+    let calm = Instant::now();
+    load.more(8 * RATE as usize).await;
+    servers[1].play(TEN_TIMES_SLOWER.parse().unwrap());
+    let slow = Instant::now();
+    load.more(15 * RATE as usize).await;
+    let report = load.stop().await;
+
+    report.assert_all_answered_within(Duration::from_secs(5));
+    let settled = slow + Duration::from_secs(10);
+    let before = p99(&report, calm, slow);
+    let after = p99(&report, settled, slow + Duration::from_secs(60));
+    assert!(after <= before.mul_f32(1.5) + SLACK / 2, "p99 was {before:?}, is {after:?}");
+}
+
+#[tokio::test]
 async fn of_four_that_are_all_slower_none_is_ejected() {
     let servers = four().await;
     let gateway = serve(&servers, "peak-ewma").await;

@@ -120,6 +120,24 @@ fn breakers_say_what_an_operator_wants_to_know() {
 }
 
 #[test]
+fn who_is_out_or_on_its_way_back_says_so_and_why() {
+    let mut status = status();
+    let rotation = |phase: &str, share, why: &str| RotationStatus {
+        phase: phase.to_owned(),
+        share,
+        why: why.to_owned(),
+    };
+    let endpoints = &mut status.pools[0].endpoints;
+    endpoints[0].models[0].rotation = rotation("ramp", 0.4, "3 probation requests answered");
+    let why = "median 213 ms of 50 answers, its peers 18 ms, usually 20 ms; held 10s";
+    endpoints[2].models[0].rotation = rotation("ejected", 0.0, why);
+    let page = render(&status, PLAIN);
+    assert!(page.contains("ready, ramp 40%"), "{page}");
+    assert!(page.contains("3 probation requests answered; 3 checks passed"), "{page}");
+    assert!(page.contains("ready, ejected") && page.contains(why), "{page}");
+}
+
+#[test]
 fn colours_are_there_only_where_they_are_wanted() {
     assert!(!render(&status(), PLAIN).contains('\u{1b}'));
     let coloured = render(&status(), Look { colours: true, width: None });
