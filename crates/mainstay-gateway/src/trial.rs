@@ -123,6 +123,7 @@ impl Trial {
     pub(crate) fn overtaken(mut self, now: Moment) {
         let Some(permit) = self.permit.take() else { return };
         let latency = now.since(self.started);
+        self.target.progress.overtaken(self.started, now);
         self.target.load.overtaken(latency, now);
         self.target.stats.outrun(self.worker.index, latency);
         self.target.breaker.overtaken(permit, latency, now);

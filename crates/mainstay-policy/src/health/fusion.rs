@@ -327,6 +327,10 @@ impl Fusion {
     }
 
     fn silence(&self, s: &Signals, settings: &Settings) -> Option<Silence> {
+        // One attempt that ran out of time, and nothing asked since: that is no silence yet.
+        if s.traffic.waiting == 0 && s.traffic.unanswered < 2 {
+            return None;
+        }
         let since = s.traffic.silent_since?.max(self.fresh);
         let lasted = s.now.since(since);
         let measured = s.usual.or(s.peers.usual).is_some();
@@ -348,7 +352,7 @@ impl Fusion {
             let peers = s.peers.completed.is_some_and(|at| at > silence.since);
             let waiting = if silence.measured { s.traffic.waiting } else { 0 };
             let owed = waiting + s.traffic.unanswered;
-            if owed >= 2 || (owed == 1 && peers) {
+            if owed >= 2 || (waiting == 1 && peers) {
                 let Traffic { waiting, unanswered, .. } = s.traffic;
                 let lasted = silence.lasted;
                 let evidence = Evidence::Silent { waiting, unanswered, lasted, peers };
@@ -381,7 +385,7 @@ fn limit(s: &Signals, settings: &Settings) -> Duration {
 }
 
 fn slow(s: &Signals, silence: Option<Silence>) -> Option<(Verdict, Evidence)> {
-    if let Some(silence) = silence.filter(|silence| silence.measured) {
+    if let Some(silence) = silence.filter(|silence| silence.measured && s.traffic.waiting > 0) {
         return Some((Verdict::Slow, Evidence::Long { lasted: silence.lasted }));
     }
     if let Some(heart) = s.heartbeat.filter(|heart| heart.presence != Presence::Present) {

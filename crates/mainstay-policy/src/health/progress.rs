@@ -10,8 +10,15 @@
 //! their clocks' readings, which is far below what silence is measured in.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::{Class, Moment};
+
+/// Attempts in a row that were overtaken before these count as unanswered: one in twenty is
+/// slower than its 95th percentile, where hedges begin, so five in a row are no chance.
+const OVERTAKEN: u32 = 5;
+/// After so long without any attempt under way, what was owed before says nothing any more.
+const STALE: Duration = Duration::from_secs(5);
 
 /// The progress of one target's requests, shared by all workers.
 #[derive(Debug, Default)]
@@ -26,6 +33,11 @@ pub struct Progress {
     asked: AtomicU64,
     /// Attempts whose time ran out without a byte, since anything last came.
     unanswered: AtomicU32,
+    /// Attempts that were called off since another server answered first, and to which nothing
+    /// had come either.
+    overtaken: AtomicU32,
+    /// Nanoseconds: the end of the last attempt that is owed.
+    lapsed: AtomicU64,
     /// Attempts that were refused or reset, since anything last came.
     refused: AtomicU32,
     /// Attempts under way that wait for their client and not for the target.
@@ -41,8 +53,11 @@ pub struct Traffic {
     pub last_completed: Option<Moment>,
     /// Attempts that wait for an answer now.
     pub waiting: u32,
-    /// Attempts whose time ran out without a byte, since anything last came.
+    /// Attempts whose time ran out without a byte, since anything last came; and those that were
+    /// overtaken, if they are many.
     pub unanswered: u32,
+    /// Those that were overtaken, however few.
+    pub overtaken: u32,
     /// Attempts that were refused or reset, since anything last came.
     pub refused: u32,
     /// Since when nothing has come though something was asked; `None` while nothing is owed.
@@ -54,13 +69,23 @@ impl Progress {
     #[inline]
     pub fn begin(&self, alone: bool, now: Moment) {
         let asked = self.asked.load(Relaxed);
-        // A lone attempt begins anew, unless it follows others that nobody answered: those
-        // before it were called off, and say nothing.
-        let anew = asked <= self.last_progress.load(Relaxed)
-            || (alone && self.unanswered.load(Relaxed) == 0);
-        if anew {
+        if asked <= self.last_progress.load(Relaxed) || (alone && self.owes_nothing(now)) {
             self.asked.store(now.as_nanos(), Relaxed);
         }
+    }
+
+    /// Whether a lone attempt begins anew. The ones before it were called off by their clients,
+    /// which says nothing, unless nobody answered them; and that is forgotten after a while.
+    fn owes_nothing(&self, now: Moment) -> bool {
+        if self.unanswered.load(Relaxed) == 0 && self.overtaken.load(Relaxed) == 0 {
+            return true;
+        }
+        let stale = now.since(Moment::from_nanos(self.lapsed.load(Relaxed))) > STALE;
+        if stale {
+            self.unanswered.store(0, Relaxed);
+            self.overtaken.store(0, Relaxed);
+        }
+        stale
     }
 
     /// Something came: the head of an answer, a part of its body, an event of its stream.
@@ -70,8 +95,19 @@ impl Progress {
         if self.unanswered.load(Relaxed) != 0 {
             self.unanswered.store(0, Relaxed);
         }
+        if self.overtaken.load(Relaxed) != 0 {
+            self.overtaken.store(0, Relaxed);
+        }
         if self.refused.load(Relaxed) != 0 {
             self.refused.store(0, Relaxed);
+        }
+    }
+
+    /// An attempt that began at `started` was called off, since another server answered first.
+    pub fn overtaken(&self, started: Moment, now: Moment) {
+        if self.last_progress.load(Relaxed) < started.as_nanos() {
+            self.overtaken.fetch_add(1, Relaxed);
+            self.lapsed.store(now.as_nanos(), Relaxed);
         }
     }
 
@@ -87,6 +123,7 @@ impl Progress {
             Err(Class::Timeout) => {
                 if self.last_progress.load(Relaxed) < started.as_nanos() {
                     self.unanswered.fetch_add(1, Relaxed);
+                    self.lapsed.store(now.as_nanos(), Relaxed);
                 }
             }
             Err(Class::Unreachable) => {
@@ -113,6 +150,7 @@ impl Progress {
     pub fn forget(&self) {
         self.asked.store(0, Relaxed);
         self.unanswered.store(0, Relaxed);
+        self.overtaken.store(0, Relaxed);
         self.refused.store(0, Relaxed);
     }
 
@@ -126,7 +164,9 @@ impl Progress {
     #[must_use]
     pub fn read(&self, in_flight: u32) -> Traffic {
         let waiting = in_flight.saturating_sub(self.excused.load(Relaxed));
-        let unanswered = self.unanswered.load(Relaxed);
+        let overtaken = self.overtaken.load(Relaxed);
+        let many = if overtaken >= OVERTAKEN { overtaken } else { 0 };
+        let unanswered = self.unanswered.load(Relaxed) + many;
         let (asked, last) = (self.asked.load(Relaxed), self.last_progress.load(Relaxed));
         let silent_since = match (asked > last, waiting + unanswered) {
             (_, 0) => None,
@@ -139,6 +179,7 @@ impl Progress {
             last_completed: (last_completed > 0).then_some(Moment::from_nanos(last_completed)),
             waiting,
             unanswered,
+            overtaken,
             refused: self.refused.load(Relaxed),
             silent_since: silent_since.map(Moment::from_nanos),
         }
@@ -197,6 +238,33 @@ mod tests {
         progress.finish(at(12), Ok(()), at(100));
         progress.finish(at(10), Err(Class::Timeout), at(300));
         assert_eq!(progress.read(0).unanswered, 0);
+    }
+
+    #[test]
+    fn one_that_was_overtaken_is_chance_and_many_in_a_row_are_not() {
+        let progress = Progress::default();
+        for n in 0..4 {
+            progress.begin(true, at(10 + n * 100));
+            progress.overtaken(at(10 + n * 100), at(40 + n * 100));
+        }
+        assert_eq!((progress.read(0).unanswered, progress.read(0).overtaken), (0, 4));
+        progress.begin(true, at(500));
+        progress.overtaken(at(500), at(530));
+        let seen = progress.read(0);
+        assert_eq!((seen.unanswered, seen.silent_since), (5, Some(at(10))));
+        progress.begin(true, at(600));
+        progress.finish(at(600), Ok(()), at(605));
+        assert_eq!(progress.read(0).overtaken, 0);
+    }
+
+    #[test]
+    fn a_debt_of_long_ago_is_forgotten() {
+        let progress = Progress::default();
+        progress.begin(true, at(10));
+        progress.finish(at(10), Err(Class::Timeout), at(310));
+        progress.begin(true, at(60_000));
+        let seen = progress.read(1);
+        assert_eq!((seen.unanswered, seen.silent_since), (0, Some(at(60_000))));
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl fmt::Display for Evidence {
             Self::Full(load) => write!(f, "its heartbeat reports a load of {load:.2}"),
             Self::Silent { waiting, unanswered, lasted, peers } => {
                 write!(f, "nothing came for {}: ", seconds(lasted))?;
-                write!(f, "{waiting} requests wait, {unanswered} ran out of time")?;
+                write!(f, "{waiting} requests wait, {unanswered} got no answer")?;
                 if peers { f.write_str(", peers complete theirs") } else { Ok(()) }
             }
             Self::Flat { undone, lasted } => {

@@ -33,7 +33,7 @@ pub(super) struct Hold {
 enum Stage {
     Waiting { until: Moment },
     Offered,
-    Tried { since: Moment, unanswered: u32 },
+    Tried { since: Moment, lost: u32 },
 }
 
 impl Default for Stage {
@@ -65,12 +65,12 @@ impl Hold {
             }
             Stage::Offered if s.trial_open => true,
             Stage::Offered => {
-                self.stage = Stage::Tried { since: s.now, unanswered: s.traffic.unanswered };
+                self.stage = Stage::Tried { since: s.now, lost: lost(s) };
                 false
             }
-            Stage::Tried { since, unanswered } => {
+            Stage::Tried { since, lost: before } => {
                 let lasted = s.now.since(since);
-                let failed = s.traffic.unanswered > unanswered || s.traffic.refused > 0;
+                let failed = lost(s) > before || s.traffic.refused > 0;
                 if failed || (s.traffic.waiting > 0 && lasted >= limit) {
                     self.relapses = self.relapses.saturating_add(1);
                     self.wait(s.now, settings);
@@ -88,4 +88,9 @@ impl Hold {
         let until = now + doubled.min(settings.hold_max.max(settings.hold));
         self.stage = Stage::Waiting { until };
     }
+}
+
+/// Attempts that nothing came of.
+const fn lost(s: &Signals) -> u32 {
+    s.traffic.unanswered.saturating_add(s.traffic.overtaken)
 }

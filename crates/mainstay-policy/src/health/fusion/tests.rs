@@ -141,7 +141,7 @@ fn silence_with_two_waiting_is_a_stall_whatever_probes_say() {
     assert_eq!(world.run(ms(900)), Verdict::Ready);
     world.probe(Check::Passed);
     assert_eq!(world.run(ms(200)), Verdict::Stalled);
-    assert_eq!(world.cause(), "nothing came for 1.0s: 2 requests wait, 0 ran out of time");
+    assert_eq!(world.cause(), "nothing came for 1.0s: 2 requests wait, 0 got no answer");
 }
 
 #[test]
@@ -449,4 +449,56 @@ fn slow_calls_make_it_slow_and_cost_it_no_traffic() {
     assert!(Verdict::Slow.takes_traffic());
     world.slow = (1, 12);
     assert_eq!(world.run(TICK), Verdict::Ready);
+}
+
+#[test]
+fn hedges_do_not_hide_a_stall() {
+    let mut world = World::ready();
+    for _ in 0..12 {
+        world.ask();
+        world.pass(ms(60));
+        let started = world.under_way.pop().unwrap();
+        world.progress.overtaken(started, world.now);
+        world.run(ms(100));
+    }
+    assert_eq!(world.fusion.verdict(), Verdict::Stalled, "{}", world.cause());
+}
+
+#[test]
+fn a_request_long_after_one_that_ran_out_of_time_is_given_its_own() {
+    let mut world = World::ready();
+    world.ask();
+    world.run(ms(300));
+    world.end(Err(Class::Timeout));
+    world.run(ms(500));
+    world.peers.completed = Some(world.now);
+    assert_eq!(world.run(ms(30_000)), Verdict::Ready, "one that ran out of time is no stall");
+    world.ask();
+    assert_eq!(world.run(ms(300)), Verdict::Ready);
+}
+
+#[test]
+fn a_busy_word_or_a_slow_verdict_makes_the_share_smaller() {
+    let signals = |load| Signals {
+        now: Moment::ZERO,
+        probes: Probes::default(),
+        traffic: Traffic::default(),
+        usual: None,
+        slow: (0, 0),
+        peers: Peers::default(),
+        heartbeat: Some(Report {
+            state: State::Ready,
+            load,
+            presence: Presence::Present,
+            age: ms(1),
+            phi: 0.0,
+        }),
+        counters: None,
+        trial_open: false,
+    };
+    let ready = Fusion { verdict: Verdict::Ready, ..Fusion::default() };
+    let slow = Fusion { verdict: Verdict::Slow, ..Fusion::default() };
+    assert!((ready.favour(&signals(None)) - 1.0).abs() < 1e-6);
+    assert!((ready.favour(&signals(Some(1.0))) - 0.5).abs() < 1e-6);
+    assert!((slow.favour(&signals(Some(1.0))) - 0.25).abs() < 1e-6);
 }
