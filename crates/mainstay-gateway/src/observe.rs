@@ -5,6 +5,7 @@
 //! writes verdicts, tells of each change with its cause, and keeps the evidence for the status.
 
 mod board;
+mod peers;
 mod witness;
 
 pub(crate) use board::Board;

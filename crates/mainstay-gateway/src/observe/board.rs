@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use mainstay_config::Config;
 use mainstay_policy::health::counters::{Reading, Trend};
-use mainstay_policy::health::fusion::{self, Evidence, Fusion, Peers, Probes, Signals};
+use mainstay_policy::health::fusion::{self, Evidence, Fusion, Probes, Signals};
 use mainstay_policy::health::heartbeat::{self, Heart, Presence, State};
 use mainstay_policy::health::{Change as ProbeChange, Check, Traffic};
 use mainstay_policy::target::Target;
 use mainstay_policy::{Moment, Verdict};
 use mainstay_telemetry::{Event, EventKind};
 
+use super::peers::{Groups, Shown};
 use crate::build::Watched;
 use crate::shared::Shared;
 
@@ -68,14 +69,6 @@ struct Entry {
     sick: BTreeMap<String, String>,
 }
 
-/// What one look sees of a target.
-#[derive(Clone, Copy)]
-struct Seen {
-    traffic: Traffic,
-    usual: Option<Duration>,
-    slow: (u32, u32),
-}
-
 impl Board {
     pub(crate) fn new(config: &Config, shared: Arc<Shared>, watched: Vec<Watched>) -> Arc<Self> {
         let mut groups = HashMap::new();
@@ -117,8 +110,8 @@ impl Board {
         let mut guard = self.lock();
         let known = &mut *guard;
         let late = known.looked.replace(now).is_some_and(|last| now.since(last) > STOPPED);
-        let seen: Vec<Seen> = known.entries.iter().map(|entry| entry.see(now)).collect();
-        let peers = Groups::of(&known.entries, &seen);
+        let seen: Vec<_> = known.entries.iter().map(Entry::see).collect();
+        let groups = Groups::of(seen.iter().map(|(_, shown)| *shown));
         for (at, entry) in known.entries.iter_mut().enumerate() {
             if late {
                 entry.fusion.excuse(now);
@@ -129,10 +122,10 @@ impl Board {
             let signals = Signals {
                 now,
                 probes: entry.probes,
-                traffic: seen[at].traffic,
-                usual: seen[at].usual,
-                slow: seen[at].slow,
-                peers: peers.others(entry, &seen[at]),
+                traffic: seen[at].0,
+                usual: seen[at].1.usual,
+                slow: entry.slow(now),
+                peers: groups.others(&seen[at].1),
                 heartbeat,
                 counters: entry.counters_at(now),
                 trial_open: entry.target.health.trial_is_open(),
@@ -339,13 +332,17 @@ impl Entry {
         }
     }
 
-    fn see(&self, now: Moment) -> Seen {
+    fn see(&self) -> (Traffic, Shown) {
+        let traffic = self.target.progress.read(self.target.load.in_flight());
+        let usual = self.target.breaker.usual();
+        let shown = Shown { group: self.group, completed: traffic.last_completed, usual };
+        (traffic, shown)
+    }
+
+    /// Slow calls and calls of late.
+    fn slow(&self, now: Moment) -> (u32, u32) {
         let calls = self.target.breaker.status(now);
-        Seen {
-            traffic: self.target.progress.read(self.target.load.in_flight()),
-            usual: self.target.breaker.usual(),
-            slow: (calls.slow, calls.calls),
-        }
+        (calls.slow, calls.calls)
     }
 
     /// Its counters, unless they are out of date.
@@ -371,47 +368,4 @@ impl Entry {
         parts.extend(self.sick.iter().map(|(name, why)| format!("dependency {name}: {why}")));
         parts.join("; ")
     }
-}
-
-/// The best two of each group, so that everyone finds the best of the others.
-struct Groups(Vec<Group>);
-
-#[derive(Clone, Copy, Default)]
-struct Group {
-    completed: [Option<Moment>; 2],
-    usual: [Option<Duration>; 2],
-}
-
-impl Groups {
-    fn of(entries: &[Entry], seen: &[Seen]) -> Self {
-        let count = entries.iter().map(|entry| entry.group + 1).max().unwrap_or_default();
-        let mut groups = vec![Group::default(); count];
-        for (entry, seen) in entries.iter().zip(seen) {
-            let group = &mut groups[entry.group];
-            insert(&mut group.completed, seen.traffic.last_completed);
-            insert(&mut group.usual, seen.usual);
-        }
-        Self(groups)
-    }
-
-    fn others(&self, entry: &Entry, own: &Seen) -> Peers {
-        let group = &self.0[entry.group];
-        Peers {
-            usual: other(group.usual, own.usual),
-            completed: other(group.completed, own.traffic.last_completed),
-        }
-    }
-}
-
-fn insert<T: Ord + Copy>(best: &mut [Option<T>; 2], value: Option<T>) {
-    if value > best[0] {
-        *best = [value, best[0]];
-    } else if value > best[1] {
-        best[1] = value;
-    }
-}
-
-/// The best that is not one's own.
-fn other<T: Ord + Copy>(best: [Option<T>; 2], own: Option<T>) -> Option<T> {
-    if best[0] == own { best[1] } else { best[0] }
 }
