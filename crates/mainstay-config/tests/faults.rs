@@ -132,6 +132,40 @@ fn traps_of_models_are_refused() {
 }
 
 #[test]
+fn what_is_repeated_and_remembered_is_bounded() {
+    for (body, expected) in [
+        ("hedge: off", vec![]),
+        ("hedge: {share: 2%, after: 20ms}", vec![]),
+        ("hedge: {after: p95}", vec![]),
+        ("hedge: {after: p50}", vec![Code::BadValue]),
+        ("hedge: {share: 0%}", vec![Code::BadValue]),
+        ("hedge: always", vec![Code::BadValue]),
+    ] {
+        assert_eq!(codes(&pool(body)), expected, "{body}");
+    }
+    for (body, expected) in [
+        ("poison: off, idempotency: {remember: 5m}", vec![]),
+        ("poison: {endpoints: 3, remember: 10s}, idempotency: {}", vec![]),
+        ("poison: {endpoints: 1}", vec![Code::BadValue]),
+        ("poison: {remember: 0s}", vec![Code::BadValue]),
+        ("idempotency: {remember: 0s}", vec![Code::BadValue]),
+    ] {
+        let body = format!("chain: [{{pool: p}}], {body}");
+        assert_eq!(codes(&model(&body)), expected, "{body}");
+    }
+    for (section, expected) in [
+        ("amplification: {cap: 1.2}", vec![]),
+        ("amplification: {cap: 1.1}", vec![Code::Contradiction]),
+        ("amplification: {cap: 0.5}", vec![Code::BadValue]),
+        ("retry: {ratio: 80%}", vec![Code::Contradiction]),
+        ("retry: {ratio: 80%}\namplification: {cap: 2}", vec![]),
+    ] {
+        let text = format!("{section}\n{}", model("chain: [{pool: p}]"));
+        assert_eq!(codes(&text), expected, "{section}");
+    }
+}
+
+#[test]
 fn guards_speak_of_what_can_be() {
     let out = "outputs: {l: {datatype: BYTES, shape: [-1]}, q: {datatype: FP32, shape: [-1, 2]}}";
     for (guards, expected) in [

@@ -18,6 +18,7 @@ use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
 use crate::embedded::Embedded;
 use crate::error::Error;
 use crate::gate::Gates;
+use crate::idempotency::Answers;
 use crate::memory::Memory;
 use crate::poison::PoisonTable;
 use crate::request::Waiting;
@@ -83,6 +84,7 @@ pub(crate) fn build(config: &Config, clock: Clock) -> Result<Built, Error> {
         retries: RetryBudget::new(config.retry, config.workers).capped(config.amplification),
         executor: Executor::new(config.embedded.threads, config.embedded.queue),
         memory: Arc::new(Memory::new(config.limits.replay_memory)),
+        answers: Arc::new(Answers::new(config.limits.idempotency_memory)),
         pulses: (0..config.workers).map(|_| Pulse::default()).collect(),
         draining: AtomicBool::default(),
     });
@@ -123,6 +125,7 @@ impl Builder<'_> {
             concurrency: model.concurrency.clone(),
             priority: model.priority.unwrap_or(self.config.listen.priorities.usual),
             poison: model.poison.map(PoisonTable::new),
+            remember: model.idempotency.map(|rule| rule.remember),
         })
     }
 

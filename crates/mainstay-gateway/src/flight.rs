@@ -4,6 +4,7 @@
 //! a streamed body long after the head. A flight that is dropped before was cancelled: its
 //! client went away.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use mainstay_policy::{Class, Guard, Moment, SentState};
@@ -21,7 +22,17 @@ pub(crate) struct Flight {
     entered: Option<Moment>,
     /// Its way from the queue to a place at a server.
     ticket: Option<Ticket>,
+    /// Who is told how it ended, where someone has to know.
+    pub(crate) witness: Option<Rc<Cell<Option<Closed>>>>,
     open: bool,
+}
+
+/// How a flight ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closed {
+    pub(crate) end: End,
+    /// Whether a server may have executed the request.
+    pub(crate) executed: bool,
 }
 
 impl Flight {
@@ -36,7 +47,7 @@ impl Flight {
             ..Record::default()
         };
         worker.in_flight.set(worker.in_flight.get() + 1);
-        Self { worker, record, entered: None, ticket: None, open: true }
+        Self { worker, record, entered: None, ticket: None, witness: None, open: true }
     }
 
     /// Also what the client is told.
@@ -132,6 +143,10 @@ impl Flight {
         self.record.took = now.since(self.record.started);
         self.worker.in_flight.set(self.worker.in_flight.get().saturating_sub(1));
         self.worker.telemetry.finish(&self.record);
+        if let Some(witness) = self.witness.take() {
+            let executed = self.record.attempts().iter().any(may_have_executed);
+            witness.set(Some(Closed { end, executed }));
+        }
     }
 }
 
@@ -141,6 +156,12 @@ impl Drop for Flight {
             self.close(End::Cancelled, self.worker.clock.now());
         }
     }
+}
+
+/// A server that says that it is full or not ready has not executed the request.
+const fn may_have_executed(attempt: &Attempt) -> bool {
+    let declined = matches!(attempt.class, Some(Class::NotReady | Class::Capacity));
+    !declined && !matches!(attempt.sent, SentState::NotSent)
 }
 
 fn micros(now: Moment, since: Moment) -> u32 {

@@ -20,6 +20,7 @@ mod error;
 mod flight;
 mod gate;
 mod gateway;
+mod idempotency;
 mod memory;
 mod observe;
 mod outliers;

@@ -14,6 +14,7 @@ mod headers;
 mod hold;
 mod judge;
 mod local;
+mod once;
 mod own;
 mod recognise;
 mod reply;
@@ -85,6 +86,10 @@ async fn respond(
     if let Some(left) = ask.route.poison.as_ref().and_then(|it| it.refuses(&ask, now.1)) {
         flight.record.reason = Reason::Poison;
         return refuse(flight, &Fault::poison(&ask.route.name, left));
+    }
+    if let Some(lasts) = once::rule(&ask) {
+        // Boxed: rare, and as large as all the rest.
+        return Box::pin(once::answer(flight, ask, lasts)).await;
     }
     pin!(climb::climb(flight, ask)).await
 }

@@ -12,6 +12,7 @@ use mainstay_policy::target::{Registry, Target};
 use mainstay_telemetry::{Clock, Event, EventKind, Telemetry};
 
 use crate::gate::Gates;
+use crate::idempotency::Answers;
 use crate::memory::Memory;
 use crate::snapshot::Snapshot;
 
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) gates: Gates,
     pub(crate) executor: Executor,
     pub(crate) memory: Arc<Memory>,
+    /// Answers by idempotency key.
+    pub(crate) answers: Arc<Answers>,
     /// One for each worker.
     pub(crate) pulses: Vec<Pulse>,
     /// Whether the gateway is on its way out.

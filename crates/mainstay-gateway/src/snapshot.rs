@@ -91,6 +91,8 @@ pub(crate) struct Route {
     pub(crate) concurrency: Concurrency,
     /// Of requests that name none.
     pub(crate) priority: Priority,
+    /// How long answers are given again for an idempotency key; `None` where keys mean nothing.
+    pub(crate) remember: Option<Duration>,
 }
 
 impl Route {

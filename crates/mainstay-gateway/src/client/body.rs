@@ -46,6 +46,14 @@ impl AnswerBody {
         Self { source: BodySource::Whole(bytes), busy: None }
     }
 
+    /// All of it, where it is at hand and was not sent.
+    pub(crate) fn bytes(&self) -> Option<Bytes> {
+        match &self.source {
+            BodySource::Whole(bytes) => Some(bytes.clone().unwrap_or_default()),
+            BodySource::Open(_) => None,
+        }
+    }
+
     /// Passed on as it comes.
     pub(crate) fn open(body: OpenBody) -> Self {
         Self { source: BodySource::Open(Box::new(body)), busy: None }

@@ -36,6 +36,8 @@ pub(crate) struct Ask {
     pub(crate) route: Arc<Route>,
     /// Whether answers of lesser quality are refused.
     pub(crate) strict: bool,
+    /// Whether the answer is to be kept whole, to be given again.
+    pub(crate) once: bool,
     /// The length of the JSON part, where binary tensors follow it.
     pub(crate) json_len: Option<usize>,
     pub(crate) payload: Payload,

@@ -117,6 +117,24 @@ impl Fault {
         Self::upstream("MS0209", StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
+    /// The key came before, with another request.
+    pub(crate) fn key_reused() -> Self {
+        let message = "this Idempotency-Key was used for another request".to_owned();
+        Self::client("MS0220", StatusCode::UNPROCESSABLE_ENTITY, message)
+    }
+
+    /// The request was executed, and its answer is gone.
+    pub(crate) fn answer_lost() -> Self {
+        let message = "this request was executed, and its answer could not be kept".to_owned();
+        Self::client("MS0222", StatusCode::CONFLICT, message)
+    }
+
+    /// The body is too large to be kept, so that the request cannot be known again.
+    pub(crate) fn not_kept(limit: usize) -> Self {
+        let message = format!("a request with an Idempotency-Key may have {limit} bytes at most");
+        Self::client("MS0204", StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
     /// The request fails on one server after the other, while others do not.
     pub(crate) fn poison(model: &str, left: std::time::Duration) -> Self {
         let message = format!(

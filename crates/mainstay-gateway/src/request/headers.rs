@@ -27,6 +27,11 @@ pub(super) const ERROR: HeaderName = HeaderName::from_static("x-mainstay-error")
 pub(super) const RETRY: HeaderName = HeaderName::from_static("x-mainstay-retry");
 /// From a client: `never` refuses answers of lesser quality.
 pub(super) const DEGRADE: HeaderName = HeaderName::from_static("x-mainstay-degrade");
+/// From a client: its name for the request, under which it is executed once
+/// (draft-ietf-httpapi-idempotency-key-header).
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// On answers that are given again: the request that was executed.
+pub(super) const REPLAY_OF: HeaderName = HeaderName::from_static("x-mainstay-replay-of");
 /// From a client: how long it will wait, for example `150ms` or `0.5` (seconds). To servers: what
 /// is left of that.
 pub(super) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");

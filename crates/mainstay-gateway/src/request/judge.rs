@@ -28,7 +28,7 @@ pub(super) fn hold_limit(flight: &Flight, ask: &Ask, progress: &Progress, step: 
     let step = &ask.route.steps[step];
     let whole =
         ask.kind == Kind::Infer && (step.degraded || must_be_read(ask, step, &progress.assembly));
-    if whole { limits.replay.max(limits.hold) } else { limits.hold }
+    if whole || ask.once { limits.replay.max(limits.hold) } else { limits.hold }
 }
 
 /// Whether something wants to look into the answers of this step.

@@ -86,6 +86,7 @@ fn ask(
         kind,
         route,
         strict,
+        once: false,
         json_len,
         payload: Payload::Kept(Bytes::new()),
         deadline,

@@ -147,7 +147,14 @@ impl Sample {
     pub(crate) fn was_retried(&self) -> bool {
         self.is_ok()
             && !self.is_degraded()
-            && self.answer().is_some_and(|answer| answer.header("x-mainstay-trail").is_some())
+            && self.answer().and_then(|answer| answer.header("x-mainstay-trail")).is_some_and(
+                |trail| {
+                    // A hedge cuts an attempt off; nothing has failed then.
+                    let well =
+                        |attempt: &str| attempt.contains(" ok ") || attempt.contains(" overtaken ");
+                    trail.split("; ").any(|attempt| !well(attempt))
+                },
+            )
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) enum Manner {
     BlackHole,
     /// Waits before it answers.
     Slow(Duration, Reply),
+    /// Resets the connection on a body that holds this text, and answers all others.
+    Allergic(&'static str, Reply),
     /// Sends an event stream.
     Events(Vec<Part>),
     /// Asks the real server at this address, and waits for it for as long as it takes.
@@ -273,6 +275,13 @@ async fn behave(
         Manner::ResetBeforeBytes => {
             reset(stream)?;
             return Ok(false);
+        }
+        Manner::Allergic(text, answer) => {
+            if request.body.windows(text.len()).any(|part| part == text.as_bytes()) {
+                reset(stream)?;
+                return Ok(false);
+            }
+            reply(stream, &answer).await?;
         }
         Manner::ResetMidBody { announced, sent, gated } => {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {announced}\r\n\r\n");

@@ -1,0 +1,127 @@
+//! A request with an Idempotency-Key: executed once, answered as often as it comes.
+//!
+//! The request that is executed runs on a task of its own: if its client goes away, whoever
+//! repeats it finds its answer and not a second execution.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method, Response};
+use mainstay_telemetry::RequestId;
+use mainstay_telemetry::record::End;
+
+use super::ask::Ask;
+use super::fault::Fault;
+use super::{climb, headers, refuse, reply};
+use crate::client::AnswerBody;
+use crate::flight::{Closed, Flight};
+use crate::idempotency::{Entered, Key, Lease, Stored};
+use crate::poison::{fingerprint, first_128};
+use crate::timeouts::within;
+
+/// How long answers are remembered, where the request is one to be executed once.
+pub(super) fn rule(ask: &Ask) -> Option<Duration> {
+    let lasts = ask.route.remember?;
+    let changes = ask.method != Method::GET && ask.method != Method::HEAD;
+    (changes && ask.headers.contains_key(headers::IDEMPOTENCY_KEY)).then_some(lasts)
+}
+
+/// Executes the request, waits for the one that is being executed, or gives its answer again.
+pub(super) async fn answer(
+    mut flight: Flight,
+    mut ask: Ask,
+    lasts: Duration,
+) -> Response<AnswerBody> {
+    let worker = Rc::clone(&flight.worker);
+    let Some(request) = fingerprint(&ask) else {
+        return refuse(flight, &Fault::not_kept(worker.shared.snapshot.limits.replay));
+    };
+    let key = key(&ask);
+    ask.once = true;
+    loop {
+        let now = worker.clock.now();
+        match worker.shared.answers.enter(key, request, now) {
+            Entered::First(lease) => return first(flight, ask, (lease, lasts)).await,
+            Entered::Replay(stored) => {
+                flight.record.replayed = true;
+                return replay(flight, &stored);
+            }
+            Entered::Mismatch => return refuse(flight, &Fault::key_reused()),
+            Entered::Lost => return refuse(flight, &Fault::answer_lost()),
+            Entered::Full => {
+                let why = "too many idempotency keys at once";
+                return refuse(flight, &Fault::no_source(&ask.route.name, why));
+            }
+            Entered::Wait(mut running) => {
+                let left = ask.deadline.remaining(now);
+                let mut ended = std::pin::pin!(running.changed());
+                if within(&worker, now, left, ended.as_mut()).await.is_none() {
+                    return refuse(flight, &Fault::out_of_time(&ask.route.name));
+                }
+            }
+        }
+    }
+}
+
+/// The caller, as far as it names itself, the model and the key. A key is the caller's own: what
+/// another one gets for the same key must not be seen.
+fn key(ask: &Ask) -> Key {
+    let mut hasher = blake3::Hasher::new();
+    let caller = ask.headers.get(AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+    let key = ask.headers.get(headers::IDEMPOTENCY_KEY).map_or(&[][..], HeaderValue::as_bytes);
+    for part in [caller, ask.route.name.as_bytes(), key] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    Key(first_128(&hasher.finalize()))
+}
+
+/// Executes the request to its end, whether or not its client stays.
+async fn first(
+    mut flight: Flight,
+    ask: Ask,
+    (lease, lasts): (Lease, Duration),
+) -> Response<AnswerBody> {
+    let closed = Rc::new(Cell::new(None));
+    flight.witness = Some(Rc::clone(&closed));
+    let (worker, id) = (Rc::clone(&flight.worker), flight.id());
+    let (route, model) = (Arc::clone(&ask.route), Arc::clone(&ask.route.name));
+    let run = tokio::task::spawn_local(async move {
+        let response = climb::climb(flight, ask).await;
+        let (now, closed) = (worker.clock.now(), closed.get());
+        let stored = closed.and_then(|closed| stored(&response, id, closed));
+        // An answer that streams is not over, and its end is not waited for.
+        let executed = closed.is_none_or(|closed| closed.executed);
+        let settled = closed.is_some_and(|it| matches!(it.end, End::Answered | End::ClientFault));
+        if (settled && stored.is_some()) || (executed && !route.repeatable) {
+            lease.remember(stored, lasts, now);
+        }
+        response
+    });
+    let response = run.await;
+    response.unwrap_or_else(|_| reply::fault(&Fault::no_source(&model, "it ended early")))
+}
+
+/// The answer as it can be given again; `None` where it is not whole.
+fn stored(response: &Response<AnswerBody>, id: RequestId, closed: Closed) -> Option<Stored> {
+    Some(Stored {
+        id,
+        end: closed.end,
+        status: response.status(),
+        headers: response.headers().clone(),
+        body: response.body().bytes()?,
+    })
+}
+
+/// Gives an answer again, and says so.
+fn replay(flight: Flight, stored: &Stored) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(stored.body.clone()));
+    *response.status_mut() = stored.status;
+    *response.headers_mut() = stored.headers.clone();
+    response.headers_mut().insert(headers::REPLAY_OF, headers::request_id(stored.id));
+    flight.end(stored.end, stored.status.as_u16());
+    response
+}
