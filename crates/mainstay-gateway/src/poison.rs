@@ -128,6 +128,10 @@ impl Suspects {
     /// Acts on where the request stands; true where nobody is blamed because it is poison.
     fn weigh(&mut self, (shared, ask): (&Shared, &Ask), standing: Standing, now: Moment) -> bool {
         self.shunned = standing == Standing::Shunned;
+        if standing == Standing::Cleared {
+            // Dropped, it blames the target at once.
+            self.held.pop();
+        }
         let Standing::Condemned { until } = standing else { return false };
         let (Some(fingerprint), Some(poison)) = (self.fingerprint, &ask.route.poison) else {
             return false;

@@ -23,6 +23,11 @@
 //! have succeeded there *since*, or it takes connections. Until then the request is shunned: no
 //! further server is asked if a source inside the gateway can answer instead.
 //!
+//! A deployment that was well a moment ago and goes bad everywhere at once has a good record on
+//! every endpoint. Its other requests tell: where different requests fail one after the other,
+//! with no success between them, the endpoint is at fault. In the first instant of such a run that
+//! may be chance, and an answer is no sign of life there; after it nothing is suspicious any more.
+//!
 //! A request is known by a fingerprint of its model and body, made when it fails. Suspects are
 //! remembered across requests, so that poison is also found where each request has one attempt.
 //! A fingerprint that is condemned is refused before any attempt until its time is over.
@@ -44,6 +49,13 @@ const ROOM: usize = 256;
 /// So many successes of others weigh up one of their failures: an endpoint with a third of its
 /// requests failing is no witness against one of them.
 const WITNESSES: u32 = 3;
+
+/// How long a run of failures of different requests may be chance. What a process had in flight
+/// when it died fails within milliseconds.
+const INSTANT: Duration = Duration::from_millis(100);
+
+/// Endpoints whose runs of failures are known; more than most models have.
+const RUNS: usize = 128;
 
 /// When a request is taken to be poison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +118,8 @@ pub const fn is_suspicious(class: Class, sent: SentState, others: Others) -> boo
 /// Where a request stands after a suspicious failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
+    /// The endpoint is at fault: others fail there, and nobody succeeds.
+    Cleared,
     /// It may go on.
     Suspect,
     /// It may have brought down as many endpoints as condemn, which nothing proves yet: better
@@ -123,6 +137,17 @@ pub enum Standing {
 pub struct Table {
     settings: Settings,
     entries: Vec<Entry>,
+    runs: Vec<Run>,
+}
+
+/// Suspicious failures at one endpoint, with no success between them.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    endpoint: u64,
+    began: Moment,
+    fingerprint: Fingerprint,
+    /// Whether different requests failed in it.
+    mixed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -188,7 +213,7 @@ impl Table {
     /// An empty table.
     #[must_use]
     pub const fn new(settings: Settings) -> Self {
-        Self { settings, entries: Vec::new() }
+        Self { settings, entries: Vec::new(), runs: Vec::new() }
     }
 
     /// Its rules.
@@ -206,6 +231,10 @@ impl Table {
         now: Moment,
         lives: impl Fn(u32, Moment) -> bool,
     ) -> Standing {
+        let run = self.run(fingerprint, place, now, &lives);
+        if run.mixed && now.since(run.began) > INSTANT {
+            return Standing::Cleared;
+        }
         self.entries.retain(|entry| entry.until > now);
         let until = now + self.settings.remember;
         let at = self.position(fingerprint).unwrap_or_else(|| self.admit(fingerprint, class));
@@ -219,8 +248,11 @@ impl Table {
         }
         entry.until = until;
         entry.note(Seen { place, at: now, lives: shows_life(class) });
-        for seen in entry.seen_mut().iter_mut().filter(|seen| !seen.lives) {
-            seen.lives = lives(seen.place.target, seen.at);
+        let runs = &self.runs;
+        for seen in entry.seen_mut() {
+            // Where others fail too, an answer is no sign of life, but for a success.
+            let doubted = is_mixed(runs, seen.place.endpoint);
+            seen.lives = (seen.lives && !doubted) || lives(seen.place.target, seen.at);
         }
         entry.judge(&self.settings)
     }
@@ -230,7 +262,8 @@ impl Table {
     pub fn unproven(&self, fingerprint: Fingerprint) -> Vec<u32> {
         let entry = self.position(fingerprint).map(|at| &self.entries[at]);
         let seen = entry.map_or(&[][..], |entry| &entry.seen[..usize::from(entry.count)]);
-        seen.iter().filter(|seen| !seen.lives).map(|seen| seen.place.target).collect()
+        let open = |seen: &&Seen| !seen.lives && !is_mixed(&self.runs, seen.place.endpoint);
+        seen.iter().filter(open).map(|seen| seen.place.target).collect()
     }
 
     /// These targets live; where the request stands now.
@@ -272,6 +305,30 @@ impl Table {
         self.entries.iter().position(|entry| entry.fingerprint == fingerprint)
     }
 
+    /// The run of failures that one at this place belongs to.
+    fn run(
+        &mut self,
+        fingerprint: Fingerprint,
+        place: Place,
+        now: Moment,
+        lives: impl Fn(u32, Moment) -> bool,
+    ) -> Run {
+        let new = Run { endpoint: place.endpoint, began: now, fingerprint, mixed: false };
+        let Some(run) = self.runs.iter_mut().find(|run| run.endpoint == place.endpoint) else {
+            if self.runs.len() >= RUNS {
+                let oldest = (0..self.runs.len()).min_by_key(|at| self.runs[*at].began);
+                oldest.map(|at| self.runs.swap_remove(at));
+            }
+            self.runs.push(new);
+            return new;
+        };
+        if lives(place.target, run.began) {
+            *run = new;
+        }
+        run.mixed |= run.fingerprint != fingerprint;
+        *run
+    }
+
     /// Makes room and begins an entry. Suspects give way before the condemned, the oldest first.
     fn admit(&mut self, fingerprint: Fingerprint, class: Class) -> usize {
         if self.entries.len() >= ROOM {
@@ -289,4 +346,9 @@ impl Table {
         });
         self.entries.len() - 1
     }
+}
+
+/// Whether different requests fail at this endpoint, with no success between them.
+fn is_mixed(runs: &[Run], endpoint: u64) -> bool {
+    runs.iter().any(|run| run.endpoint == endpoint && run.mixed)
 }

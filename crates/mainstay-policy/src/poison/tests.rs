@@ -127,6 +127,43 @@ fn memory_is_bounded_and_the_condemned_stay_longest() {
     assert!(table.condemned(POISON, NOW).is_some());
 }
 
+#[test]
+fn a_deployment_that_goes_bad_everywhere_at_once_is_blamed_within_an_instant() {
+    let mut table = Table::new(MODEL);
+    let (mut condemned, mut cleared) = (0, 0);
+    for n in 0u64..200 {
+        let now = NOW + Duration::from_millis(5 * n);
+        for endpoint in [n % 3, (n + 1) % 3] {
+            let seen = (place(endpoint), Class::ServerFault);
+            match table.failed(Fingerprint(n.into()), seen, now, |_, _| false) {
+                Standing::Condemned { .. } => condemned += 1,
+                Standing::Cleared => cleared += 1,
+                Standing::Suspect | Standing::Shunned => {
+                    assert!(now <= NOW + INSTANT + Duration::from_millis(20), "{n}");
+                    let unproven = table.unproven(Fingerprint(n.into()));
+                    assert!(
+                        n == 0 || unproven.len() < 2,
+                        "connections prove nothing: {unproven:?}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(condemned <= 1, "{condemned}");
+    assert!(cleared >= 350, "{cleared}");
+}
+
+#[test]
+fn one_success_ends_a_run_of_failures() {
+    let mut table = Table::new(MODEL);
+    let seen = (place(1), Class::ServerFault);
+    table.failed(Fingerprint(1), seen, NOW, |_, _| false);
+    table.failed(Fingerprint(2), seen, NOW, |_, _| false);
+    let later = NOW + Duration::from_secs(1);
+    assert_eq!(table.failed(POISON, seen, later, |_, _| false), Standing::Cleared);
+    assert_eq!(table.failed(POISON, seen, later, lives), Standing::Suspect);
+}
+
 /// One thing that happens to a request.
 #[derive(Clone, Copy, Debug)]
 enum Event {
