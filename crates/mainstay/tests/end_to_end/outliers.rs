@@ -179,6 +179,45 @@ async fn a_server_that_returns_gets_its_ramp_share_in_no_second_more() {
     assert!(got * 6 > of, "its share did not grow: {shares:?}");
 }
 
+#[tokio::test]
+async fn the_first_server_of_a_pool_that_returns_is_not_met_by_the_load_of_all() {
+    let start = || async { Server::start(WELL.parse().unwrap()).await.unwrap() };
+    let (a, b, standby) = tokio::join!(start(), start(), start());
+    let addresses = [a.address(), b.address()];
+    let pools = json!({"first": pool(&addresses), "second": pool([&standby.address()])});
+    let chain = json!([{"pool": "first"}, {"pool": "second", "equivalent": true}]);
+    let models = json!({"m": {"deadline": "5s", "chain": chain}});
+    let gateway = Gateway::ready(config(&pools, &models)).await;
+    let load = Load::start(gateway.http, 2 * RATE, |_| infer());
+    load.more(RATE as usize).await;
+    for server in [&a, &b] {
+        server.play(DEAD.parse().unwrap());
+    }
+    for server in [&a, &b] {
+        gateway.until_verdict(&server.address().to_string(), "dead").await;
+    }
+    let before = asked(&a).len();
+    a.play(WELL.parse().unwrap());
+    eventually("it has its whole share again", || async {
+        let serving = format!("{} serving", a.address());
+        rotations(&gateway).await.iter().any(|(what, _)| *what == serving).then_some(())
+    })
+    .await;
+    load.stop().await.assert_all_answered_within(Duration::from_secs(5));
+
+    let here = asked(&a)[before..].to_vec();
+    let all: Vec<f64> = [&a, &b, &standby].into_iter().flat_map(asked).collect();
+    let mut shares = Vec::new();
+    for second in 0..8_u32 {
+        let from = here[0] + f64::from(second) * 1_000.0;
+        let (got, of) = (within(&here, from), within(&all, from));
+        let ramp = (0.1 + 0.09 * f64::from(second + 1)).min(1.0) / 2.0;
+        shares.push((got, of));
+        assert!(got as f64 <= of as f64 * ramp + 2.0, "second {second}: {shares:?}");
+    }
+    assert!(shares.iter().all(|(got, _)| *got > 0), "{shares:?}");
+}
+
 /// A gateway over one server, with a default behind it and this last resort.
 async fn alone(server: &Server, last_resort: Value) -> Gateway {
     let pool = pool(&[server.address()]);
