@@ -14,6 +14,7 @@ use crate::value::{Length, Share, Size};
 
 mod check;
 mod concurrency;
+mod guards;
 mod model;
 mod outliers;
 mod pool;
@@ -26,10 +27,10 @@ pub(crate) use check::{
 pub(crate) use concurrency::{
     RawConcurrency, RawPriority, RawPriorityHeader, RawTargetConcurrency,
 };
+pub(crate) use guards::{RawConstant, RawGuards, RawOutputGuard, RawShape, RawThen};
 pub(crate) use model::{
-    Literal, RawBatch, RawConfidence, RawConstant, RawDegrade, RawEmbedded, RawEngine,
-    RawExhausted, RawGuards, RawLastResort, RawModel, RawModelDefaults, RawOutput, RawOutputGuard,
-    RawPoison, RawReduce, RawShape, RawStep, RawThen,
+    Literal, RawBatch, RawConfidence, RawDegrade, RawEmbedded, RawEngine, RawExhausted,
+    RawLastResort, RawModel, RawModelDefaults, RawOutput, RawPoison, RawReduce, RawStep,
 };
 pub(crate) use outliers::{RawFailback, RawOutlierLatency, RawOutliers, RawSuccessRate};
 pub(crate) use pool::{

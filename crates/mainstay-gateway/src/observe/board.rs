@@ -17,6 +17,8 @@ use super::peers::{Groups, Shown};
 use crate::build::Watched;
 use crate::shared::Shared;
 
+mod golden;
+
 /// Between two looks: a tenth of the shortest silence that is a stall by default.
 const LOOK: Duration = Duration::from_millis(100);
 /// A look that comes later than this finds a gateway that was stopped itself: the silence of the
@@ -176,39 +178,6 @@ impl Board {
         target.progress.forget();
         if let Some(transition) = target.breaker.end_wait(now) {
             self.shared.breaker_changed(target, &transition);
-        }
-    }
-
-    /// Notes what a golden request came to, and tells of the change that it causes.
-    pub(crate) fn asked_golden(
-        &self,
-        subject: usize,
-        (check, words): (Check, String),
-        change: Option<&ProbeChange>,
-    ) {
-        let now = self.shared.clock.now();
-        let mut known = self.lock();
-        let entry = &mut known.entries[subject];
-        entry.golden = Some(words.clone());
-        let target = Arc::clone(&entry.target);
-        drop(known);
-        self.shared.telemetry.golden(target.id, check);
-        let Some(change) = change else { return };
-        let (wrong, from) = (change.to == Verdict::Wrong, target.health.verdict());
-        if !wrong && change.from == Verdict::Unknown {
-            // Right from the beginning is no news.
-            return;
-        }
-        target.health.set_wrong(wrong, now);
-        self.shared.telemetry.event(Event {
-            kind: EventKind::Verdict,
-            subject: target.key.to_string(),
-            from: from.as_str().to_owned(),
-            to: target.health.verdict().as_str().to_owned(),
-            cause: format!("{words}, {} in a row", change.evidence.row),
-        });
-        if !wrong {
-            self.welcome(&target, now);
         }
     }
 

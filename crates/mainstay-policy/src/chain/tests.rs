@@ -230,6 +230,19 @@ fn the_next_pool_is_asked_when_all_of_one_failed() {
 }
 
 #[test]
+fn a_step_whose_answers_broke_a_guard_says_so() {
+    let (plan, mut bench) = (plan(vec![ready(2), ready(1), local(true)]), Bench::new());
+    let mut climb = climb(&plan);
+    let first = bench.fail(&mut climb, Class::BadAnswer, SentState::Sent);
+    climb.guard_broken();
+    let second = bench.fail(&mut climb, Class::BadAnswer, SentState::Sent);
+    climb.guard_broken();
+    assert_eq!((first.step, second.step), (0, 0), "the pool's other member is asked first");
+    assert_eq!(bench.attempt(&mut climb).step, 1);
+    assert_eq!(climb.reason(), Reason::GuardBroken);
+}
+
+#[test]
 fn what_never_left_us_is_free_up_to_a_bound() {
     let (plan, mut bench) = (plan(vec![ready(9), ready(1), local(true)]), Bench::with_retries(0));
     let mut climb = climb(&plan);

@@ -66,6 +66,14 @@ fn what_cannot_be_compared_is_no_low_confidence() {
 }
 
 #[test]
+fn rows_that_are_void_have_no_confidence_and_spoil_no_others() {
+    let response = answer(&[3], Data::Fp32(vec![0.75, f32::NAN, 0.25]));
+    assert!(matches!(per_row(&response, &rule(Reduce::Max)), Err(Error::NotFinite { row: 1, .. })));
+    let sound = per_sound_row(&response, &rule(Reduce::Max), &[1]);
+    assert_eq!(sound, Ok(vec![0.75, f64::NEG_INFINITY, 0.25]));
+}
+
+#[test]
 fn equal_is_enough() {
     assert!(rule(Reduce::Max).accepts(0.5));
     assert!(!rule(Reduce::Max).accepts(0.49));
