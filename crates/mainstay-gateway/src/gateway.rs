@@ -15,6 +15,7 @@ use crate::embedded::{Embedded, LOOK_EVERY};
 use crate::error::Error;
 use crate::observe;
 use crate::outliers::Outliers;
+use crate::overload;
 use crate::shared::Shared;
 use crate::source::State;
 use crate::worker::{self, Worker};
@@ -118,6 +119,7 @@ impl Gateway {
         let probes = tokio::spawn(prober.run());
         let watch = tokio::spawn(outliers.run());
         let models = tokio::spawn(look_after(embedded, Arc::clone(&shared)));
+        let gates = tokio::spawn(overload::watch(Arc::clone(&shared)));
         tell_started(&shared, config.workers);
 
         let cause = shutdown.await;
@@ -128,7 +130,7 @@ impl Gateway {
         if !drained {
             tracing::warn!(limit = ?config.drain, "the drain limit passed with requests in flight");
         }
-        for task in [&acceptor, &probes, &watch, &models] {
+        for task in [&acceptor, &probes, &watch, &models, &gates] {
             task.abort();
         }
         admin.abort();

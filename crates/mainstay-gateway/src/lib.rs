@@ -24,6 +24,7 @@ mod idempotency;
 mod memory;
 mod observe;
 mod outliers;
+mod overload;
 mod poison;
 mod request;
 mod shared;

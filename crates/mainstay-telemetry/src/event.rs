@@ -39,6 +39,8 @@ pub enum EventKind {
     Rotation = 8,
     /// What a guard makes of a target's answers over a while: varied, or all the same.
     Guard = 9,
+    /// Whether a model turns requests away for want of room.
+    Overload = 10,
 }
 
 /// A change of state.
@@ -84,7 +86,7 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Verdict,
         Self::Breaker,
         Self::Step,
@@ -95,6 +97,7 @@ impl EventKind {
         Self::Poison,
         Self::Rotation,
         Self::Guard,
+        Self::Overload,
     ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
@@ -111,6 +114,7 @@ impl EventKind {
             Self::Poison => "poison",
             Self::Rotation => "rotation",
             Self::Guard => "guard",
+            Self::Overload => "overload",
         }
     }
 }

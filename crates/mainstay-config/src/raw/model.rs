@@ -127,6 +127,10 @@ pub(crate) struct RawModelDefaults {
     pub(crate) idempotency: Opt<RawIdempotency>,
     /// See a model's poison.
     pub(crate) poison: Opt<Short<RawPoison>>,
+    /// See a model's concurrency.
+    pub(crate) concurrency: Opt<RawConcurrency>,
+    /// See a model's priority.
+    pub(crate) priority: Opt<RawPriority>,
 }
 
 /// One output tensor.

@@ -129,6 +129,12 @@ async fn at_three_times_its_capacity_a_pool_does_what_it_can_and_what_matters_fi
     for sample in during.iter().filter(|sample| !sample.is_ok()) {
         assert_honest(sample.answer().expect("an answer"));
     }
+    let told = gateway.events("overload").await;
+    assert_eq!(
+        (&told[0]["subject"], &told[0]["to"]),
+        (&json!("m"), &json!("shedding")),
+        "{told:?}"
+    );
     let shed = &status["models"][0]["shed"];
     assert!(shed["normal"].as_u64() > shed["high"].as_u64(), "{shed}");
 }
