@@ -126,6 +126,10 @@ impl Trial {
         self.target.progress.overtaken(self.started, now);
         self.target.load.overtaken(latency, now);
         self.target.stats.outrun(self.worker.index, latency);
+        // One that was cut off early, a hedge for example, says nothing of how long it takes.
+        let late = self.target.breaker.usual().is_some_and(|usual| latency > usual);
+        let sample = if late { Sample::Took(latency) } else { Sample::Nothing };
+        Self::free(&self.worker, &self.target, sample, now);
         self.target.breaker.overtaken(permit, latency, now);
     }
 

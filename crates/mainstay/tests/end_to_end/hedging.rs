@@ -64,6 +64,23 @@ async fn a_hedge_answers_and_the_late_attempt_is_cut_off_without_blame() {
 }
 
 #[tokio::test]
+async fn every_place_at_a_server_comes_back_from_whoever_was_cut_off() {
+    let slow = Peer::start(Manner::Slow(Duration::from_millis(300), good(1.0))).await;
+    let quick = Peer::good(42.0).await;
+    let mut pool = pool([&slow.address, &quick.address]);
+    pool["hedge"] = json!({"share": "100%", "after": "30ms"});
+    pool["balance"] = json!("round-robin");
+    pool["concurrency"] = json!({"adaptive": false, "max": 2});
+    let gateway = Gateway::ready(config(&json!({"p": pool}), &model())).await;
+    for _ in 0..16 {
+        let answer = gateway.ask(&infer()).await;
+        let record = gateway.record(&answer).await;
+        assert_eq!(record["attempts"][0]["skipped"]["limit"], json!([]), "{record}");
+    }
+    assert!(slow.received().len() >= 6, "it has its turn: {}", slow.received().len());
+}
+
+#[tokio::test]
 async fn a_hedge_that_fails_does_not_fail_the_request() {
     let slow = Peer::start(Manner::Slow(Duration::from_millis(300), good(42.0))).await;
     let bad = Peer::start(Manner::Reply(Reply::new(500, r#"{"error":"boom"}"#))).await;

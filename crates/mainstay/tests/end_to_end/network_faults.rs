@@ -151,6 +151,38 @@ async fn what_may_have_been_executed_is_not_repeated_where_that_would_harm() {
     assert!(good.received().is_empty());
 }
 
+/// What becomes of one request for a model whose requests may not be repeated: the answer's
+/// status, how much had left of the first attempt, and how many requests the second server got.
+async fn unrepeatable(broken: &SocketAddr) -> (u16, String, usize) {
+    let good = Peer::good(42.0).await;
+    let pools = json!({"first": without_probes(broken), "second": pool([&good.address])});
+    let chain = json!([{"pool": "first"}, {"pool": "second", "equivalent": true}]);
+    let models = json!({"m": {"deadline": "1s", "repeatable": false, "chain": chain}});
+    let gateway = Gateway::start(config(&pools, &models)).await;
+    let answer = gateway.ask(&infer()).await;
+    let record = gateway.record(&answer).await;
+    let sent = record["attempts"][0]["sent"].as_str().expect("an attempt").to_owned();
+    (answer.status(), sent, good.received().len())
+}
+
+#[tokio::test]
+async fn how_much_was_sent_decides_whether_a_harmful_request_is_repeated() {
+    let refused = unrepeatable(&closed_port().await).await;
+    assert_eq!(refused, (200, "not-sent".to_owned(), 1));
+    let silent = Peer::start(Manner::BlackHole).await;
+    assert_eq!(unrepeatable(&silent.address).await, (504, "maybe-sent".to_owned(), 0));
+    let reset = Peer::start(Manner::ResetBeforeBytes).await;
+    assert_eq!(unrepeatable(&reset.address).await, (503, "maybe-sent".to_owned(), 0));
+    let failing = Peer::start(Manner::Reply(Reply::new(500, r#"{"error":"boom"}"#))).await;
+    assert_eq!(unrepeatable(&failing.address).await, (500, "sent".to_owned(), 0));
+    for peer in [&silent, &reset, &failing] {
+        assert_eq!(peer.received().len(), 1, "executed once at most");
+    }
+    // A server that says that it is full or not ready has not executed it.
+    let full = Peer::start(Manner::Reply(Reply::new(429, r#"{"error":"busy"}"#))).await;
+    assert_eq!(unrepeatable(&full.address).await, (200, "sent".to_owned(), 1));
+}
+
 #[tokio::test]
 async fn a_body_too_large_to_be_kept_has_one_attempt() {
     let (bad, good) = (Peer::start(Manner::ResetBeforeBytes).await, Peer::good(42.0).await);
