@@ -218,6 +218,27 @@ async fn outputs_that_were_not_asked_for_are_not_missed() {
 }
 
 #[tokio::test]
+async fn a_request_that_makes_every_server_break_a_guard_blames_none() {
+    let (first, second) = (Peer::start(sound(1)).await, Peer::start(sound(2)).await);
+    let mut both = pool([&first.address, &second.address]);
+    both["balance"] = json!("round-robin");
+    let models = json!({"m": model(&json!([{"pool": "both"}]))});
+    let gateway = Gateway::ready(config(&json!({"both": both}), &models)).await;
+    for _ in 0..20 {
+        assert_eq!(gateway.ask(&rows(&[0.5])).await.status(), 200);
+    }
+    // The peers take each row's value for its score, and 5 is none.
+    let answer = gateway.ask(&rows(&[5.0])).await;
+    assert_eq!(answer.status(), 422, "{}", answer.text());
+    let record = gateway.record(&answer).await;
+    assert_eq!(record["attempts"][1]["guard"], "range", "{record}");
+    for breaker in gateway.breakers().await {
+        assert_eq!(breaker["failures"], 0, "{breaker}");
+    }
+    assert_eq!(gateway.ask(&rows(&[0.5])).await.status(), 200);
+}
+
+#[tokio::test]
 async fn guards_hold_for_embedded_models_too() {
     let dead = closed_port().await;
     let labels_but_nine: Vec<i64> = (0..9).collect();
