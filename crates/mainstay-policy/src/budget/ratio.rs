@@ -125,12 +125,16 @@ impl RetryBudget {
     }
 
     /// Requests sent to servers for each request within the window: the first attempt, retries
-    /// at the same pool, fallbacks to another, and hedges. 1 when nothing was repeated.
+    /// at the same pool, fallbacks to another, and hedges. 1 when nothing was repeated, or nothing
+    /// came.
     #[must_use]
     pub fn amplification(&self, now: Moment) -> f64 {
         let [requests, retries] = self.window.totals(now, 0);
         let [hedges] = self.hedges.totals(now, 0);
-        1.0 + f64::from(retries.saturating_add(hedges)) / f64::from(requests.max(1))
+        if requests == 0 {
+            return 1.0;
+        }
+        1.0 + f64::from(retries.saturating_add(hedges)) / f64::from(requests)
     }
 
     /// Whether one more repetition keeps below the cap.
@@ -152,6 +156,8 @@ impl RetryBudget {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn at(millis: u64) -> Moment {
@@ -206,6 +212,39 @@ mod tests {
         assert_eq!(granted(&budget, 1000, at(1_000)), 50);
         assert!(!budget.allows_hedge(at(1_000)));
         assert!((budget.amplification(at(1_000)) - 1.2).abs() < 1e-9);
+    }
+
+    proptest! {
+        /// Invariant 2: whatever the mixture of requests, retries and hedges, and however much
+        /// the shares of their own would allow, the cap holds.
+        #[test]
+        fn nothing_lifts_the_cap(
+            steps in prop::collection::vec((0u8..3, 0usize..4), 1..500),
+            cap in 1.0f64..3.0,
+            per_second in 0u32..3,
+        ) {
+            let greedy = RetrySettings { ratio: Ratio::ONE, per_second: 1_000, ..RetrySettings::default() };
+            let budget =
+                RetryBudget::new(greedy, 4).capped(AmplificationSettings { cap, per_second });
+            let now = at(3_000);
+            let (mut requests, mut repeated) = (0u32, 0u32);
+            for (what, shard) in steps {
+                match what {
+                    0 => {
+                        budget.request(shard, now);
+                        requests += 1;
+                    }
+                    1 => repeated += u32::from(budget.try_retry(shard, now)),
+                    _ if budget.allows_hedge(now) => {
+                        budget.hedge(shard, now);
+                        repeated += 1;
+                    }
+                    _ => {}
+                }
+                let most = f64::from(per_second) * 10.0 + (cap - 1.0) * f64::from(requests);
+                prop_assert!(f64::from(repeated) <= most + 1e-3, "{repeated} of {most}");
+            }
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::verdict::Verdict;
 use super::super::plan::{Pool, Step};
 use super::{Choice, Climb, Context, MAX_ATTEMPTS};
 
+/// The tier of members of which nothing speaks against; those below are tried with care.
+const UNKNOWN: u8 = 1;
+
 impl Climb<'_> {
     /// A second attempt, to run beside `first`, whose [`hedge_after`](Choice::hedge_after) has
     /// passed without an answer; `None` where no other member is as good, or no share is left.
@@ -24,7 +27,9 @@ impl Climb<'_> {
             return None;
         }
         let skipped = self.list(pool, cx);
-        let worst = super::tier(&pool.members[first.member].target, false).unwrap_or(u8::MAX);
+        let own = super::tier(&pool.members[first.member].target, false);
+        // However bad the first one is by now: the second is one that takes requests.
+        let worst = own.map_or(UNKNOWN, |tier| tier.min(UNKNOWN));
         // Whoever is slow itself, or has yet to prove itself, is no help for a late request.
         cx.candidates.retain(|other| {
             let at = usize::from(other.index);
