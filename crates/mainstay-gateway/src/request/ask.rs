@@ -44,8 +44,6 @@ pub(crate) struct Ask {
     pub(crate) deadline: Moment,
     /// How much it matters when not all can be served.
     pub(crate) priority: Priority,
-    /// What the headers tell servers of it, in milliseconds.
-    pub(crate) told: u64,
     /// The memory that the payload takes, until the request is over.
     pub(crate) reservation: Option<Reservation>,
 }

@@ -259,9 +259,8 @@ fn upstream_uri(ask: &Ask, pool: &PoolSource, upstream: &Upstream) -> Uri {
 
 /// What is told of the time that is left, and of a payload that is not the client's own.
 fn instead(worker: &Worker, ask: &Ask, order: &Order<'_>) -> [Option<Instead>; 2] {
-    let left = ask.left(order.now);
-    let timeout =
-        (left != ask.told).then(|| (headers::REQUEST_TIMEOUT, Some(worker.timeout_value(left))));
+    let left = worker.timeout_value(ask.left(order.now));
+    let timeout = Some((headers::REQUEST_TIMEOUT, Some(left)));
     let own = std::ptr::eq(order.payload, &raw const ask.payload);
     // Other bytes than the client's: the JSON part has another length, or is all there is.
     let json_len =
@@ -290,7 +289,10 @@ pub(super) fn settle(
         }
     };
     let status = parts.status.as_u16();
-    let pause = retry_after::read(&parts.headers, &flight.worker.clock, now);
+    // An answer that is one says nothing of when to come again.
+    let pause = (!parts.status.is_success())
+        .then(|| retry_after::read(&parts.headers, &flight.worker.clock, now))
+        .flatten();
     let class = classify::response(pool.flavour, status, pause.is_some(), held.bytes()).err();
     let upstream = Arc::clone(&member.upstream);
     let answer = Answer { parts, held, upstream, connection, trial: Some(trial), at, now };

@@ -66,33 +66,60 @@ pub(super) fn request_id(id: RequestId) -> HeaderValue {
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
-/// Drops what belongs to the other side's connection, and what only the gateway may say.
-pub(super) fn clean(headers: &mut HeaderMap) {
-    // One look at the names: most messages have nothing to drop, or `connection` alone.
-    let (mut found, mut own) = (0u16, false);
-    for name in headers.keys() {
-        match name.as_str() {
-            "connection" => found |= 1,
-            "keep-alive" => found |= 1 << 1,
-            "transfer-encoding" => found |= 1 << 2,
-            "expect" => found |= 1 << 3,
-            "te" => found |= 1 << 4,
-            "trailer" => found |= 1 << 5,
-            "upgrade" => found |= 1 << 6,
-            "proxy-connection" => found |= 1 << 7,
-            "proxy-authenticate" => found |= 1 << 8,
-            "proxy-authorization" => found |= 1 << 9,
-            name => own |= name.starts_with(OWN_PREFIX),
+/// What one look at the names of a message's headers finds. To ask for each of them in turn
+/// would cost a hash each, and most messages have none of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Which of [`HOP_BY_HOP`], as bits.
+    local: u16,
+    /// Names that only the gateway may use.
+    own: bool,
+    /// [`REQUEST_TIMEOUT`].
+    pub(super) timeout: bool,
+    /// [`INFERENCE_HEADER_LENGTH`].
+    pub(super) json_len: bool,
+}
+
+impl Seen {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection" => seen.local |= 1,
+                "keep-alive" => seen.local |= 1 << 1,
+                "transfer-encoding" => seen.local |= 1 << 2,
+                "expect" => seen.local |= 1 << 3,
+                "te" => seen.local |= 1 << 4,
+                "trailer" => seen.local |= 1 << 5,
+                "upgrade" => seen.local |= 1 << 6,
+                "proxy-connection" => seen.local |= 1 << 7,
+                "proxy-authenticate" => seen.local |= 1 << 8,
+                "proxy-authorization" => seen.local |= 1 << 9,
+                "x-request-timeout" => seen.timeout = true,
+                "inference-header-content-length" => seen.json_len = true,
+                name => seen.own |= name.starts_with(OWN_PREFIX),
+            }
         }
+        seen
     }
-    if found & 1 != 0 {
+
+    /// Whether the client refuses answers of lesser quality.
+    pub(super) fn refuses_degraded(self, headers: &HeaderMap) -> bool {
+        self.own && headers.get(DEGRADE).is_some_and(|value| value.as_bytes() == b"never")
+    }
+}
+
+/// Drops what belongs to the other side's connection, and what only the gateway may say.
+pub(super) fn clean(headers: &mut HeaderMap, seen: Seen) {
+    let mut local = seen.local;
+    if local & 1 != 0 {
         drop_named_by_connection(headers);
     }
-    while found != 0 {
-        headers.remove(&HOP_BY_HOP[found.trailing_zeros() as usize]);
-        found &= found - 1;
+    while local != 0 {
+        headers.remove(&HOP_BY_HOP[local.trailing_zeros() as usize]);
+        local &= local - 1;
     }
-    if own {
+    if seen.own {
         drop_own(headers);
     }
 }
@@ -151,6 +178,11 @@ fn drop_own(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
+    fn clean_all(headers: &mut HeaderMap) {
+        let seen = Seen::of(headers);
+        clean(headers, seen);
+    }
+
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
             .iter()
@@ -167,7 +199,7 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("content-type", "application/json"),
         ]);
-        clean(&mut seen);
+        clean_all(&mut seen);
         assert_eq!(seen, headers(&[("content-type", "application/json")]));
     }
 
@@ -176,7 +208,7 @@ mod tests {
         for name in &HOP_BY_HOP {
             let mut seen = headers(&[("accept", "*/*")]);
             seen.insert(name, HeaderValue::from_static("x"));
-            clean(&mut seen);
+            clean_all(&mut seen);
             assert_eq!(seen, headers(&[("accept", "*/*")]), "{name}");
         }
     }
@@ -190,7 +222,7 @@ mod tests {
     #[test]
     fn nobody_else_speaks_for_the_gateway() {
         let mut seen = headers(&[("x-mainstay-degraded", "false"), ("accept", "*/*")]);
-        clean(&mut seen);
+        clean_all(&mut seen);
         assert_eq!(seen, headers(&[("accept", "*/*")]));
     }
 }

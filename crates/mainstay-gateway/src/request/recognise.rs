@@ -68,18 +68,20 @@ fn ask(
     (route, trusted, now): (Arc<Route>, bool, Moment),
 ) -> Result<Ask, Fault> {
     let Parts { method, uri, mut headers, .. } = parts;
-    let strict = route.never_degrade || refuses_degraded(&headers);
-    let json_len = json_len(&headers)?;
-    let deadline = deadline(&headers, route.deadline, now);
+    let seen = headers::Seen::of(&headers);
+    let strict = route.never_degrade || seen.refuses_degraded(&headers);
+    let json_len = if seen.json_len { json_len(&headers)? } else { None };
+    let wished = if seen.timeout { wished(&headers) } else { None };
+    let deadline = now + wished.map_or(route.deadline, |wished| wished.min(route.deadline));
     let priority =
         priority(&mut headers, (worker.shared.snapshot.priorities.header.as_ref(), trusted))
             .unwrap_or(route.priority);
-    headers::clean(&mut headers);
+    headers::clean(&mut headers, seen);
     if !route.guards.is_empty() || route.steps.iter().any(|step| step.confidence.is_some()) {
         // What must be judged must be readable.
         headers.remove(ACCEPT_ENCODING);
     }
-    let mut ask = Ask {
+    Ok(Ask {
         method,
         uri: origin_form(uri),
         headers,
@@ -90,14 +92,9 @@ fn ask(
         json_len,
         payload: Payload::Kept(Bytes::new()),
         deadline,
-        told: 0,
         priority,
         reservation: None,
-    };
-    // Told once, and again only where time has passed: see the attempt.
-    ask.told = ask.left(now);
-    ask.headers.insert(headers::REQUEST_TIMEOUT, worker.timeout_value(ask.told));
-    Ok(ask)
+    })
 }
 
 /// What a trusted client says of its request. From others the header is dropped, so that a
@@ -114,10 +111,6 @@ fn priority(
     headers.get(name).and_then(|value| Priority::from_name(value.as_bytes()))
 }
 
-fn refuses_degraded(headers: &HeaderMap) -> bool {
-    headers.get(headers::DEGRADE).is_some_and(|value| value.as_bytes() == b"never")
-}
-
 fn json_len(headers: &HeaderMap) -> Result<Option<usize>, Fault> {
     let Some(value) = headers.get(headers::INFERENCE_HEADER_LENGTH) else { return Ok(None) };
     headers::number(value).map(Some).ok_or_else(|| {
@@ -130,13 +123,10 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH).and_then(headers::number)
 }
 
-/// The route's deadline, or the client's if that is sooner.
-fn deadline(headers: &HeaderMap, configured: Duration, now: Moment) -> Moment {
-    let wished = headers
-        .get(headers::REQUEST_TIMEOUT)
-        .and_then(|value| value.to_str().ok())
-        .and_then(duration);
-    now + wished.map_or(configured, |wished| wished.min(configured))
+/// How long the client says that it will wait; it may only shorten the route's deadline.
+fn wished(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(headers::REQUEST_TIMEOUT)?;
+    duration(value.to_str().ok()?)
 }
 
 /// `150ms`, `2s`, or a plain number of seconds.
@@ -165,18 +155,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_may_only_shorten_the_deadline() {
-        let timeout = |value| {
+    fn a_client_says_how_long_it_waits() {
+        let wish = |value| {
             let mut headers = HeaderMap::new();
             headers.insert(headers::REQUEST_TIMEOUT, HeaderValue::from_static(value));
-            deadline(&headers, Duration::from_secs(1), Moment::ZERO).as_millis()
+            wished(&headers).map(|wish| wish.as_millis())
         };
-        assert_eq!(timeout("150ms"), 150);
-        assert_eq!(timeout("0.5"), 500);
-        assert_eq!(timeout("0.25s"), 250);
-        assert_eq!(timeout("30"), 1000);
-        assert_eq!(timeout("soon"), 1000);
-        assert_eq!(timeout("-1"), 1000);
+        assert_eq!(wish("150ms"), Some(150));
+        assert_eq!(wish("0.5"), Some(500));
+        assert_eq!(wish("0.25s"), Some(250));
+        assert_eq!(wish("30"), Some(30_000));
+        assert_eq!(wish("soon"), None);
+        assert_eq!(wish("-1"), None);
     }
 
     #[test]

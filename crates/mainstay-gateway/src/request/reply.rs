@@ -49,7 +49,8 @@ pub(super) fn server(
     mark: Option<&Mark>,
     end: End,
 ) -> Response<AnswerBody> {
-    headers::clean(&mut answer.parts.headers);
+    let seen = headers::Seen::of(&answer.parts.headers);
+    headers::clean(&mut answer.parts.headers, seen);
     flight.record.degraded = mark.is_some();
     if let Some(mark) = mark {
         mark.put(&mut answer.parts.headers);
