@@ -23,6 +23,7 @@
 //!   alone is waited for then, if the deadline leaves the time.
 
 pub mod climb;
+mod eligible;
 mod last_resort;
 pub mod plan;
 mod returning;
@@ -30,7 +31,8 @@ mod returning;
 #[cfg(test)]
 mod tests;
 
-pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next, may_be_asked};
+pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next};
+pub use eligible::may_be_asked;
 pub use last_resort::LastResort;
 pub use plan::{Local, Member, Plan, Pool, Step};
 

@@ -16,7 +16,7 @@ use crate::target::Target;
 
 use super::climb::Context;
 use super::plan::{Member, Plan, Pool, Step};
-use super::{Reason, Skipped, climb};
+use super::{Reason, Skipped, eligible};
 
 /// Added to the tier of a member on its way back: behind every other.
 pub(super) const BEHIND: u8 = 8;
@@ -134,7 +134,7 @@ fn has_proven(plan: &Plan, step: usize, now: Moment) -> bool {
     });
     pools.flat_map(|pool| pool.members.iter().map(move |member| (pool, member))).any(
         |(pool, member)| {
-            climb::tier(&member.target, false).is_some_and(|tier| tier < BEHIND)
+            eligible::tier(&member.target, false).is_some_and(|tier| tier < BEHIND)
                 && member.target.breaker.would_admit(now).is_ok()
                 && share(pool, member, now).is_none()
         },

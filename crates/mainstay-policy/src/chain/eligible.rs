@@ -1,0 +1,37 @@
+//! Who may be asked, and in which order of preference, by what is known of their health.
+
+use crate::Moment;
+use crate::target::Target;
+use crate::verdict::Verdict;
+
+use super::returning;
+
+/// The tier of a stalled target that one request may try. Never picked but by taking the trial.
+pub(super) const TRIAL: u8 = u8::MAX;
+
+/// The order in which targets are preferred; `None` where none may be asked. Busy and slow ones
+/// stand with the ready: their cost and their share speak for themselves, and a tier of their own
+/// would take all their requests away.
+pub(super) fn tier(target: &Target, last_resort: bool) -> Option<u8> {
+    match target.health.verdict() {
+        Verdict::Ready | Verdict::Busy | Verdict::Slow => {
+            Some(if target.health.deep() { 0 } else { 1 })
+        }
+        Verdict::Unknown => Some(1),
+        Verdict::Stalled if !last_resort && target.health.trial_is_open() => Some(TRIAL),
+        Verdict::Stalled
+        | Verdict::Loading
+        | Verdict::Draining
+        | Verdict::Dead
+        | Verdict::Wrong => last_resort.then_some(3),
+    }
+}
+
+/// Whether a request could be sent to the target now, had it room.
+#[must_use]
+pub fn may_be_asked(target: &Target, now: Moment) -> bool {
+    tier(target, false).is_some()
+        && target.pause.until(now).is_none()
+        && !returning::is_out(target)
+        && target.breaker.would_admit(now).is_ok()
+}
