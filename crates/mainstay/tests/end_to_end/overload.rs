@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::support::eventually;
 use crate::support::gateway::{Gateway, config, pool};
-use crate::support::http::{Answer, Request};
+use crate::support::http::{Answer, Connection, Request};
 use crate::support::load::{Load, Sample};
 use crate::support::peer::{Manner, Peer, good};
 
@@ -276,6 +276,34 @@ async fn the_highest_priority_is_served_first_whoever_came_first() {
     let received = peer.received();
     let order: Vec<_> = received.iter().filter_map(|r| r.header("x-priority")).collect();
     assert_eq!(order, ["normal", "critical", "high", "normal", "low"]);
+}
+
+#[tokio::test]
+async fn no_call_is_lost_between_workers() {
+    let peer = slow_peer(2).await;
+    let models = json!({"m": {"deadline": "20s", "chain": [{"pool": "p"}],
+        "concurrency": {"wait": "15s"}}});
+    let mut config = config(&json!({"p": one_at_a_time(&[&peer])}), &models);
+    config["workers"] = json!(3);
+    let gateway = Gateway::ready(config).await;
+    let (host, began) = (gateway.http, Instant::now());
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        clients.spawn(async move {
+            let mut connection = Connection::open(host).await.expect("a connection");
+            for _ in 0..10 {
+                let answer = connection.ask(&infer("m")).await.expect("an answer");
+                assert_eq!(answer.status(), 200, "{}", answer.text());
+            }
+        });
+    }
+    clients.join_all().await;
+    // Each call that was lost would be made up for only after 100 ms.
+    let each = began.elapsed() / 400;
+    assert!(each < Duration::from_millis(30), "{each:?} for each");
+    let status = gateway.status().await;
+    let model = &status["models"][0];
+    assert_eq!((&model["queued"], &model["in_flight"]), (&json!(0), &json!(0)), "{model}");
 }
 
 #[tokio::test]
