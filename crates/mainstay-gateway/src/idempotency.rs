@@ -5,15 +5,17 @@
 //! same key with another request is a mistake of the client's and is told so.
 //!
 //! One table for all workers, behind a lock: only requests that carry the header, for models that
-//! ask for it, ever take it. Its memory is bounded; when it is full the oldest answers go first.
+//! ask for it, ever take it. Its memory is bounded; what is past its time goes first, and then,
+//! when it is full, the oldest answers. Answers are copied: as slices of the buffers that they
+//! were read into they would keep far more than is counted.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use mainstay_policy::Moment;
 use mainstay_policy::poison::Fingerprint;
 use mainstay_telemetry::RequestId;
@@ -76,8 +78,10 @@ pub(crate) struct Answers {
 #[derive(Debug, Default)]
 struct Book {
     entries: HashMap<Key, Entry, RandomState>,
-    /// What can be forgotten, the oldest first.
-    order: VecDeque<(Key, u64)>,
+    /// What can be forgotten, the oldest first: exactly the entries that are done, by serial.
+    order: BTreeMap<u64, Key>,
+    /// The same, by the time until which they are kept: lifetimes differ between models.
+    expiry: BTreeSet<(Moment, u64)>,
     bytes: usize,
     last: u64,
 }
@@ -109,13 +113,12 @@ impl Answers {
         book.forget_expired(now);
         if let Some(entry) = book.entries.get(&key) {
             let known = entry.request == request;
-            match &entry.state {
-                State::Done(_, until) if *until <= now => book.remove(key),
-                _ if !known => return Entered::Mismatch,
-                State::Running(running) => return Entered::Wait(running.clone()),
-                State::Done(Some(stored), _) => return Entered::Replay(Arc::clone(stored)),
-                State::Done(None, _) => return Entered::Lost,
-            }
+            return match &entry.state {
+                _ if !known => Entered::Mismatch,
+                State::Running(running) => Entered::Wait(running.clone()),
+                State::Done(Some(stored), _) => Entered::Replay(Arc::clone(stored)),
+                State::Done(None, _) => Entered::Lost,
+            };
         }
         if !book.make_room(ENTRY, self.limit) {
             return Entered::Full;
@@ -133,17 +136,14 @@ impl Answers {
 impl Lease {
     /// It was executed, with this answer; `None` where that cannot be kept.
     pub(crate) fn remember(self, stored: Option<Stored>, lasts: Duration, now: Moment) {
+        let limit = self.answers.limit;
+        // Copied before the lock is taken.
+        let stored = stored.filter(|stored| stored.size() <= limit).map(Stored::copied);
         let mut book = self.answers.lock();
+        book.forget_expired(now);
         let size = stored.as_ref().map_or(0, Stored::size);
-        let fits = book.make_room(size, self.answers.limit);
-        book.bytes += if fits { size } else { 0 };
-        let kept = stored.filter(|_| fits).map(Arc::new);
-        if let Some(entry) = book.entries.get_mut(&self.key) {
-            entry.bytes += if kept.is_some() { size } else { 0 };
-            entry.state = State::Done(kept, now + lasts);
-            let known = (self.key, entry.serial);
-            book.order.push_back(known);
-        }
+        let kept = stored.filter(|_| book.make_room(size, limit)).map(Arc::new);
+        book.done(self.key, kept, now + lasts);
     }
 }
 
@@ -164,6 +164,19 @@ impl Stored {
         let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         self.body.len() + headers.sum::<usize>()
     }
+
+    /// The same in memory of its own, without the buffers that it is a slice of.
+    fn copied(mut self) -> Self {
+        self.body = Bytes::copy_from_slice(&self.body);
+        for value in self.headers.values_mut() {
+            // What was a value is one again.
+            if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+                copy.set_sensitive(value.is_sensitive());
+                *value = copy;
+            }
+        }
+        self
+    }
 }
 
 impl Book {
@@ -174,37 +187,49 @@ impl Book {
         self.last
     }
 
+    /// The entry's request was executed; what is kept of its answer fits.
+    fn done(&mut self, key: Key, kept: Option<Arc<Stored>>, until: Moment) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let size = kept.as_ref().map_or(0, |stored| stored.size());
+        self.bytes += size;
+        entry.bytes += size;
+        entry.state = State::Done(kept, until);
+        self.order.insert(entry.serial, key);
+        self.expiry.insert((until, entry.serial));
+    }
+
     fn remove(&mut self, key: Key) {
-        if let Some(entry) = self.entries.remove(&key) {
-            self.bytes -= entry.bytes;
+        let Some(entry) = self.entries.remove(&key) else { return };
+        self.bytes -= entry.bytes;
+        if let State::Done(_, until) = entry.state {
+            self.order.remove(&entry.serial);
+            self.expiry.remove(&(until, entry.serial));
         }
     }
 
-    /// Forgets answers, the oldest first, until so many more bytes fit; `false` if they never
-    /// will.
+    /// Forgets answers, the oldest first, until so many more bytes fit. `false`, and nothing is
+    /// forgotten, if they do not even fit beside what is being executed.
     fn make_room(&mut self, bytes: usize, limit: usize) -> bool {
+        let running = (self.entries.len() - self.order.len()) * ENTRY;
+        if running.saturating_add(bytes) > limit {
+            return false;
+        }
         while self.bytes.saturating_add(bytes) > limit {
-            let Some((key, serial)) = self.order.pop_front() else { return false };
-            if self.entries.get(&key).is_some_and(|entry| entry.serial == serial) {
-                self.remove(key);
-            }
+            let Some((_, key)) = self.order.first_key_value() else { return false };
+            self.remove(*key);
         }
         true
     }
 
-    /// Forgets what is at the front and past its time.
+    /// Forgets what is past its time.
     fn forget_expired(&mut self, now: Moment) {
-        while let Some((key, serial)) = self.order.front().copied() {
-            match self.entries.get(&key) {
-                Some(Entry { serial: known, state: State::Done(_, until), .. })
-                    if *known == serial && *until > now =>
-                {
-                    return;
-                }
-                Some(entry) if entry.serial == serial => self.remove(key),
-                Some(_) | None => {}
+        while let Some((until, serial)) = self.expiry.first().copied()
+            && until <= now
+        {
+            self.expiry.pop_first();
+            if let Some(key) = self.order.get(&serial) {
+                self.remove(*key);
             }
-            self.order.pop_front();
         }
     }
 }
@@ -281,6 +306,55 @@ mod tests {
         assert_eq!(answers.lock().entries.len(), 1);
         drop(lease);
         let book = answers.lock();
-        assert_eq!((book.bytes, book.order.len()), (0, 0));
+        assert_eq!((book.bytes, book.order.len(), book.expiry.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_can_never_fit_drives_nothing_out() {
+        let answers = Arc::new(Answers::new(20 * 1024));
+        first(&answers, 1).remember(Some(stored(1024)), MINUTE, NOW);
+        let running: Vec<_> = (10..30).map(|key| first(&answers, key)).collect();
+        // It would fit an empty table, and not one with what is being executed.
+        first(&answers, 2).remember(Some(stored(12 * 1024)), MINUTE, NOW);
+        assert!(matches!(answers.enter(Key(2), REQUEST, NOW), Entered::Lost));
+        assert!(matches!(answers.enter(Key(1), REQUEST, NOW), Entered::Replay(_)));
+        drop(running);
+    }
+
+    #[test]
+    fn a_long_lifetime_does_not_keep_what_is_past_its_time() {
+        let answers = Arc::new(Answers::new(1 << 20));
+        first(&answers, 1).remember(Some(stored(9)), 60 * MINUTE, NOW);
+        (10..20).for_each(|key| first(&answers, key).remember(Some(stored(9)), MINUTE, NOW));
+        let lease = answers.enter(Key(50), REQUEST, NOW + MINUTE);
+        let again = answers.enter(Key(1), REQUEST, NOW + MINUTE);
+        assert!(matches!(again, Entered::Replay(_)), "it is not forgotten early");
+        drop(lease);
+        let book = answers.lock();
+        assert_eq!((book.entries.len(), book.order.len(), book.expiry.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn what_is_past_its_time_goes_before_what_is_older() {
+        let answers = Arc::new(Answers::new(4 * 1024));
+        first(&answers, 1).remember(Some(stored(1024)), 60 * MINUTE, NOW);
+        let lease = first(&answers, 2);
+        first(&answers, 3).remember(Some(stored(1024)), MINUTE, NOW);
+        lease.remember(Some(stored(1024)), MINUTE, NOW + MINUTE);
+        let again = answers.enter(Key(1), REQUEST, NOW + MINUTE);
+        assert!(matches!(again, Entered::Replay(_)));
+    }
+
+    #[test]
+    fn no_answer_keeps_the_buffer_that_it_was_read_into() {
+        let answers = Arc::new(Answers::new(1 << 20));
+        let buffer = Bytes::from(vec![b'x'; 64 * 1024]);
+        let value = HeaderValue::from_maybe_shared(buffer.slice(100..110)).expect("a value");
+        let headers = [(http::header::ETAG, value)].into_iter().collect();
+        let answer = Stored { body: buffer.slice(..10), headers, ..stored(0) };
+        first(&answers, 1).remember(Some(answer), MINUTE, NOW);
+        assert!(buffer.is_unique());
+        let Entered::Replay(kept) = answers.enter(Key(1), REQUEST, NOW) else { panic!("kept") };
+        assert_eq!((kept.body.len(), kept.headers[http::header::ETAG].len()), (10, 10));
     }
 }

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderValue, Method, Response};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
+use http::{HeaderMap, HeaderName, Method, Response};
+use mainstay_policy::poison::Fingerprint;
 use mainstay_telemetry::RequestId;
 use mainstay_telemetry::record::End;
 
@@ -21,6 +22,14 @@ use crate::flight::{Closed, Flight};
 use crate::idempotency::{Entered, Key, Lease, Stored};
 use crate::poison::{fingerprint, first_128};
 use crate::timeouts::within;
+
+/// Headers by which callers name themselves.
+static CALLER: [HeaderName; 4] = [
+    AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    COOKIE,
+];
 
 /// How long answers are remembered, where the request is one to be executed once.
 pub(super) fn rule(ask: &Ask) -> Option<Duration> {
@@ -36,7 +45,7 @@ pub(super) async fn answer(
     lasts: Duration,
 ) -> Response<AnswerBody> {
     let worker = Rc::clone(&flight.worker);
-    let Some(request) = fingerprint(&ask) else {
+    let Some(request) = request(&ask) else {
         return refuse(flight, &Fault::not_kept(worker.shared.snapshot.limits.replay));
     };
     let key = key(&ask);
@@ -69,14 +78,39 @@ pub(super) async fn answer(
 /// The caller, as far as it names itself, the model and the key. A key is the caller's own: what
 /// another one gets for the same key must not be seen.
 fn key(ask: &Ask) -> Key {
+    key_of(&ask.headers, &ask.route.name)
+}
+
+fn key_of(headers: &HeaderMap, model: &str) -> Key {
     let mut hasher = blake3::Hasher::new();
-    let caller = ask.headers.get(AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
-    let key = ask.headers.get(headers::IDEMPOTENCY_KEY).map_or(&[][..], HeaderValue::as_bytes);
-    for part in [caller, ask.route.name.as_bytes(), key] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
+    part(&mut hasher, model.as_bytes());
+    for name in CALLER.iter().chain([&headers::IDEMPOTENCY_KEY]) {
+        values(&mut hasher, headers, name);
     }
     Key(first_128(&hasher.finalize()))
+}
+
+/// What the key stands for: method, path, body, and as what the body is to be read. `None` where
+/// the body was not kept.
+fn request(ask: &Ask) -> Option<Fingerprint> {
+    let Fingerprint(asked) = fingerprint(ask)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&asked.to_le_bytes());
+    part(&mut hasher, ask.method.as_str().as_bytes());
+    values(&mut hasher, &ask.headers, &CONTENT_TYPE);
+    Some(Fingerprint(first_128(&hasher.finalize())))
+}
+
+/// All values of a header, told apart from those of the next one. HTTP/2 splits cookies.
+fn values(hasher: &mut blake3::Hasher, headers: &HeaderMap, name: &HeaderName) {
+    let all = headers.get_all(name);
+    hasher.update(&(all.iter().count() as u64).to_le_bytes());
+    all.iter().for_each(|value| part(hasher, value.as_bytes()));
+}
+
+fn part(hasher: &mut blake3::Hasher, part: &[u8]) {
+    hasher.update(&(part.len() as u64).to_le_bytes());
+    hasher.update(part);
 }
 
 /// Executes the request to its end, whether or not its client stays.
@@ -95,7 +129,7 @@ async fn first(
         let stored = closed.and_then(|closed| stored(&response, id, closed));
         // An answer that streams is not over, and its end is not waited for.
         let executed = closed.is_none_or(|closed| closed.executed);
-        let settled = closed.is_some_and(|it| matches!(it.end, End::Answered | End::ClientFault));
+        let settled = closed.is_some_and(|closed| settled(closed, response.headers()));
         if (settled && stored.is_some()) || (executed && !route.repeatable) {
             lease.remember(stored, lasts, now);
         }
@@ -103,6 +137,13 @@ async fn first(
     });
     let response = run.await;
     response.unwrap_or_else(|_| reply::fault(&Fault::no_source(&model, "it ended early")))
+}
+
+/// Whether this is what a server said. A fault of the gateway's own and an answer of lesser quality
+/// are not: another time a server may say better.
+fn settled(closed: Closed, marks: &HeaderMap) -> bool {
+    let own = marks.contains_key(headers::ERROR) || marks.contains_key(headers::DEGRADED);
+    closed.executed && !own && matches!(closed.end, End::Answered | End::ClientFault)
 }
 
 /// The answer as it can be given again; `None` where it is not whole.
@@ -124,4 +165,57 @@ fn replay(flight: Flight, stored: &Stored) -> Response<AnswerBody> {
     response.headers_mut().insert(headers::REPLAY_OF, headers::request_id(stored.id));
     flight.end(stored.end, stored.status.as_u16());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn only_what_a_server_said_is_given_again() {
+        let (plain, error) = (headers(&[]), headers(&[("x-mainstay-error", "MS0221")]));
+        let degraded = headers(&[("x-mainstay-degraded", "true")]);
+        let table = [
+            (End::Answered, true, &plain, true),
+            (End::ClientFault, true, &plain, true),
+            (End::ClientFault, true, &error, false),
+            (End::ClientFault, false, &error, false),
+            (End::Answered, true, &degraded, false),
+            (End::Answered, false, &plain, false),
+            (End::Failed, true, &plain, false),
+            (End::Shed, true, &plain, false),
+        ];
+        for (end, executed, marks, expected) in table {
+            let closed = Closed { end, executed };
+            assert_eq!(settled(closed, marks), expected, "{closed:?} {marks:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_its_callers_own_however_that_names_itself() {
+        let callers = [
+            headers(&[]),
+            headers(&[("authorization", "a")]),
+            headers(&[("x-api-key", "a")]),
+            headers(&[("api-key", "a")]),
+            headers(&[("cookie", "a")]),
+            headers(&[("cookie", "a"), ("cookie", "b")]),
+            headers(&[("idempotency-key", "a")]),
+        ];
+        for (at, one) in callers.iter().enumerate() {
+            for (other_at, other) in callers.iter().enumerate() {
+                assert_eq!(key_of(one, "m") == key_of(other, "m"), at == other_at);
+            }
+        }
+        assert_ne!(key_of(&callers[0], "m"), key_of(&callers[0], "n"));
+    }
 }
