@@ -6,11 +6,11 @@ use crate::{Moment, Ratio};
 
 use super::Settings;
 
-/// The ramp stands still from so many times the peers' median on.
+/// The ramp stands still from so many times the normal latency on.
 const ABOVE: f64 = 1.5;
 /// And steps back from so many times.
 const FAR_ABOVE: f64 = 2.5;
-/// On probation, so many times the peers' median is as slow as before.
+/// On probation, so many times the normal latency is as slow as before.
 const TOO_SLOW: f64 = 3.0;
 
 /// Where a target is on its way.
@@ -40,13 +40,14 @@ pub enum Phase {
     },
 }
 
-/// How its latency compares with its peers'.
+/// How its latency compares with what is normal: its peers' or, where that is longer, its own
+/// usual one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Pace {
     /// Too little is known.
     #[default]
     Unknown,
-    /// So many times the peers' median, where that is above the floor that counts.
+    /// So many times the normal latency, where that is above the floor that counts.
     Times(f64),
 }
 
@@ -182,7 +183,7 @@ impl Failback {
         if let Pace::Times(times) = seen.pace
             && times > TOO_SLOW
         {
-            let cause = format!("{good} probation answers, {times:.1} times slower than its peers");
+            let cause = format!("{good} probation answers, {times:.1} times slower than normal");
             return Some(self.hold(&cause, seen.now, settings));
         }
         let cause = format!("{good} probation requests answered");

@@ -10,6 +10,7 @@ use crate::balance::SlowStart;
 use crate::target::{self, Key, Target};
 use crate::{Moment, Outcome, failback};
 
+mod returns;
 mod simulation;
 
 const fn ms(millis: u64) -> Duration {

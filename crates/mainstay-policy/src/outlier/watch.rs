@@ -259,7 +259,8 @@ impl Watched {
         self.failback.came_back(ago, slow_start.window, slow_start.minimum)
     }
 
-    /// Its latency since it began to come back over its peers'.
+    /// Its latency since it began to come back over its peers', or over its own usual one where
+    /// that is longer: who was always slower is well when it is as slow as ever.
     fn pace(&self, peers: Option<Duration>, settings: &Settings) -> Pace {
         if self.failback.phase() == Phase::Serving {
             return Pace::Unknown;
@@ -273,7 +274,8 @@ impl Watched {
         if median <= floor {
             return Pace::Times(1.0);
         }
-        Pace::Times(median.as_secs_f64() / peers.as_secs_f64().max(1e-6))
+        let normal = peers.max(self.history.usual().unwrap_or_default());
+        Pace::Times(median.as_secs_f64() / normal.as_secs_f64().max(1e-6))
     }
 
     /// Its latency over its usual one.
@@ -292,8 +294,7 @@ impl Watched {
         if matches!(self.failback.phase(), Phase::Ramp { .. } | Phase::Probation { .. }) {
             // What the balancer thought of it was true before.
             self.target.load.forget();
-        }
-        if matches!(self.failback.phase(), Phase::Probation { .. }) {
+            // Nor is it ejected again for the failures that took it away.
             self.target.stats.end_streak();
         }
         if matches!(self.failback.phase(), Phase::Held { .. }) {

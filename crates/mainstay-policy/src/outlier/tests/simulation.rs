@@ -19,12 +19,12 @@ const EVERY: Duration = ms(5);
 
 /// How a server behaves at a moment.
 #[derive(Clone, Copy, Debug)]
-struct Behaviour {
-    latency: Duration,
-    fails: bool,
+pub(super) struct Behaviour {
+    pub(super) latency: Duration,
+    pub(super) fails: bool,
 }
 
-const WELL: Behaviour = Behaviour { latency: ms(20), fails: false };
+pub(super) const WELL: Behaviour = Behaviour { latency: ms(20), fails: false };
 const SLOW: Behaviour = Behaviour { latency: ms(200), fails: false };
 
 /// What happened in one second.
@@ -35,21 +35,21 @@ struct Second {
     latencies: Histogram,
 }
 
-struct Simulation {
+pub(super) struct Simulation {
     plan: Plan,
-    targets: Vec<Arc<Target>>,
-    watch: Watch,
+    pub(super) targets: Vec<Arc<Target>>,
+    pub(super) watch: Watch,
     rng: fastrand::Rng,
     /// Requests under way by their end: server and start.
     under_way: BinaryHeap<Reverse<(Moment, usize, Moment)>>,
     turn: u32,
-    now: Moment,
+    pub(super) now: Moment,
     seconds: Vec<Second>,
-    changes: Vec<(u64, usize, &'static str, String)>,
+    pub(super) changes: Vec<(u64, usize, &'static str, String)>,
 }
 
 impl Simulation {
-    fn new(rule: Rule) -> Self {
+    pub(super) fn new(rule: Rule) -> Self {
         let settings = target::Settings::default();
         let targets: Vec<_> = (0..SERVERS)
             .map(|at| {
@@ -94,7 +94,7 @@ impl Simulation {
     }
 
     /// So many seconds in which the servers behave like this.
-    fn run(&mut self, seconds: u64, behave: impl Fn(usize, u64) -> Behaviour) -> &mut Self {
+    pub(super) fn run(&mut self, seconds: u64, behave: impl Fn(usize, u64) -> Behaviour) -> &mut Self {
         for _ in 0..seconds {
             self.second(&behave);
         }
