@@ -23,8 +23,11 @@ const LATENCIES: u32 = 2;
 /// And holds so many answers, or their mean says little.
 const ANSWERS: u32 = 20;
 
-/// But is given up after this long: what was seen so far apart does not belong together.
+/// But lasts no longer than this, or than so many of its answers take one after the other: what
+/// was seen so far apart does not belong together. It is given up then, unless someone found the
+/// target full: a limit that is only ever cut, and never tried higher, would be there to stay.
 const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST_LATENCIES: u32 = 10;
 
 /// What is under way has grown where it is more than so many times what it was.
 const GREW: f64 = 1.1;
@@ -202,21 +205,24 @@ impl Limiter {
         let sum = self.sum.load(Ordering::Relaxed);
         let answers = (sum >> SUM_BITS) as u32;
         let refused = self.refused.load(Ordering::Relaxed);
-        let took = now.since(opened);
-        if opened == Moment::ZERO || took > LONGEST {
-            self.open(now, Duration::ZERO);
-            return;
-        }
-        if answers < ANSWERS && refused == 0 {
-            return;
-        }
         let latency = (sum & ((1 << SUM_BITS) - 1)) as f64 / f64::from(answers.max(1));
+        let usual = Duration::from_micros(latency as u64);
+        let limited = self.limited.load(Ordering::Relaxed);
+        if opened == Moment::ZERO || now.since(opened) > LONGEST.max(usual * LONGEST_LATENCIES) {
+            let tells = opened != Moment::ZERO && limited && answers > 0 && refused == 0;
+            if !tells {
+                self.open(now, Duration::ZERO);
+                return;
+            }
+        } else if answers < ANSWERS && refused == 0 {
+            return;
+        }
         let decision = gradient.step(&Window {
             answers,
             latency,
             refused,
             peak: self.peak.load(Ordering::Relaxed),
-            limited: self.limited.load(Ordering::Relaxed),
+            limited,
             grew: f64::from(self.in_flight())
                 > f64::from(self.began_with.load(Ordering::Relaxed)) * GREW + 1.0,
         });
@@ -224,7 +230,7 @@ impl Limiter {
         if decision.cut {
             self.since.store(now.as_nanos(), Ordering::Relaxed);
         }
-        self.open(now, Duration::from_micros(latency as u64));
+        self.open(now, usual);
     }
 
     fn open(&self, now: Moment, latency: Duration) {
@@ -301,6 +307,30 @@ mod tests {
             limiter.release(Sample::Refused, START + ms(at));
         }
         assert_eq!(limiter.limit(), Some(4));
+    }
+
+    /// Keeps a target full that takes `work` for each and could do any number at once.
+    fn keep_full(limiter: &Limiter, work: Duration, turns: usize) {
+        let (mut under_way, mut now) = (std::collections::VecDeque::new(), START);
+        for _ in 0..turns {
+            while limiter.try_acquire() {
+                under_way.push_back(now);
+                now = now + ms(50);
+            }
+            let Some(began) = under_way.pop_front() else { return };
+            now = now.max(began + work);
+            limiter.release(Sample::Took(now.since(began)), now);
+        }
+    }
+
+    #[test]
+    fn a_limit_grows_however_slow_the_answers_are() {
+        for (initial, least) in [(20, 60), (4, 12), (1, 4)] {
+            let settings = Settings { min: 1, initial, ..Settings::default() };
+            let limiter = Limiter::new(settings);
+            keep_full(&limiter, Duration::from_secs(30), 4_000);
+            assert!(limiter.limit() > Some(least), "{initial}: {:?}", limiter.limit());
+        }
     }
 
     #[test]
