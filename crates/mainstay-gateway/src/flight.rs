@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use mainstay_policy::limit::Took;
 use mainstay_policy::{Class, Guard, Moment, SentState};
 use mainstay_telemetry::record::{Attempt, End, Record, RequestId};
 
@@ -20,6 +21,8 @@ pub(crate) struct Flight {
     pub(crate) record: Record,
     /// Since when it has a place among its model's requests.
     entered: Option<Moment>,
+    /// When its answer was committed, where that is long before its end.
+    committed: Option<Moment>,
     /// Its way from the queue to a place at a server.
     ticket: Option<Ticket>,
     /// Who is told how it ended, where someone has to know.
@@ -47,7 +50,15 @@ impl Flight {
             ..Record::default()
         };
         worker.in_flight.set(worker.in_flight.get() + 1);
-        Self { worker, record, entered: None, ticket: None, witness: None, open: true }
+        Self {
+            worker,
+            record,
+            entered: None,
+            committed: None,
+            ticket: None,
+            witness: None,
+            open: true,
+        }
     }
 
     /// Also what the client is told.
@@ -79,12 +90,18 @@ impl Flight {
         self.ticket.take().map(|ticket| ticket.number())
     }
 
+    /// Its answer begins now; the rest of it follows.
+    pub(crate) const fn committed(&mut self, now: Moment) {
+        self.committed = Some(now);
+    }
+
     /// Gives its place back. What it took says how long requests take, if a server answered.
     fn leave(&mut self, answered: bool, now: Moment) {
         if let Some(entered) = self.entered.take()
             && let Some(gate) = self.gate()
         {
-            gate.leave(answered.then(|| now.since(entered)), now);
+            let answer = self.committed.unwrap_or(now).since(entered);
+            gate.leave(answered.then(|| Took { answer, whole: now.since(entered) }), now);
         }
     }
 

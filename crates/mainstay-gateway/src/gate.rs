@@ -14,7 +14,7 @@ use std::time::Duration;
 use mainstay_config::Concurrency;
 use mainstay_policy::Moment;
 use mainstay_policy::chain::may_be_asked;
-use mainstay_policy::limit::{Bulkhead, Key, Pace, Priority, Queue, Refusal};
+use mainstay_policy::limit::{Bulkhead, Key, Pace, Priority, Queue, Refusal, Took};
 use mainstay_policy::target::Target;
 use tokio::sync::oneshot;
 
@@ -40,21 +40,47 @@ pub(crate) struct Gate {
     /// The longest that a request waits.
     pub(crate) wait: Duration,
     /// Every target of the model's chain, once.
-    targets: Vec<Arc<Target>>,
+    targets: Vec<Behind>,
     /// Those turned away, by priority.
     turned_away: [AtomicU64; Priority::ALL.len()],
 }
 
+/// A target behind a gate.
+#[derive(Debug)]
+struct Behind {
+    target: Arc<Target>,
+    /// Whether also requests that refuse lesser quality may be sent to it.
+    strict: bool,
+}
+
 #[derive(Debug)]
 struct Line {
-    queue: Queue<oneshot::Sender<Call>>,
+    queue: Queue<Waiter>,
     /// Called, and on their way to a place that they do not hold yet.
     called: u32,
 }
 
+/// Someone in line.
+#[derive(Debug)]
+struct Waiter {
+    wake: oneshot::Sender<Call>,
+    strict: bool,
+}
+
+/// What someone who joins the line wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) priority: Priority,
+    pub(crate) deadline: Moment,
+    /// Its number, if it was in line before.
+    pub(crate) number: Option<u64>,
+    /// Whether it refuses lesser quality: places at servers of such steps are none for it.
+    pub(crate) strict: bool,
+}
+
 /// How many more attempts could begin.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+pub(crate) struct Room {
     at_targets: u32,
     in_bulkhead: u32,
 }
@@ -62,6 +88,11 @@ struct Room {
 impl Room {
     fn places(self) -> u32 {
         self.at_targets.min(self.in_bulkhead)
+    }
+
+    /// Whether more could begin than are `called` but for want of room at the targets.
+    fn is_short(self, called: u32) -> bool {
+        self.at_targets <= self.in_bulkhead && self.at_targets <= called
     }
 }
 
@@ -79,7 +110,7 @@ impl Gates {
         let gates: Vec<_> = routes.iter().map(|route| Gate::new(route)).collect();
         let mut by_target: HashMap<u32, Vec<u16>> = HashMap::new();
         for (route, gate) in routes.iter().zip(&gates) {
-            for target in &gate.targets {
+            for Behind { target, .. } in &gate.targets {
                 by_target.entry(target.id).or_default().push(route.id);
             }
         }
@@ -107,22 +138,12 @@ impl Gates {
 impl Gate {
     fn new(route: &Route) -> Self {
         let Concurrency { max, queue, wait, .. } = route.concurrency;
-        let pools = route.steps.iter().filter_map(|step| match &step.source {
-            Source::Pool(pool) => Some(&pool.members),
-            Source::Embedded(_) | Source::Default(_) => None,
-        });
-        let mut targets: Vec<Arc<Target>> = Vec::new();
-        for member in pools.flatten() {
-            if !targets.iter().any(|known| known.id == member.target.id) {
-                targets.push(Arc::clone(&member.target));
-            }
-        }
         Self {
             bulkhead: Bulkhead::new(max.unwrap_or(u32::MAX)),
             waiting: AtomicU32::new(0),
             line: Mutex::new(Line { queue: Queue::new(queue), called: 0 }),
             wait,
-            targets,
+            targets: targets(route),
             turned_away: Default::default(),
         }
     }
@@ -133,10 +154,10 @@ impl Gate {
         self.waiting() == 0 && self.bulkhead.enter()
     }
 
-    /// Gives the place back; `service` as [`Bulkhead::leave`] wants it.
+    /// Gives the place back; `took` as [`Bulkhead::leave`] wants it.
     #[inline]
-    pub(crate) fn leave(&self, service: Option<Duration>, now: Moment) {
-        self.bulkhead.leave(service);
+    pub(crate) fn leave(&self, took: Option<Took>, now: Moment) {
+        self.bulkhead.leave(took);
         if self.waiting() > 0 {
             self.call(now);
         }
@@ -165,26 +186,36 @@ impl Gate {
     /// Calls as many of those in line as there is room for.
     pub(crate) fn call(&self, now: Moment) {
         let service = self.pace().service;
-        let room = self.room(now);
+        let (any, strict) = (self.room(false, now), self.room(true, now));
         let mut line = self.lock();
-        while room.is_none_or(|room| line.called < room.places()) {
-            let Some((_, waiter, in_time)) = line.queue.next(now, service) else { return };
+        loop {
+            let has_room = |room: Option<Room>| room.is_none_or(|it| line.called < it.places());
+            let (any, strict) = (has_room(any), has_room(strict));
+            let fits = |waiter: &Waiter| if waiter.strict { strict } else { any };
+            let Some((_, waiter, in_time)) = line.queue.next(now, service, fits) else { break };
             let call = if in_time { Call::Go } else { Call::Leave(Refusal::TooLate) };
             // Whoever left in the meantime has no use for the call.
-            if waiter.send(call).is_ok() && in_time {
+            if waiter.wake.send(call).is_ok() && in_time {
                 line.called += 1;
             }
         }
-        let full = room.is_some_and(|room| room.at_targets <= room.in_bulkhead);
-        if full && !line.queue.is_empty() {
-            self.targets.iter().for_each(|target| target.limiter.awaited());
+        if !line.queue.is_empty() {
+            let is_short = |room: Option<Room>| room.is_some_and(|it| it.is_short(line.called));
+            self.awaited(is_short(any), is_short(strict));
         }
     }
 
-    /// The room for more attempts now; `None` where nobody could be asked even with room, so that
-    /// there is nothing to wait for.
-    fn room(&self, now: Moment) -> Option<Room> {
-        let usable = || self.targets.iter().filter(|target| may_be_asked(target, now));
+    /// Someone waits for room at `any` target, or at one that `strict` requests may be sent to.
+    fn awaited(&self, any: bool, strict: bool) {
+        let wanted = self.targets.iter().filter(|it| any || (strict && it.strict));
+        wanted.for_each(|it| it.target.limiter.awaited());
+    }
+
+    /// The room for more attempts now, of `strict` requests or any; `None` where nobody could be
+    /// asked even with room, so that there is nothing to wait for.
+    pub(crate) fn room(&self, strict: bool, now: Moment) -> Option<Room> {
+        let open = self.targets.iter().filter(move |it| it.strict || !strict);
+        let usable = || open.clone().map(|it| &*it.target).filter(|it| may_be_asked(it, now));
         // Who is on its way back gets its share, and not what the others have no room for.
         let proven = || usable().filter(|target| target.health.rotation.is_full());
         let free = proven().map(|target| target.limiter.free()).reduce(u32::saturating_add);
@@ -196,6 +227,23 @@ impl Gate {
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Every target of a model's chain, once.
+fn targets(route: &Route) -> Vec<Behind> {
+    let mut targets: Vec<Behind> = Vec::new();
+    for step in &route.steps {
+        let Source::Pool(pool) = &step.source else { continue };
+        for member in &pool.members {
+            let known = targets.iter_mut().find(|it| it.target.id == member.target.id);
+            match known {
+                Some(known) => known.strict |= !step.degraded,
+                None => targets
+                    .push(Behind { target: Arc::clone(&member.target), strict: !step.degraded }),
+            }
+        }
+    }
+    targets
 }
 
 /// A place in line, or the call from it on its way to a place at a server. Dropping it gives
@@ -217,21 +265,22 @@ impl Ticket {
     pub(crate) fn take(
         shared: &Arc<Shared>,
         route: u16,
-        (priority, deadline, number): (Priority, Moment, Option<u64>),
+        wish: Wish,
         now: Moment,
     ) -> Result<Self, Refusal> {
         let gate = shared.gates.get(route).ok_or(Refusal::Full)?;
-        let (waker, call) = oneshot::channel();
+        let (wake, call) = oneshot::channel();
         let mut line = gate.lock();
+        let Wish { priority, deadline, number, strict } = wish;
         let number = number.unwrap_or_else(|| line.queue.number());
         let key = Key { priority, deadline, number };
         if let Some(leaver) = line.queue.judge(key, now, gate.pace())?
             && let Some(other) = line.queue.leave(leaver)
         {
             // It is gone already if nobody listens.
-            let _gone = other.send(Call::Leave(Refusal::Full));
+            let _gone = other.wake.send(Call::Leave(Refusal::Full));
         }
-        line.queue.join(key, waker);
+        line.queue.join(key, Waiter { wake, strict });
         gate.waiting.fetch_add(1, Ordering::SeqCst);
         drop(line);
         gate.call(now);

@@ -162,9 +162,11 @@ impl Drop for Trial {
     fn drop(&mut self) {
         self.expect();
         if let Some(permit) = self.permit.take() {
+            // Now, not when it began: those in line are judged by the time that they have left.
+            let now = self.worker.clock.now();
             self.target.breaker.release(permit);
-            self.target.load.finish(None, self.started);
-            Self::free(&self.worker, &self.target, Sample::Nothing, self.started);
+            self.target.load.finish(None, now);
+            Self::free(&self.worker, &self.target, Sample::Nothing, now);
         }
     }
 }

@@ -23,7 +23,7 @@ pub mod queue;
 #[cfg(test)]
 mod simulation;
 
-pub use bulkhead::{Bulkhead, Pace};
+pub use bulkhead::{Bulkhead, Pace, Took};
 pub use gradient::Settings;
 pub use limiter::{Limiter, Sample};
 pub use priority::Priority;

@@ -11,7 +11,7 @@ use mainstay_policy::limit::Refusal;
 use super::ask::Ask;
 use super::fault::Fault;
 use crate::flight::Flight;
-use crate::gate::{Call, Ticket};
+use crate::gate::{Call, Ticket, Wish};
 use crate::timeouts::within;
 
 /// How often someone in line looks for itself whether there is room: a server that comes back
@@ -39,7 +39,11 @@ pub(super) async fn wait(
 ) -> Option<Fault> {
     // Whoever waits holds nothing.
     let number = flight.step_aside(began);
-    let waited = line_up(flight, ask, number, began).await;
+    let waited = if climb.is_patient() {
+        line_up(flight, ask, number, began).await
+    } else {
+        Err(Refusal::Full)
+    };
     let now = flight.worker.clock.now();
     flight.record.queued += now.since(began);
     match waited {
@@ -66,11 +70,11 @@ async fn line_up(
     let shared = &worker.shared;
     let gate = shared.gates.get(ask.route.id).ok_or(Refusal::Full)?;
     let (until, short) = patience(flight, ask, now, gate.pace().service);
-    let mut number = number;
+    let Ask { priority, deadline, strict, .. } = *ask;
+    let mut wish = Wish { priority, deadline, number, strict };
     loop {
-        let place = (ask.priority, ask.deadline, number);
-        let mut ticket = Ticket::take(shared, ask.route.id, place, now)?;
-        number = Some(ticket.number());
+        let mut ticket = Ticket::take(shared, ask.route.id, wish, now)?;
+        wish.number = Some(ticket.number());
         loop {
             let left = until.remaining(now);
             if left.is_zero() {
@@ -80,6 +84,8 @@ async fn line_up(
             now = worker.clock.now();
             match called {
                 Some(Call::Go) if gate.bulkhead.enter() => return Ok(ticket),
+                // Everybody is called where no server may be asked: there is nothing to wait for.
+                Some(Call::Go) if gate.room(strict, now).is_none() => return Err(Refusal::Full),
                 // Someone was faster: back to the same place.
                 Some(Call::Go) => break,
                 Some(Call::Leave(refusal)) => return Err(refusal),

@@ -76,6 +76,7 @@ pub(super) fn server(
             let result = if end == End::ClientFault { Err(Class::ClientFault) } else { Ok(()) };
             let parts =
                 Committed { queue, rest, status, upstream, connection, trial, at, end, result };
+            flight.committed(now);
             AnswerBody::open(OpenBody::new(parts, flight))
         }
         // An error of a server that is too long to be held is told by its beginning.

@@ -1,9 +1,10 @@
 //! A bound on the requests of one model, and how fast they are served.
 //!
 //! Named after the walls that keep one flooded compartment from sinking the ship (Nygard,
-//! "Release It!"). Two words: what is under way, and the usual time that one takes. Together
-//! they say the rate of service without counting anything (Little's law: what is under way is
-//! the rate times the time each takes).
+//! "Release It!"). One word for what is under way, one for the usual time that a request stays.
+//! Together they say the rate of service without counting anything (Little's law: what is under
+//! way is the rate times the time each stays). A third for the usual time until an answer begins,
+//! which is what deadlines bound: a streamed answer stays much longer than that.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,8 +17,19 @@ const BLEND: u64 = 16;
 pub struct Bulkhead {
     max: u32,
     in_flight: AtomicU32,
-    /// Nanoseconds that a request usually takes; 0 before the first.
-    service: AtomicU64,
+    /// Nanoseconds until an answer usually begins; 0 before the first.
+    answer: AtomicU64,
+    /// Nanoseconds that a request usually stays; 0 before the first.
+    whole: AtomicU64,
+}
+
+/// What a request took, from when it had its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Took {
+    /// Until its answer was committed to.
+    pub answer: Duration,
+    /// Until the answer's last byte.
+    pub whole: Duration,
 }
 
 /// How fast requests are served now.
@@ -25,7 +37,7 @@ pub struct Bulkhead {
 pub struct Pace {
     /// Requests a second; 0 where nothing is known.
     pub rate: f64,
-    /// What one takes once it is its turn.
+    /// What one takes once it is its turn, until its answer is committed to.
     pub service: Duration,
 }
 
@@ -33,7 +45,8 @@ impl Bulkhead {
     /// Room for `max` requests; `u32::MAX` is no bound.
     #[must_use]
     pub const fn new(max: u32) -> Self {
-        Self { max, in_flight: AtomicU32::new(0), service: AtomicU64::new(0) }
+        let (answer, whole) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { max, in_flight: AtomicU32::new(0), answer, whole }
     }
 
     /// Takes a place, if there is one. Each place taken must be [left](Self::leave).
@@ -47,16 +60,13 @@ impl Bulkhead {
         self.in_flight.fetch_update(Ordering::SeqCst, Ordering::Relaxed, another).is_ok()
     }
 
-    /// Gives a place back. `service` is what the request took, where it was answered by a server
-    /// as it should be: others say nothing of the time that one takes.
+    /// Gives a place back. `took` is for a request that was answered by a server as it should
+    /// be: others say nothing of the time that one takes.
     #[inline]
-    pub fn leave(&self, service: Option<Duration>) {
-        if let Some(service) = service {
-            let took = u64::try_from(service.as_nanos()).unwrap_or(u64::MAX / 2).max(1);
-            let usual = self.service.load(Ordering::Relaxed);
-            // Two workers at once may lose one of many observations, which does no harm.
-            let next = if usual == 0 { took } else { usual - usual / BLEND + took / BLEND };
-            self.service.store(next.max(1), Ordering::Relaxed);
+    pub fn leave(&self, took: Option<Took>) {
+        if let Some(took) = took {
+            blend(&self.answer, took.answer);
+            blend(&self.whole, took.whole);
         }
         let one_less = |count: u32| count.checked_sub(1);
         let _ = self.in_flight.fetch_update(Ordering::SeqCst, Ordering::Relaxed, one_less);
@@ -83,11 +93,20 @@ impl Bulkhead {
     /// How fast requests are served now.
     #[must_use]
     pub fn pace(&self) -> Pace {
-        let service = Duration::from_nanos(self.service.load(Ordering::Relaxed));
-        let seconds = service.as_secs_f64();
+        let service = Duration::from_nanos(self.answer.load(Ordering::Relaxed));
+        let seconds = Duration::from_nanos(self.whole.load(Ordering::Relaxed)).as_secs_f64();
         let rate = if seconds > 0.0 { f64::from(self.in_flight()) / seconds } else { 0.0 };
         Pace { rate, service }
     }
+}
+
+/// Moves a usual time by what one request took.
+fn blend(usual: &AtomicU64, took: Duration) {
+    let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX / 2).max(1);
+    let before = usual.load(Ordering::Relaxed);
+    // Two workers at once may lose one of many observations, which does no harm.
+    let next = if before == 0 { took } else { before - before / BLEND + took / BLEND };
+    usual.store(next.max(1), Ordering::Relaxed);
 }
 
 impl Pace {
@@ -118,6 +137,10 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    const fn whole(millis: u64) -> Took {
+        Took { answer: ms(millis), whole: ms(millis) }
+    }
+
     #[test]
     fn it_never_holds_more_than_its_bound() {
         let bulkhead = Bulkhead::new(2);
@@ -136,7 +159,7 @@ mod tests {
                     for _ in 0..10_000 {
                         if bulkhead.enter() {
                             assert!(bulkhead.in_flight() <= 3);
-                            bulkhead.leave(Some(ms(1)));
+                            bulkhead.leave(Some(whole(1)));
                         }
                     }
                 });
@@ -159,7 +182,7 @@ mod tests {
         for _ in 0..5 {
             assert!(bulkhead.enter());
         }
-        bulkhead.leave(Some(ms(20)));
+        bulkhead.leave(Some(whole(20)));
         let pace = bulkhead.pace();
         assert!((pace.rate - 200.0).abs() < 1.0, "{pace:?}");
         assert!((pace.wait(100).as_secs_f64() - 0.5).abs() < 0.01);
@@ -168,10 +191,22 @@ mod tests {
     }
 
     #[test]
+    fn a_streams_length_slows_the_pace_and_not_the_answer() {
+        let bulkhead = Bulkhead::new(8);
+        for _ in 0..4 {
+            assert!(bulkhead.enter());
+        }
+        bulkhead.leave(Some(Took { answer: ms(200), whole: ms(30_000) }));
+        let pace = bulkhead.pace();
+        assert_eq!(pace.service, ms(200));
+        assert!((pace.rate - 0.1).abs() < 0.001, "{pace:?}");
+    }
+
+    #[test]
     fn the_usual_time_forgets() {
         let bulkhead = Bulkhead::new(8);
         for took in [10; 50].into_iter().chain([30; 100]) {
-            bulkhead.leave(Some(ms(took)));
+            bulkhead.leave(Some(whole(took)));
         }
         assert!(bulkhead.pace().service > ms(29));
     }

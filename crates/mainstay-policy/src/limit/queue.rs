@@ -107,11 +107,16 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The next to be served, and whether that still makes sense: whose remaining time is less
-    /// than a request takes can only be told so.
-    pub fn next(&mut self, now: Moment, service: Duration) -> Option<(Key, T, bool)> {
-        let (key, value) = self.waiting.pop_first()?;
-        self.counts[key.priority as usize] -= 1;
+    /// The next to be served of those that the room `fits`, and whether that still makes sense:
+    /// whose remaining time is less than a request takes can only be told so.
+    pub fn next(
+        &mut self,
+        now: Moment,
+        service: Duration,
+        fits: impl Fn(&T) -> bool,
+    ) -> Option<(Key, T, bool)> {
+        let key = *self.waiting.iter().find(|(_, value)| fits(value))?.0;
+        let value = self.leave(key)?;
         Some((key, value, now + service <= key.deadline))
     }
 
@@ -175,7 +180,7 @@ mod tests {
         for (priority, deadline) in wishes {
             assert_eq!(arrive(&mut queue, priority, deadline), Ok(None));
         }
-        let order: Vec<_> = std::iter::from_fn(|| queue.next(NOW, ms(0)))
+        let order: Vec<_> = std::iter::from_fn(|| queue.next(NOW, ms(0), |()| true))
             .map(|(key, (), _)| (key.priority, key.deadline.since(NOW).as_millis(), key.number))
             .collect();
         let expected =
@@ -205,8 +210,8 @@ mod tests {
         assert_eq!(arrive(&mut queue, Priority::High, 900), Ok(None));
         assert_eq!(arrive(&mut queue, Priority::High, 50), Err(Refusal::Full));
         assert_eq!(arrive(&mut queue, Priority::Critical, 900), Ok(Some(Priority::High)));
-        assert_eq!(queue.next(NOW, ms(0)).unwrap().0.priority, Priority::Critical);
-        assert_eq!(queue.next(NOW, ms(0)).unwrap().0.deadline, NOW + ms(100));
+        assert_eq!(queue.next(NOW, ms(0), |()| true).unwrap().0.priority, Priority::Critical);
+        assert_eq!(queue.next(NOW, ms(0), |()| true).unwrap().0.deadline, NOW + ms(100));
     }
 
     #[test]
@@ -245,9 +250,23 @@ mod tests {
         arrive(&mut queue, Priority::Normal, 100).unwrap();
         arrive(&mut queue, Priority::Normal, 300).unwrap();
         let sensible = |called: Option<(Key, (), bool)>| called.map(|(_, (), sensible)| sensible);
-        assert_eq!(sensible(queue.next(NOW + ms(60), ms(50))), Some(false));
-        assert_eq!(sensible(queue.next(NOW + ms(60), ms(50))), Some(true));
-        assert_eq!(sensible(queue.next(NOW + ms(60), ms(50))), None);
+        assert_eq!(sensible(queue.next(NOW + ms(60), ms(50), |()| true)), Some(false));
+        assert_eq!(sensible(queue.next(NOW + ms(60), ms(50), |()| true)), Some(true));
+        assert_eq!(sensible(queue.next(NOW + ms(60), ms(50), |()| true)), None);
+    }
+
+    #[test]
+    fn whom_the_room_does_not_fit_is_passed_over_and_keeps_its_place() {
+        let mut queue = Queue::new(3);
+        for (at, deadline) in [100, 200, 300].into_iter().enumerate() {
+            let number = queue.number();
+            let key = Key { priority: Priority::Normal, deadline: NOW + ms(deadline), number };
+            queue.join(key, at);
+        }
+        let mut next = |fits: fn(&usize) -> bool| queue.next(NOW, ms(0), fits).map(|it| it.1);
+        assert_eq!(next(|at| *at > 0), Some(1));
+        assert_eq!(next(|at| *at > 5), None);
+        assert_eq!((next(|_| true), next(|_| true), next(|_| true)), (Some(0), Some(2), None));
     }
 
     #[test]
@@ -311,7 +330,7 @@ mod tests {
                         }
                     }
                     Step::Serve => {
-                        let served = queue.next(NOW, ms(20));
+                        let served = queue.next(NOW, ms(20), |()| true);
                         let expected = model.iter().min().copied();
                         prop_assert_eq!(served.as_ref().map(|(key, (), _)| *key), expected);
                         model.retain(|other| Some(*other) != expected);

@@ -18,7 +18,8 @@ const PATIENCE: u8 = 16;
 pub(super) struct Room {
     /// The request has a place among those of its model.
     entered: bool,
-    /// How often it may still wait: none after a wait in vain.
+    /// How often it may still wait, of which the last time is to be told that it may not: none
+    /// after a wait in vain.
     patience: u8,
     /// The first step at which someone was full.
     full: Option<usize>,
@@ -46,6 +47,13 @@ impl Climb<'_> {
         if self.reason == Reason::AtLimit {
             self.reason = Reason::None;
         }
+    }
+
+    /// Whether it may join the queue. Who was called so often, and never found a place, is to be
+    /// turned away instead.
+    #[must_use]
+    pub const fn is_patient(&self) -> bool {
+        self.room.patience > 1
     }
 
     /// It may not wait, or waited in vain: the climb goes on with what needs no room.

@@ -68,6 +68,23 @@ fn without_local_steps_a_request_waits_before_nobody_answers() {
 }
 
 #[test]
+fn who_was_called_in_vain_again_and_again_is_to_be_turned_away() {
+    let plan = plan(vec![ready(1)]);
+    fill(target(&plan, 0, 0));
+    let (mut bench, mut climb) = (Bench::new(), climb(&plan));
+    let mut waits = 0;
+    while climb.is_patient() {
+        assert_eq!(bench.next(&mut climb), Next::Wait);
+        climb.room();
+        waits += 1;
+    }
+    assert!((2..100).contains(&waits), "{waits}");
+    assert_eq!(bench.next(&mut climb), Next::Wait, "to be told that it may not");
+    climb.no_room();
+    assert_eq!(bench.next(&mut climb), Next::Exhausted);
+}
+
+#[test]
 fn nobody_waits_for_servers_that_are_dead() {
     let plan = plan(vec![pool(&[Verdict::Dead]), local(true)]);
     assert_eq!(Bench::new().next(&mut climb(&plan)), Next::Local(1));
