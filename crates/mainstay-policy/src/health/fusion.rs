@@ -7,7 +7,7 @@
 //!
 //! | verdict | because |
 //! |---|---|
-//! | Draining | its heartbeat says so, until it is seen dead or says otherwise |
+//! | Draining | its heartbeat says so, until it is seen dead, says otherwise, or is long silent |
 //! | Dead | `fall` probes failed and no request completed since; or its heartbeat is gone, unprobed |
 //! | Busy | the same probes failed, but requests complete (or its counters advance, or it beats) |
 //! | Loading, Wrong | a probe or its heartbeat says not ready; golden requests go wrong |
@@ -175,6 +175,8 @@ pub struct Fusion {
     fresh: Moment,
     /// When it was found stalled.
     stalled_at: Moment,
+    /// When its probes last amounted to dead: what was said before, another process said.
+    fell: Moment,
     hold: Hold,
 }
 
@@ -219,6 +221,9 @@ impl Fusion {
     pub fn step(&mut self, signals: &Signals, settings: &Settings) -> Ruling {
         let (to, evidence) = self.judge(signals, settings);
         let from = self.verdict;
+        if is_missed(signals) {
+            self.fell = signals.now;
+        }
         if to == from {
             if to != Verdict::Stalled {
                 self.evidence = evidence;
@@ -267,10 +272,11 @@ impl Fusion {
         s: &Signals,
         silence: Option<Silence>,
     ) -> Option<(Verdict, Evidence)> {
-        let missed = s.probes.verdict == Verdict::Dead;
+        let missed = is_missed(s);
         let gone = s.heartbeat.is_some_and(|heart| heart.presence == Presence::Gone);
         let state = s.heartbeat.map(|heart| heart.state);
-        if state == Some(State::Draining) && !(missed && gone) {
+        let fell = s.heartbeat.is_some_and(|heart| self.fell > s.now - heart.age);
+        if state == Some(State::Draining) && !(gone && (missed || fell)) {
             return Some((Verdict::Draining, Evidence::Said(State::Draining)));
         }
         if missed {
@@ -377,6 +383,11 @@ impl Fusion {
     }
 }
 
+/// Whether its probes amount to dead.
+fn is_missed(s: &Signals) -> bool {
+    s.probes.verdict == Verdict::Dead
+}
+
 /// The silence that is too long.
 fn limit(s: &Signals, settings: &Settings) -> Duration {
     let usual = s.usual.or(s.peers.usual).unwrap_or_default();
@@ -388,7 +399,9 @@ fn slow(s: &Signals, silence: Option<Silence>) -> Option<(Verdict, Evidence)> {
     if let Some(silence) = silence.filter(|silence| silence.measured && s.traffic.waiting > 0) {
         return Some((Verdict::Slow, Evidence::Long { lasted: silence.lasted }));
     }
-    if let Some(heart) = s.heartbeat.filter(|heart| heart.presence != Presence::Present) {
+    // Who said that it drains was to fall silent.
+    let heart = s.heartbeat.filter(|heart| heart.state != State::Draining);
+    if let Some(heart) = heart.filter(|heart| heart.presence != Presence::Present) {
         return Some((Verdict::Slow, Evidence::late(&heart)));
     }
     let (slow, calls) = s.slow;

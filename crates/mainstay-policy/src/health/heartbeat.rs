@@ -19,6 +19,11 @@ const REMEMBERED: usize = 64;
 const LEAST_DEVIATION: f64 = 0.1;
 /// From this φ on a beat is suspected to be missing: one in a thousand comes this late.
 pub const SUSPECTED: f64 = 3.0;
+/// So many lifetimes a server that said draining still drains after its last beat: long enough for
+/// whoever says it once and then waits for what is in flight.
+const DRAINS: u32 = 100;
+/// And so long at most, unless its word holds for longer.
+const DRAINS_MOST: Duration = Duration::from_secs(15 * 60);
 /// The largest φ that is told; beyond it numbers say no more.
 const MOST: f64 = 99.0;
 
@@ -123,6 +128,15 @@ struct Last {
     load: Option<f32>,
 }
 
+impl Last {
+    /// What a silence of `age` leaves of its word: draining ends, or a server that was restarted
+    /// before anyone saw it dead would drain for ever.
+    fn state_after(&self, age: Duration) -> State {
+        let drains = self.lifetime.max(self.lifetime.saturating_mul(DRAINS).min(DRAINS_MOST));
+        if self.state == State::Draining && age >= drains { State::Ready } else { self.state }
+    }
+}
+
 impl Heart {
     /// A beat: its state and load hold for `lifetime`, unless the next one comes before.
     pub fn beat(&mut self, state: State, load: Option<f32>, lifetime: Duration, now: Moment) {
@@ -150,8 +164,9 @@ impl Heart {
         let age = now.since(last.at);
         let allowed = expected.map_or(Duration::ZERO, |s| s.interval * u32::from(s.misses.max(1)));
         let gone = age >= allowed.max(last.lifetime);
+        let state = last.state_after(age);
         // A server that drains and falls silent still drains.
-        if gone && expected.is_none() && last.state != State::Draining {
+        if gone && expected.is_none() && state != State::Draining {
             return None;
         }
         let phi = expected.map_or(0.0, |settings| self.phi(age, settings.interval));
@@ -160,7 +175,7 @@ impl Heart {
             (false, true) => Presence::Suspected,
             (false, false) => Presence::Present,
         };
-        Some(Report { state: last.state, load: last.load, presence, age, phi })
+        Some(Report { state, load: last.load, presence, age, phi })
     }
 
     /// φ for a silence of `age`: the normal distribution's tail, by a logistic approximation that
@@ -268,5 +283,26 @@ mod tests {
         assert_eq!((report.state, report.presence), (State::Draining, Presence::Gone));
         heart.forget();
         assert_eq!(heart.report(None, at(60_000)), None);
+    }
+
+    #[test]
+    fn who_drained_and_was_never_heard_of_again_drains_no_more() {
+        let drains = |lifetime: u64, expected: Option<&Settings>, millis| {
+            let mut heart = Heart::default();
+            heart.beat(State::Draining, None, Duration::from_secs(lifetime), at(0));
+            heart.report(expected, at(millis)).map(|report| report.state)
+        };
+        assert_eq!(drains(3, None, 299_900), Some(State::Draining));
+        assert_eq!(drains(3, None, 300_000), None);
+        assert_eq!(drains(3, Some(&SETTINGS), 299_900), Some(State::Draining));
+        assert_eq!(drains(3, Some(&SETTINGS), 300_000), Some(State::Ready));
+        assert_eq!(
+            drains(60, None, 899_900),
+            Some(State::Draining),
+            "a quarter of an hour at most"
+        );
+        assert_eq!(drains(60, None, 900_000), None);
+        assert_eq!(drains(3_600, None, 3_599_900), Some(State::Draining), "its word holds longer");
+        assert_eq!(drains(3_600, None, 3_600_000), None);
     }
 }

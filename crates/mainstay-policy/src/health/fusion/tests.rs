@@ -373,6 +373,31 @@ fn who_drains_and_goes_away_is_draining_and_then_dead() {
 }
 
 #[test]
+fn who_drained_and_was_restarted_while_its_word_held_is_back_when_it_no_longer_does() {
+    let mut world = World::ready();
+    world.heart.beat(State::Draining, None, Duration::from_secs(10), world.now);
+    assert_eq!(world.run(TICK), Verdict::Draining);
+    (0..3).for_each(|_| world.probe(Check::Refused));
+    assert_eq!(world.run(ms(2_000)), Verdict::Draining, "as it said");
+    (0..3).for_each(|_| world.probe(Check::Passed));
+    assert_eq!(world.run(ms(2_000)), Verdict::Draining, "its word still holds");
+    assert_eq!(world.run(ms(6_000)), Verdict::Ready, "another process, which said nothing");
+    world.heart.beat(State::Draining, None, Duration::from_secs(3), world.now);
+    assert_eq!(world.run(ms(60_000)), Verdict::Draining, "this one said it too");
+}
+
+#[test]
+fn who_drained_and_was_restarted_unseen_does_not_drain_for_ever() {
+    for expected in [None, Some(heartbeat::Settings::default())] {
+        let mut world = World::ready();
+        world.expected = expected;
+        world.heart.beat(State::Draining, None, Duration::from_secs(3), world.now);
+        assert_eq!(world.run(ms(299_000)), Verdict::Draining);
+        assert!(world.run(ms(1_100)).takes_traffic(), "{}", world.cause());
+    }
+}
+
+#[test]
 fn missed_beats_make_it_slow_and_dead_only_with_its_probes() {
     let mut world = World::ready();
     world.expected = Some(heartbeat::Settings::default());
