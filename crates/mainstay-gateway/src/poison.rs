@@ -6,18 +6,23 @@
 //! failure, a client that went away, blames the servers: a suspect that is dropped does so.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mainstay_policy::poison::{self, Fingerprint, Others, Place, Settings, Standing, Table};
 use mainstay_policy::target::Target;
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_telemetry::{Event, EventKind};
+use tokio::task::JoinSet;
 
 use crate::request::Ask;
 use crate::shared::Shared;
 use crate::snapshot::Upstream;
 use crate::trial::Suspect;
+
+/// The share of a request's remaining time that signs of life are looked for, one in so many: what
+/// is found out must leave time to be answered elsewhere.
+const LOOK_SHARE: u32 = 4;
 
 /// What one model remembers of requests that fail wherever they go.
 #[derive(Debug)]
@@ -115,12 +120,7 @@ impl Suspects {
             return false;
         };
         let unproven = poison.lock().unproven(fingerprint);
-        let mut living = Vec::new();
-        for member in ask.route.members().filter(|it| unproven.contains(&it.target.id)) {
-            if member.upstream.takes_connections(ask.deadline.remaining(now)).await {
-                living.push(member.target.id);
-            }
-        }
+        let living = living(ask, &unproven, ask.deadline.remaining(now) / LOOK_SHARE).await;
         let standing = poison.lock().prove(fingerprint, &living);
         self.weigh((shared, ask), standing, now)
     }
@@ -153,7 +153,23 @@ impl Suspects {
             poison.lock().succeeded(fingerprint);
         }
         self.held.clear();
+        self.shunned = false;
     }
+}
+
+/// Those of these targets at which somebody listens. All are tried at once: hosts that are gone
+/// answer nothing, and one after the other would cost the whole of the request's time.
+async fn living(ask: &Ask, targets: &[u32], limit: Duration) -> Vec<u32> {
+    let mut looks = JoinSet::new();
+    for member in ask.route.members().filter(|it| targets.contains(&it.target.id)) {
+        let (target, upstream) = (member.target.id, Arc::clone(&member.upstream));
+        looks.spawn(async move { upstream.takes_connections(limit).await.then_some(target) });
+    }
+    let mut living = Vec::new();
+    while let Some(found) = looks.join_next().await {
+        living.extend(found.ok().flatten());
+    }
+    living
 }
 
 fn tell(shared: &Shared, ask: &Ask, fingerprint: Fingerprint, refused: Duration) {

@@ -63,6 +63,7 @@ pub(super) fn server(
         Ok((Judged::Accepted, _)) => Rung::Server(answer, End::Answered),
         Ok((judged, None)) => {
             answer.judge(Ok(()), flight);
+            progress.suspects.answered(ask);
             progress.degraded |= step.degraded;
             onward_or_assembled(climb, progress, &judged)
         }
