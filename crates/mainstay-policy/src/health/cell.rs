@@ -136,6 +136,12 @@ impl Cell {
         self.change(|word| if healthy { word & !SICK } else { word | SICK });
     }
 
+    /// Whether golden requests are answered wrongly, whatever else is known of the target.
+    #[must_use]
+    pub fn answers_wrongly(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & WRONG != 0
+    }
+
     /// Whether golden requests are answered wrongly, from `now` on. One that answers rightly again
     /// begins with a slow start.
     pub fn set_wrong(&self, wrong: bool, now: Moment) {

@@ -196,11 +196,12 @@ fn a_wrong_target_is_wrong_until_it_is_right_again_whatever_its_probes_say() {
     cell.set_deep(false);
     assert_eq!(cell.verdict(), Verdict::Wrong);
     cell.set(Verdict::Dead, at(7));
+    assert!(cell.answers_wrongly());
     assert_eq!(cell.verdict(), Verdict::Dead, "what is not asked anyway keeps its own name");
     cell.set(Verdict::Ready, at(8));
     cell.set_wrong(false, at(9));
     assert_eq!((cell.verdict(), cell.recovered()), (Verdict::Ready, Some(at(9))));
-    assert!(!cell.deep());
+    assert!(!cell.deep() && !cell.answers_wrongly());
 }
 
 fn check() -> impl Strategy<Value = Check> {

@@ -8,6 +8,9 @@ use mainstay_telemetry::{Event, EventKind};
 
 use super::Board;
 
+/// Said where no server answers as it should: rather the file is old than all of them are wrong.
+const DOUBT: &str = "; every server of the pool answers it wrongly: is the file still right?";
+
 impl Board {
     /// Notes what a golden request came to, and tells of the change that it causes.
     pub(crate) fn asked_golden(
@@ -20,7 +23,7 @@ impl Board {
         let mut known = self.lock();
         let entry = &mut known.entries[subject];
         entry.golden = Some(words.clone());
-        let target = Arc::clone(&entry.target);
+        let (target, group) = (Arc::clone(&entry.target), entry.group);
         drop(known);
         self.shared.telemetry.golden(target.id, check);
         let Some(change) = change else { return };
@@ -30,15 +33,23 @@ impl Board {
             return;
         }
         target.health.set_wrong(wrong, now);
+        let doubt = if wrong && self.are_all_wrong(group) { DOUBT } else { "" };
         self.shared.telemetry.event(Event {
             kind: EventKind::Verdict,
             subject: target.key.to_string(),
             from: from.as_str().to_owned(),
             to: target.health.verdict().as_str().to_owned(),
-            cause: format!("{words}, {} in a row", change.evidence.row),
+            cause: format!("{words}, {} in a row{doubt}", change.evidence.row),
         });
         if !wrong {
             self.welcome(&target, now);
         }
+    }
+
+    /// Whether several targets of one group are there, and all answer wrongly.
+    fn are_all_wrong(&self, group: usize) -> bool {
+        let known = self.lock();
+        let members = || known.entries.iter().filter(|entry| entry.group == group);
+        members().count() > 1 && members().all(|entry| entry.target.health.answers_wrongly())
     }
 }
