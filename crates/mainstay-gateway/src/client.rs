@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -271,10 +271,14 @@ fn service(
     service_fn(move |message| {
         let busy = Busy::new(&client, &worker);
         let (worker, trusted) = (Rc::clone(&worker), client.trusted.get());
+        let is_http2 = message.version() == Version::HTTP_2;
         // Boxed where it is made: hyper would copy its kilobytes into place.
         Box::pin(async move {
             let mut response = pin!(request::answer(worker, message, trusted)).await;
             response.body_mut().keep(busy);
+            if is_http2 {
+                response = response.map(AnswerBody::piped);
+            }
             Ok(response)
         })
     })

@@ -14,4 +14,4 @@ mod upload;
 pub(crate) use body::OutBody;
 pub(crate) use connection::{Connection, Inbound};
 pub(crate) use connections::Connections;
-pub(crate) use exchange::{Exchange, Failure, Outgoing, exchange};
+pub(crate) use exchange::{Exchange, Failure, Outgoing, Sending, exchange};

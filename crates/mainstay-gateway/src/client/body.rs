@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use mainstay_policy::{Class, SentState};
 use mainstay_telemetry::record::End;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::Client;
@@ -37,6 +38,8 @@ pub(crate) struct AnswerBody {
 enum BodySource {
     Whole(Option<Bytes>),
     Open(Box<OpenBody>),
+    /// Passed on by a task of its own.
+    Piped(mpsc::Receiver<Result<Bytes, Cut>>),
 }
 
 impl AnswerBody {
@@ -50,13 +53,23 @@ impl AnswerBody {
     pub(crate) fn bytes(&self) -> Option<Bytes> {
         match &self.source {
             BodySource::Whole(bytes) => Some(bytes.clone().unwrap_or_default()),
-            BodySource::Open(_) => None,
+            BodySource::Open(_) | BodySource::Piped(_) => None,
         }
     }
 
     /// Passed on as it comes.
     pub(crate) fn open(body: OpenBody) -> Self {
         Self { source: BodySource::Open(Box::new(body)), busy: None }
+    }
+
+    /// For HTTP/2. hyper asks a body for nothing while its stream's window is closed, so that no
+    /// limit of the body's own would ever be looked at: a task asks instead, and gives up what
+    /// the answer holds when the client has taken nothing for the time that servers have, too.
+    pub(crate) fn piped(self) -> Self {
+        let BodySource::Open(body) = self.source else { return self };
+        let (sender, parts) = mpsc::channel(1);
+        tokio::task::spawn_local(pipe(body, sender));
+        Self { source: BodySource::Piped(parts), busy: self.busy }
     }
 
     /// Holds on to `busy` until the body has been sent.
@@ -78,6 +91,9 @@ impl Body for AnswerBody {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
             BodySource::Open(body) => body.poll_next(cx),
+            BodySource::Piped(parts) => {
+                parts.poll_recv(cx).map(|part| part.map(|part| part.map(Frame::data)))
+            }
         }
     }
 
@@ -91,6 +107,28 @@ impl Body for AnswerBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             BodySource::Open(body) => body.size_hint(),
+            BodySource::Piped(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Passes a body on until it ends, the client goes away, or it takes nothing for too long.
+async fn pipe(mut body: Box<OpenBody>, parts: mpsc::Sender<Result<Bytes, Cut>>) {
+    loop {
+        let part = tokio::select! {
+            biased;
+            part = std::future::poll_fn(|cx| body.poll_next(cx)) => part,
+            () = parts.closed() => return,
+        };
+        let Some(part) = part else { return };
+        let part = part.map(|frame| frame.into_data().unwrap_or_default());
+        match tokio::time::timeout(body.idle_timeout, parts.send(part)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                body.cut(Class::ClientFault);
+                return;
+            }
         }
     }
 }
@@ -157,13 +195,16 @@ impl OpenBody {
             parts;
         trial.excuse();
         let now = Instant::now();
+        let total = upstream.total_timeout.map(|total| now + total);
+        let first = now + upstream.idle_timeout;
+        let first = total.map_or(first, |total| total.min(first));
         Self {
             queue,
             rest,
             status,
             idle_timeout: upstream.idle_timeout,
-            idle: Box::pin(tokio::time::sleep_until(now + upstream.idle_timeout)),
-            total: upstream.total_timeout.map(|total| now + total),
+            idle: Box::pin(tokio::time::sleep_until(first)),
+            total,
             ending: Some(Ending { upstream, connection, trial, at, flight, end, result }),
         }
     }
@@ -174,6 +215,9 @@ impl OpenBody {
                 self.complete();
             }
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        if self.ending.is_some() && self.total.is_some_and(|total| Instant::now() >= total) {
+            return Poll::Ready(Some(Err(self.cut(Class::Timeout))));
         }
         let Some(ending) = &mut self.ending else { return Poll::Ready(None) };
         match ending.connection.poll_part(&mut self.rest, cx) {
@@ -197,11 +241,15 @@ impl OpenBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                if let Some(ending) = &mut self.ending {
+                let owed = ending.connection.waits_for_client();
+                if owed {
+                    ending.trial.excuse();
+                } else {
                     ending.trial.expect();
                 }
                 ready!(self.idle.as_mut().poll(cx));
-                Poll::Ready(Some(Err(self.cut(Class::Timeout))))
+                let class = if owed { Class::ClientFault } else { Class::Timeout };
+                Poll::Ready(Some(Err(self.cut(class))))
             }
         }
     }

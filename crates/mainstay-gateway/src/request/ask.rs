@@ -24,6 +24,9 @@ pub(crate) enum Kind {
     Other,
 }
 
+/// The paths of predictions beyond the protocol's own: Triton's generate extension.
+const PREDICTIONS: [&str; 2] = ["/generate", "/generate_stream"];
+
 /// A request to a model.
 #[derive(Debug)]
 pub(crate) struct Ask {
@@ -57,6 +60,14 @@ impl Ask {
     /// What is left of the deadline for a server to be told, in milliseconds, rounded up.
     pub(crate) fn left(&self, now: Moment) -> u64 {
         self.deadline.remaining(now).as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+    }
+
+    /// Whether it may be executed twice: a prediction may, if the model does not say otherwise,
+    /// and whatever its method promises it for (RFC 9110, section 9.2.2).
+    pub(crate) fn is_repeatable(&self) -> bool {
+        let predicts = || PREDICTIONS.iter().any(|tail| self.uri.path().ends_with(tail));
+        self.route.repeatable
+            && (self.kind != Kind::Other || self.method.is_idempotent() || predicts())
     }
 
     /// The bytes of the body, where they were kept.

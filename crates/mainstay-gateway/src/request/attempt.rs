@@ -1,6 +1,5 @@
 //! One attempt at one target: send, wait, hold, classify.
 
-use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use crate::poison::{Failed, Suspects};
 use crate::snapshot::{Member, PoolSource, Source, Upstream};
 use crate::timeouts::{after_all, within};
 use crate::trial::Trial;
-use crate::upstream::{Connection, Exchange, Failure, Outgoing, exchange};
+use crate::upstream::{Connection, Exchange, Failure, Outgoing, Sending, exchange};
 use crate::worker::Worker;
 use mainstay_protocol::http1::Instead;
 
@@ -94,7 +93,7 @@ pub(super) struct Running<'a> {
     /// Where it stands in the record.
     at: usize,
     /// How much of the request has left us.
-    progress: &'a Cell<SentState>,
+    progress: &'a Sending,
 }
 
 /// Makes the attempt that was chosen, and a second one beside it if it is late; says which of
@@ -115,7 +114,7 @@ pub(super) async fn attempt(
         // The body went to another member and cannot be sent again.
         return (choice, Attempted::Spent);
     }
-    let (now, sent) = (order.now, Cell::new(SentState::NotSent));
+    let (now, sent) = (order.now, Sending::default());
     let Some(mut running) = begin(flight, pool, (&choice, now), &sent) else {
         return (choice, Attempted::Refused);
     };
@@ -134,7 +133,7 @@ pub(super) async fn attempt(
             }
         },
     };
-    let attempted = settle(flight, ask, progress, (pool, order), (running, talked));
+    let attempted = settle(flight, ask, progress, pool, (running, talked));
     (choice, attempted)
 }
 
@@ -143,7 +142,7 @@ pub(super) fn begin<'a>(
     flight: &mut Flight,
     pool: &'a PoolSource,
     (choice, now): (&Choice, Moment),
-    progress: &'a Cell<SentState>,
+    progress: &'a Sending,
 ) -> Option<Running<'a>> {
     let member = &pool.members[choice.member];
     let trial = Trial::begin(&flight.worker, &member.target, (now, choice.why))?;
@@ -153,7 +152,7 @@ pub(super) fn begin<'a>(
 
 /// Cuts an attempt off, because another one answered first.
 pub(super) fn overtake(flight: &mut Flight, climb: &mut Climb<'_>, running: Running<'_>) {
-    let (now, sent) = (flight.worker.clock.now(), running.progress.get());
+    let (now, sent) = (flight.worker.clock.now(), running.progress.sent.get());
     flight.attempt_ended(running.at, Some(Class::Overtaken), (sent, 0), now);
     climb.overtaken(&running.choice, sent);
     running.trial.overtaken(now);
@@ -185,12 +184,13 @@ pub(super) async fn converse(
     ask: &Ask,
     order: &Order<'_>,
     (pool, member): (&PoolSource, &Member),
-    progress: &Cell<SentState>,
+    progress: &Sending,
 ) -> Result<Spoken, Failure> {
     let upstream = &*member.upstream;
-    let uri = upstream_uri(ask, pool, upstream);
+    let uri = upstream_uri(ask, pool, upstream)
+        .ok_or(Failure::new(Class::ClientFault, SentState::NotSent))?;
     // A streamed body cannot be made again, so its exchange cannot be repeated either.
-    let repeatable = ask.route.repeatable && order.payload.is_kept();
+    let repeatable = ask.is_repeatable() && order.payload.is_kept();
     let instead = instead(worker, ask, order);
     let outgoing = Outgoing {
         method: &ask.method,
@@ -235,13 +235,13 @@ pub(super) async fn converse(
 }
 
 /// Path and query at the endpoint: the client's own, unless the pool knows the model under
-/// another name or version, or the endpoint lives below a prefix.
-fn upstream_uri(ask: &Ask, pool: &PoolSource, upstream: &Upstream) -> Uri {
+/// another name or version, or the endpoint lives below a prefix. `None` if that is too long.
+fn upstream_uri(ask: &Ask, pool: &PoolSource, upstream: &Upstream) -> Option<Uri> {
     if pool.model.is_none() && pool.version.is_none() && upstream.prefix.is_empty() {
-        return ask.uri.clone();
+        return Some(ask.uri.clone());
     }
     let call = path::recognise(ask.uri.path());
-    let Some(call) = call else { return ask.uri.clone() };
+    let Some(call) = call else { return Some(ask.uri.clone()) };
     let tail = match (&call, ask.kind) {
         (Call::Other { tail, .. }, _) => tail,
         (_, Kind::Infer) => "infer",
@@ -254,7 +254,7 @@ fn upstream_uri(ask: &Ask, pool: &PoolSource, upstream: &Upstream) -> Uri {
         path.push('?');
         path.push_str(query);
     }
-    Uri::try_from(path).unwrap_or_else(|_| ask.uri.clone())
+    Uri::try_from(path).ok()
 }
 
 /// What is told of the time that is left, and of a payload that is not the client's own.
@@ -274,15 +274,19 @@ pub(super) fn settle(
     flight: &mut Flight,
     ask: &Ask,
     progress: &mut Progress,
-    (pool, order): (&PoolSource, &Order<'_>),
+    pool: &PoolSource,
     (running, talked): (Running<'_>, Option<Result<Spoken, Failure>>),
 ) -> Attempted {
-    let Running { member, trial, at, progress: sent, .. } = running;
-    let spoken = talked.unwrap_or_else(|| Err(out_of_time(order, sent.get())));
+    let Running { member, mut trial, at, progress: sent, .. } = running;
+    let spoken = talked.unwrap_or_else(|| Err(out_of_time(sent)));
     let Spoken { parts, held, connection, now } = match spoken {
         Ok(spoken) => spoken,
         Err(failure) => {
             let now = flight.worker.clock.now();
+            if failure.class != Class::ClientFault {
+                // It was not its client that it waited for.
+                trial.expect();
+            }
             flight.attempt_ended(at, Some(failure.class), (failure.sent, 0), now);
             let poison = blame((flight, ask), progress, member, (trial, failure, now));
             return if poison { Attempted::Poison } else { Attempted::Failed(failure, None) };
@@ -319,10 +323,12 @@ pub(super) fn settle(
     }
 }
 
-/// A client that is slow to send its body is not the server's fault.
-fn out_of_time(order: &Order<'_>, sent: SentState) -> Failure {
-    let uploading = sent == SentState::MaybeSent && !order.payload.is_kept();
-    Failure::new(if uploading { Class::ClientFault } else { Class::Timeout }, sent)
+/// A client that is slow to send its body is not the server's fault; a server that is slow to
+/// take it is.
+fn out_of_time(sending: &Sending) -> Failure {
+    let sent = sending.sent.get();
+    let owed = sent == SentState::MaybeSent && sending.client_owes.get();
+    Failure::new(if owed { Class::ClientFault } else { Class::Timeout }, sent)
 }
 
 /// Blames the target, or holds the blame back until it is known whose fault the failure is. True

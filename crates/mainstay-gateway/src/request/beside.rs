@@ -4,12 +4,10 @@
 //! way round. Whoever is cut off is blamed for nothing: its connection is closed, its permit goes
 //! back, and the time that it had taken counts as the least that it would have taken.
 
-use std::cell::Cell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
-use mainstay_policy::SentState;
 use mainstay_policy::chain::{Choice, Climb};
 
 use super::ask::Ask;
@@ -18,7 +16,7 @@ use super::climb::Progress;
 use crate::flight::Flight;
 use crate::snapshot::PoolSource;
 use crate::timeouts::within;
-use crate::upstream::Failure;
+use crate::upstream::{Failure, Sending};
 
 /// A first attempt that is late.
 pub(super) struct Late<'a, 't, F> {
@@ -41,7 +39,7 @@ pub(super) async fn hedged<F: Future<Output = Result<Spoken, Failure>>>(
     let Late { running, talk, order, pool } = late;
     let now = worker.clock.now();
     let left = (order.now + running.choice.limit).remaining(now);
-    let sent = Cell::new(SentState::NotSent);
+    let sent = Sending::default();
     let choice = worker.hedge(climb, &running.choice, now);
     let begun = choice.and_then(|choice| {
         begin(flight, pool, (&choice, now), &sent).map(|running| (choice, running))
@@ -49,7 +47,7 @@ pub(super) async fn hedged<F: Future<Output = Result<Spoken, Failure>>>(
     let Some((choice, hedge)) = begun else {
         let talked = within(&worker, now, left, talk).await;
         let choice = running.choice;
-        return (choice, settle(flight, ask, progress, (pool, order), (running, talked)));
+        return (choice, settle(flight, ask, progress, pool, (running, talked)));
     };
     let beside = Order { choice: &choice, now, ..*order };
     let second = pin!(converse(&worker, ask, &beside, (pool, hedge.member), &sent));
@@ -60,8 +58,7 @@ pub(super) async fn hedged<F: Future<Output = Result<Spoken, Failure>>>(
         let (ended, talked) = either(&open, first.as_mut(), second.as_mut()).await;
         let Some(running) = open[ended].take() else { continue };
         let choice = running.choice;
-        let order = if ended == 0 { order } else { &beside };
-        let attempted = settle(flight, ask, progress, (pool, order), (running, talked));
+        let attempted = settle(flight, ask, progress, pool, (running, talked));
         let other = &mut open[1 - ended];
         match attempted {
             Attempted::Failed(failure, said) if other.is_some() => {

@@ -55,6 +55,9 @@ pub(super) enum Rung {
 pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> {
     let worker = Rc::clone(&flight.worker);
     let mut climb = Climb::new(ask.plan(), ask.deadline, ask.kind != Kind::Other);
+    if !ask.is_repeatable() {
+        climb.forbid_repeat();
+    }
     let mut progress = Progress::default();
     // Without a body to wait for, no time has passed since the head.
     let waited = ask.body().is_none_or(|body| !body.is_empty());

@@ -132,7 +132,13 @@ impl Connection {
         let rest = (along.is_none() && length != Length::None).then_some(body);
         if rest.is_some() || !missed.is_empty() {
             let missed = Bytes::copy_from_slice(missed);
-            self.upload = Some(Box::new(Upload::new(missed, rest, length == Length::Chunked)));
+            let left = match length {
+                Length::Known(bytes) => Some(bytes),
+                Length::None => Some(0),
+                Length::Chunked => None,
+            };
+            let left = if rest.is_some() { left } else { Some(0) };
+            self.upload = Some(Box::new(Upload::new(missed, rest, left)));
         }
         Ok(())
     }
@@ -163,6 +169,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is the client, and not the server, that everything waits for.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.waits_for_client())
+    }
+
     /// The next part of an answer's body.
     pub(crate) fn poll_part(
         &mut self,
@@ -176,11 +187,16 @@ impl Connection {
                 Err(_) => return Poll::Ready(Some(Err(self.lost(Class::BadAnswer)))),
                 Ok(Step::More(left)) => {
                     if self.poll_upload(cx).is_err() {
-                        return Poll::Ready(Some(Err(self.lost(Class::Truncated))));
+                        return Poll::Ready(Some(Err(self.lost(Class::ClientFault))));
                     }
                     let room = usize::try_from(left).unwrap_or(READ_MOST).clamp(READ, READ_MOST);
-                    let read = ready!(self.poll_read(room, cx)).unwrap_or(0);
-                    if read == 0 && body.0.end_of_input().is_err() {
+                    // A reset is no end, also where the end of the connection would be one.
+                    let cut = match ready!(self.poll_read(room, cx)) {
+                        Ok(0) => body.0.end_of_input().is_err(),
+                        Ok(_) => false,
+                        Err(_) => true,
+                    };
+                    if cut {
                         return Poll::Ready(Some(Err(self.lost(Class::Truncated))));
                     }
                 }

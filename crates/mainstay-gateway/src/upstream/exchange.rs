@@ -18,6 +18,15 @@ use super::connection::{Broken, Connection, Inbound};
 use crate::snapshot::Upstream;
 use crate::worker::Worker;
 
+/// How far a request has come, for a caller that gives up waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Sending {
+    /// How much has left us.
+    pub(crate) sent: Cell<SentState>,
+    /// Whether the client owes a part of its body: all that came is with the server.
+    pub(crate) client_owes: Cell<bool>,
+}
+
 /// What is sent, but for its body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'a> {
@@ -56,12 +65,11 @@ impl Failure {
 /// Sends `outgoing` with the body that `body` makes, and waits for the head of the answer.
 ///
 /// `body` makes the same body again as often as it is asked, or `None` where it can be sent only
-/// once and has been. `progress` always tells how much has left us, for a caller that gives up
-/// waiting. `put_back` gets a body that was handed out and did not leave us.
+/// once and has been. `sending` always tells how far it has come. `put_back` gets a body that was handed out and did not leave us.
 pub(crate) async fn exchange(
     (worker, now): (&Worker, Moment),
     upstream: &Upstream,
-    (progress, repeatable): (&Cell<SentState>, bool),
+    (sending, repeatable): (&Sending, bool),
     outgoing: &Outgoing<'_>,
     mut body: impl FnMut() -> Option<OutBody>,
     put_back: impl Fn(OutBody),
@@ -71,14 +79,16 @@ pub(crate) async fn exchange(
     loop {
         // A request that was sent once may have been executed, whatever comes of the second try.
         let sent = if forgiven { SentState::MaybeSent } else { SentState::NotSent };
-        let opened = pin!(checkout((worker, now), upstream, (forgiven, outgoing.retried))).await;
+        let opened =
+            pin!(checkout((worker, now), upstream, (forgiven, outgoing.retried || !repeatable)))
+                .await;
         let mut connection = opened.map_err(|class| Failure::new(class, sent))?;
         let Some(body) = unsent.take().or_else(&mut body) else {
             return Err(Failure::new(Class::Unreachable, SentState::MaybeSent));
         };
         let reused = connection.reused;
         match send(worker, &mut connection, upstream, outgoing, body) {
-            Ok(()) => progress.set(SentState::MaybeSent),
+            Ok(()) => sending.sent.set(SentState::MaybeSent),
             Err(body) if reused => {
                 unsent = Some(body);
                 continue;
@@ -89,19 +99,35 @@ pub(crate) async fn exchange(
             }
         }
         let bodiless = *outgoing.method == Method::HEAD;
-        match std::future::poll_fn(|cx| connection.poll_head(bodiless, cx)).await {
+        let head = std::future::poll_fn(|cx| {
+            let head = connection.poll_head(bodiless, cx);
+            sending.client_owes.set(connection.waits_for_client());
+            head
+        });
+        match head.await {
             Ok(head) => {
-                progress.set(SentState::Sent);
+                sending.sent.set(SentState::Sent);
                 return Ok(Exchange { response: response(head), connection });
             }
-            Err(Broken::Closed) if reused && repeatable && !forgiven => forgiven = true,
+            Err(Broken::Closed)
+                if reused && repeatable && !forgiven && at_once(worker, upstream, now) =>
+            {
+                forgiven = true;
+            }
             Err(broken) => return Err(failure(&broken)),
         }
     }
 }
 
+/// Whether so little time has passed since `started` that a connection which has closed was most
+/// likely closed before the request came. Later, the request itself may be what closed it.
+fn at_once(worker: &Worker, upstream: &Upstream, started: Moment) -> bool {
+    worker.clock.now().since(started) <= upstream.connect_timeout
+}
+
 /// A connection that is ready for a request: an idle one if there is, unless `fresh` is asked.
-/// `wary` looks whether the server has closed it just now.
+/// `wary` looks whether the server has closed it just now: where another attempt failed, and
+/// where the request could not be sent again.
 async fn checkout(
     (worker, now): (&Worker, Moment),
     upstream: &Upstream,

@@ -20,12 +20,18 @@ pub(super) struct Upload {
     ready: Bytes,
     /// Where more comes from.
     rest: Option<OutBody>,
-    chunked: bool,
+    /// The bytes that the head has announced and that have not come yet; `None` for chunks.
+    left: Option<u64>,
 }
 
 impl Upload {
-    pub(super) const fn new(ready: Bytes, rest: Option<OutBody>, chunked: bool) -> Self {
-        Self { ready, rest, chunked }
+    pub(super) const fn new(ready: Bytes, rest: Option<OutBody>, left: Option<u64>) -> Self {
+        Self { ready, rest, left }
+    }
+
+    /// Whether all that has come from the client is with the server, and more must come.
+    pub(super) const fn waits_for_client(&self) -> bool {
+        self.ready.is_empty() && matches!(self.rest, Some(OutBody::Streaming { .. }))
     }
 
     /// Sends what can be sent now. Ready once all is sent (`true`), or once the server takes no
@@ -50,12 +56,23 @@ impl Upload {
                 Some(Ok(frame)) => {
                     // A client's trailers end with its own connection.
                     let Ok(data) = frame.into_data() else { continue };
-                    self.ready = if self.chunked { chunk(&data) } else { data };
+                    self.ready = match &mut self.left {
+                        Some(left) => {
+                            // More or less than was announced would be read as the next request.
+                            *left = left.checked_sub(data.len() as u64).ok_or(())?;
+                            data
+                        }
+                        None => chunk(&data),
+                    };
                 }
                 Some(Err(_)) => return Poll::Ready(Err(())),
                 None => {
                     self.rest = None;
-                    self.ready = Bytes::from_static(if self.chunked { LAST_CHUNK } else { b"" });
+                    match self.left {
+                        Some(0) => {}
+                        Some(_) => return Poll::Ready(Err(())),
+                        None => self.ready = Bytes::from_static(LAST_CHUNK),
+                    }
                 }
             }
         }

@@ -81,6 +81,8 @@ pub enum Next {
 pub struct Climb<'p> {
     pub(super) plan: &'p Plan,
     pub(super) deadline: Moment,
+    /// Whether it may be sent again once it may have been executed.
+    pub(super) repeatable: bool,
     /// What was left of the deadline at the first decision: reserves are a part of this whole,
     /// so that one hung attempt after another cannot eat them up.
     pub(super) whole: Option<Duration>,
@@ -122,6 +124,7 @@ impl<'p> Climb<'p> {
         Self {
             plan,
             deadline,
+            repeatable: plan.repeatable,
             whole: None,
             step: 0,
             tried: [0; MAX_ATTEMPTS as usize],
@@ -195,7 +198,7 @@ impl<'p> Climb<'p> {
         self.spent = self.spent.saturating_add(1);
         // A server that says that it is full or not ready has not executed the request.
         let declined = matches!(class, Class::NotReady | Class::Capacity);
-        if !self.plan.repeatable && !declined {
+        if !self.repeatable && !declined {
             self.pools_closed.get_or_insert(Reason::NotRepeatable);
         }
     }
@@ -214,6 +217,12 @@ impl<'p> Climb<'p> {
         self.tried_count = 0;
         (self.awaits, self.panics) = (None, false);
         self.failure = Reason::AttemptsFailed;
+    }
+
+    /// The request is not of the kind that the plan allows to repeat: once it may have been
+    /// executed it is not sent again.
+    pub const fn forbid_repeat(&mut self) {
+        self.repeatable = false;
     }
 
     /// No server may be asked any more, for `reason`; the sources inside the gateway still may.

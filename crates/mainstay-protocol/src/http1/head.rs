@@ -97,18 +97,20 @@ impl Found {
     fn head(&self, bytes: &Bytes, bodiless: bool) -> Result<Head, Error> {
         let status = StatusCode::from_u16(self.status).map_err(|_| Error::Head)?;
         let mut headers = HeaderMap::with_capacity(self.count);
-        let mut framing = Framing { keep_alive: !self.old, ..Framing::default() };
+        let mut framing = Framing { old: self.old, ..Framing::default() };
         for (name, value) in &self.fields[..self.count] {
             let name = HeaderName::from_bytes(&bytes[wide(name)]).map_err(|_| Error::Head)?;
-            let value = HeaderValue::from_maybe_shared(bytes.slice(wide(value)))
+            let mut value = HeaderValue::from_maybe_shared(bytes.slice(wide(value)))
                 .map_err(|_| Error::Head)?;
-            if framing.wants(&name, &value)? {
+            if framing.wants(&name, &mut value)? {
                 headers.append(name, value);
             }
         }
-        let bodiless = bodiless || matches!(self.status, 204 | 304);
-        let body = framing.body(bodiless, &mut headers)?;
-        let keep_alive = framing.keep_alive && !body.is_until_close();
+        let empty = self.status == 204;
+        let body = framing.body(bodiless || empty || self.status == 304, &mut headers)?;
+        // A body where there may be none would be read as the next answer.
+        let stray = empty && framing.announces_body();
+        let keep_alive = framing.keeps_alive() && !stray && !body.is_until_close();
         Ok(Head { status, headers, body, keep_alive })
     }
 }
@@ -120,17 +122,26 @@ const fn wide(range: &Range<u16>) -> Range<usize> {
 /// What the fields of a head say of its body and its connection (RFC 9112, section 6.3).
 #[derive(Default)]
 struct Framing {
+    /// HTTP/1.0.
+    old: bool,
     length: Option<u64>,
     chunked: bool,
+    /// The connection is to be closed; whoever says so wins (RFC 9112, section 9.3).
+    close: bool,
     keep_alive: bool,
 }
 
 impl Framing {
     /// Looks at a field; whether it is to be passed on.
-    fn wants(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Error> {
+    fn wants(&mut self, name: &HeaderName, value: &mut HeaderValue) -> Result<bool, Error> {
         if *name == CONTENT_LENGTH {
             let first = self.length.is_none();
-            self.length = Some(length(value, self.length)?);
+            let agreed = length(value, self.length)?;
+            self.length = Some(agreed);
+            if first && value.as_bytes().contains(&b',') {
+                // Said more than once: once is enough, and all that others understand.
+                *value = HeaderValue::from(agreed);
+            }
             return Ok(first);
         }
         if *name == TRANSFER_ENCODING {
@@ -145,7 +156,7 @@ impl Framing {
             let mut others = false;
             for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 if option.eq_ignore_ascii_case(b"close") {
-                    self.keep_alive = false;
+                    self.close = true;
                 } else if option.eq_ignore_ascii_case(b"keep-alive") {
                     self.keep_alive = true;
                 } else {
@@ -157,11 +168,20 @@ impl Framing {
         Ok(true)
     }
 
+    const fn keeps_alive(&self) -> bool {
+        // Chunks are none of HTTP/1.0's (section 6.1).
+        !self.close && (!self.old || (self.keep_alive && !self.chunked))
+    }
+
+    fn announces_body(&self) -> bool {
+        self.chunked || self.length.is_some_and(|length| length > 0)
+    }
+
     fn body(&mut self, bodiless: bool, headers: &mut HeaderMap) -> Result<Decoder, Error> {
         if self.chunked && self.length.is_some() {
             // Whoever stands between may have believed the other one: nothing may follow.
             headers.remove(CONTENT_LENGTH);
-            self.keep_alive = false;
+            self.close = true;
         }
         Ok(match (bodiless, self.chunked, self.length) {
             (true, ..) => Decoder::none(),

@@ -76,6 +76,8 @@ fn connection_fields_decide_whether_it_is_kept() {
     assert!(!answer(1, "Close"));
     assert!(!answer(0, "x"));
     assert!(answer(0, "Keep-Alive"));
+    assert!(!answer(1, "close, keep-alive"));
+    assert!(!answer(1, "keep-alive\r\nConnection: close\r\nConnection: keep-alive"));
 }
 
 #[test]
@@ -87,9 +89,10 @@ fn a_connection_field_that_names_others_is_passed_on_to_whoever_drops_them() {
 #[test]
 fn some_answers_have_no_body_whatever_they_say() {
     let length = "\r\nContent-Length: 5\r\n\r\n";
-    for status in ["204 No Content", "304 Not Modified"] {
-        assert_eq!(body(&format!("HTTP/1.1 {status}{length}")), (String::new(), true));
+    for (status, kept) in [("204 No Content", false), ("304 Not Modified", true)] {
+        assert_eq!(body(&format!("HTTP/1.1 {status}{length}")), (String::new(), kept));
     }
+    assert!(body("HTTP/1.1 204 No Content\r\n\r\n").1);
     let to_head = read(&[format!("HTTP/1.1 200 OK{length}").as_bytes()], true).unwrap();
     assert_eq!((to_head.2.len(), to_head.3), (0, true));
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::gateway::{Gateway, config, pool};
 use crate::support::http::{Answer, Connection, Request};
@@ -210,4 +211,34 @@ async fn with_nothing_left_the_error_is_in_the_protocols_shape() {
     let error = answer.protocol_error();
     assert!(!error.contains(&address.to_string()), "clients learn no addresses: {error}");
     assert!(answer.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_over_a_large_body_is_to_blame_for_it() {
+    let (hole, good) = (Peer::start(Manner::BlackHole).await, Peer::good(42.0).await);
+    let pools = json!({"first": without_probes(&hole.address), "second": pool([&good.address])});
+    let chain = json!([{"pool": "first"}, {"pool": "second", "equivalent": true}]);
+    let mut config = config(&pools, &json!({"m": {"deadline": "1s", "chain": chain}}));
+    config["limits"] = json!({"replay": "1KiB"});
+    let gateway = Gateway::start(config).await;
+    let large = Request::post("/v2/models/m/infer", vec![b' '; 64 * 1024]);
+    let answer = gateway.ask(&large).await;
+    assert_eq!(answer.status(), 504, "{}", answer.text());
+    assert_eq!(gateway.record(&answer).await["attempts"][0]["class"], "timeout");
+}
+
+#[tokio::test]
+async fn a_reset_is_no_end_where_the_end_of_the_connection_would_be_one() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut request = [0; 4096];
+        stream.read(&mut request).await.expect("a request");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"outputs\":").await.expect("it is read");
+        // Without time to linger the system resets the connection instead of ending it.
+        let lingering = socket2::SockRef::from(&stream);
+        lingering.set_linger(Some(Duration::ZERO)).expect("a socket option");
+    });
+    assert_eq!(survives(&address).await, "truncated");
 }

@@ -84,7 +84,7 @@ impl Climb<'_> {
     /// Whether a request may have two attempts at a time: only where it is harmless if both are
     /// executed, and not while the last resort asks whoever is left.
     fn may_hedge(&self, pool: &Pool) -> bool {
-        self.plan.repeatable
+        self.repeatable
             && !self.last_resort
             && pool.members.len() > 1
             && self.spent + 1 < self.plan.attempts
