@@ -94,7 +94,11 @@ impl Simulation {
     }
 
     /// So many seconds in which the servers behave like this.
-    pub(super) fn run(&mut self, seconds: u64, behave: impl Fn(usize, u64) -> Behaviour) -> &mut Self {
+    pub(super) fn run(
+        &mut self,
+        seconds: u64,
+        behave: impl Fn(usize, u64) -> Behaviour,
+    ) -> &mut Self {
         for _ in 0..seconds {
             self.second(&behave);
         }
