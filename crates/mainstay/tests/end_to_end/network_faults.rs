@@ -234,7 +234,8 @@ async fn a_reset_is_no_end_where_the_end_of_the_connection_would_be_one() {
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("a connection");
         let mut request = [0; 4096];
-        stream.read(&mut request).await.expect("a request");
+        let read = stream.read(&mut request).await.expect("a request");
+        assert!(read > 0, "a request comes");
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"outputs\":").await.expect("it is read");
         // Without time to linger the system resets the connection instead of ending it.
         let lingering = socket2::SockRef::from(&stream);
