@@ -283,7 +283,11 @@ impl Ticket {
         line.queue.join(key, Waiter { wake, strict });
         gate.waiting.fetch_add(1, Ordering::SeqCst);
         drop(line);
-        gate.call(now);
+        // Whoever comes back was called in vain a moment ago, and would be again: it waits until
+        // a place is given back, or until it looks for itself.
+        if wish.number.is_none() {
+            gate.call(now);
+        }
         Ok(Self { shared: Arc::clone(shared), route, key, call, called: false })
     }
 

@@ -170,10 +170,11 @@ async fn a_server_that_returns_gets_its_ramp_share_in_no_second_more() {
         let from = first + f64::from(second) * 1_000.0;
         let (got, of) = (within(&here, from), within(&all, from));
         // What the ramp has reached by the end of that second, of a quarter; and one request,
-        // since there are no halves, and one for the clocks of two processes.
+        // since there are no halves, one for the clocks of two processes, and two for a machine
+        // that stood still and then caught up.
         let ramp = (0.1 + 0.09 * f64::from(second + 1)).min(1.0) / 4.0;
         shares.push((got, of));
-        assert!(got as f64 <= of as f64 * ramp + 2.0, "second {second}: {shares:?}");
+        assert!(got as f64 <= of as f64 * ramp + 4.0, "second {second}: {shares:?}");
     }
     let (got, of) = shares[9];
     assert!(got * 6 > of, "its share did not grow: {shares:?}");
