@@ -48,18 +48,12 @@ pub(crate) async fn within<T>(
     worker: &Worker,
     now: Moment,
     limit: Duration,
-    mut future: Pin<&mut impl Future<Output = T>>,
+    future: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
     if limit < EXACT {
         return tokio::time::timeout(limit, future).await.ok();
     }
-    let mut place = Place { timeouts: &worker.timeouts, deadline: now + limit, slot: None };
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if place.has_fired(cx) => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
+    in_list(worker, now + limit, future).await
 }
 
 /// The same, with a limit that never comes early and up to two ticks late, however short it is.
@@ -68,9 +62,17 @@ pub(crate) async fn after_all<T>(
     worker: &Worker,
     now: Moment,
     limit: Duration,
+    future: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    in_list(worker, now + limit + TICK / 2, future).await
+}
+
+/// Awaits `future` with a place in the worker's list; `None` once that has fired.
+async fn in_list<T>(
+    worker: &Worker,
+    deadline: Moment,
     mut future: Pin<&mut impl Future<Output = T>>,
 ) -> Option<T> {
-    let deadline = now + limit + TICK / 2;
     let mut place = Place { timeouts: &worker.timeouts, deadline, slot: None };
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),

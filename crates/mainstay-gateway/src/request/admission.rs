@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use mainstay_policy::Moment;
-use mainstay_policy::chain::{self, Climb};
+use mainstay_policy::chain::Climb;
 use mainstay_policy::limit::Refusal;
 
 use super::ask::Ask;
@@ -99,11 +99,8 @@ async fn line_up(
 fn patience(flight: &Flight, ask: &Ask, now: Moment, service: Duration) -> (Moment, Refusal) {
     let gate_wait = flight.worker.shared.gates.get(ask.route.id).map_or(Duration::ZERO, |g| g.wait);
     let left = ask.deadline.remaining(now);
-    let has_local = ask.plan().steps().iter().any(|step| match step {
-        chain::Step::Local(local) => local.is_available(),
-        chain::Step::Pool(_) => false,
-    });
-    let needs = if has_local { service.max(LOCAL_NEEDS.min(left / 2)) } else { service };
+    let needs =
+        if ask.plan().has_local_from(0) { service.max(LOCAL_NEEDS.min(left / 2)) } else { service };
     let latest = ask.deadline - needs;
     let patient = now + gate_wait.saturating_sub(flight.record.queued);
     if latest < patient { (latest, Refusal::TooLate) } else { (patient, Refusal::Full) }

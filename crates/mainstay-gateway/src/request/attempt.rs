@@ -9,6 +9,7 @@ use http::response::Parts;
 use http::{HeaderValue, Uri};
 use mainstay_policy::chain::{Choice, Climb};
 use mainstay_policy::{Class, Moment, SentState};
+use mainstay_protocol::http1::Instead;
 use mainstay_protocol::oip::path::{self, Call};
 use mainstay_protocol::{classify, sse};
 use mainstay_telemetry::record::Attempt;
@@ -24,7 +25,6 @@ use crate::timeouts::{after_all, within};
 use crate::trial::Trial;
 use crate::upstream::{Connection, Exchange, Failure, Outgoing, Sending, exchange};
 use crate::worker::Worker;
-use mainstay_protocol::http1::Instead;
 
 /// What came of an attempt.
 pub(super) enum Attempted {

@@ -67,10 +67,8 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
         let (step, rung) = match worker.decide(&mut climb, now) {
             Next::Attempt(choice) => {
                 let at = (&choice, now);
-                {
-                    let tried = pin!(try_member(&mut flight, &ask, &mut climb, &mut progress, at));
-                    (choice.step, tried.await)
-                }
+                let tried = pin!(try_member(&mut flight, &ask, &mut climb, &mut progress, at));
+                (choice.step, tried.await)
             }
             // Boxed: rare, and larger than all the rest.
             Next::Local(step) => {
@@ -177,7 +175,7 @@ async fn try_member(
                 if Box::pin(progress.suspects.look_for_life(whose, now)).await {
                     return Rung::Poison;
                 }
-                if ask.plan().has_local_after(choice.step) {
+                if ask.plan().has_local_from(choice.step + 1) {
                     climb.close_pools(Reason::Poison);
                 }
             }

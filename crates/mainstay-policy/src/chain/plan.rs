@@ -110,10 +110,10 @@ impl Plan {
         &self.steps
     }
 
-    /// Whether a source inside the gateway stands behind `step` and can answer now.
+    /// Whether a source inside the gateway can answer now, at `step` or behind it.
     #[must_use]
-    pub fn has_local_after(&self, step: usize) -> bool {
-        let later = self.steps.iter().skip(step + 1);
+    pub fn has_local_from(&self, step: usize) -> bool {
+        let later = self.steps.iter().skip(step);
         later
             .filter_map(|step| match step {
                 Step::Local(local) => Some(local),
