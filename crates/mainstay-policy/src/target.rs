@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::balance::Load;
 use crate::breaker::{self, Breaker};
@@ -15,6 +15,7 @@ use crate::budget::Pause;
 use crate::health::{Cell, Progress};
 use crate::limit::{self, Limiter};
 use crate::outlier::Stats;
+use crate::standing::Place;
 
 /// What makes two targets the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +44,8 @@ pub struct Target {
     pub id: u32,
     /// Who it is.
     pub key: Key,
+    /// What its endpoint is for; shared by all models there.
+    pub place: Arc<Place>,
     /// Whether attempts may be made.
     pub breaker: Breaker,
     /// How much it has to do and how fast it answers.
@@ -75,6 +78,7 @@ impl Target {
         Self {
             id,
             key,
+            place: Arc::default(),
             breaker: Breaker::new(settings.breaker.clone(), shards),
             load: Load::new(),
             health: Cell::default(),
@@ -89,7 +93,14 @@ impl Target {
 /// All targets of a process.
 #[derive(Debug, Default)]
 pub struct Registry {
-    targets: Mutex<HashMap<Key, Arc<Target>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    targets: HashMap<Key, Arc<Target>>,
+    /// By pool and endpoint.
+    places: HashMap<(Arc<str>, Arc<str>), Arc<Place>>,
 }
 
 impl Registry {
@@ -98,21 +109,32 @@ impl Registry {
     /// `shards` is the number of workers that will record outcomes. Meant for building a
     /// configuration, not for the way of a request: it takes a lock.
     pub fn target(&self, key: Key, settings: &Settings, shards: usize) -> Arc<Target> {
-        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-        Arc::clone(
-            targets
-                .entry(key.clone())
-                .or_insert_with(|| Arc::new(Target::new(id, key, settings, shards))),
-        )
+        let mut known = self.lock();
+        if let Some(target) = known.targets.get(&key) {
+            return Arc::clone(target);
+        }
+        let id = u32::try_from(known.targets.len()).unwrap_or(u32::MAX);
+        let place = known.places.entry((Arc::clone(&key.pool), Arc::clone(&key.endpoint)));
+        let place = Arc::clone(place.or_default());
+        let target = Arc::new(Target { place, ..Target::new(id, key.clone(), settings, shards) });
+        known.targets.insert(key, Arc::clone(&target));
+        target
+    }
+
+    /// What the endpoint of a pool is for; `None` before it has a target.
+    pub fn place(&self, pool: &str, endpoint: &str) -> Option<Arc<Place>> {
+        self.lock().places.get(&(pool.into(), endpoint.into())).cloned()
     }
 
     /// Every target, by its number.
     pub fn all(&self) -> Vec<Arc<Target>> {
-        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = targets.values().cloned().collect();
+        let mut all: Vec<_> = self.lock().targets.values().cloned().collect();
         all.sort_by_key(|target| target.id);
         all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,6 +156,17 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &again));
         assert_eq!((first.id, second.id), (0, 1));
         assert_eq!(registry.all().len(), 2);
+    }
+
+    #[test]
+    fn models_at_one_endpoint_share_its_place() {
+        let registry = Registry::default();
+        let settings = Settings::default();
+        let first = registry.target(key("a"), &settings, 1);
+        let second = registry.target(key("b"), &settings, 1);
+        registry.place("p", "e:1").unwrap().stand(crate::Standing::Away);
+        assert!([first, second].iter().all(|t| t.place.standing() == crate::Standing::Away));
+        assert!(registry.place("p", "e:2").is_none());
     }
 
     #[test]

@@ -64,11 +64,13 @@ pub enum Why {
     Returning = 9,
     /// Everybody is tried, since nobody was left.
     Panic = 10,
+    /// A spare: nobody in use can be asked.
+    StandsIn = 11,
 }
 
 impl Why {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Only,
         Self::CheaperOfTwo,
         Self::LeastInFlight,
@@ -80,6 +82,7 @@ impl Why {
         Self::Waited,
         Self::Returning,
         Self::Panic,
+        Self::StandsIn,
     ];
 
     /// The reason with this code (`why as u8`), or `None`.
@@ -103,6 +106,7 @@ impl Why {
             Self::Waited => "waited",
             Self::Returning => "returning",
             Self::Panic => "panic",
+            Self::StandsIn => "stands-in",
         }
     }
 }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use crate::Moment;
-use crate::balance::{self, Candidate, Why};
-use crate::breaker::Refusal;
-use crate::budget::{Division, RetryBudget, SENSIBLE, attempt_limit};
+use crate::balance::{Candidate, Why};
+use crate::budget::{Division, RetryBudget, attempt_limit};
 use crate::outcome::{Class, SentState};
 
-use super::eligible::{TRIAL, tier};
+use super::eligible::tier;
 use super::plan::{Plan, Pool, Step};
-use super::{Reason, Skipped, returning};
+use super::{Reason, Skipped};
 
+mod candidates;
 mod hedge;
 mod room;
 
@@ -20,9 +20,6 @@ use room::Room;
 /// Attempts of one request altogether, those that never left us included. Bounds the work of a
 /// request whose every endpoint refuses, and the size of its record.
 pub const MAX_ATTEMPTS: u8 = 6;
-
-/// The tier of members that have to be waited for: after all others.
-const PAUSED: u8 = 4;
 
 /// What a climb needs from outside for one decision.
 #[derive(Debug)]
@@ -309,93 +306,6 @@ impl<'p> Climb<'p> {
     /// Why a pool has nobody to ask.
     const fn nobody_left(&self) -> Reason {
         if self.total > 0 { self.failure } else { Reason::NoEndpoint }
-    }
-
-    /// Lists the members that may be asked, and says who may not.
-    fn list(&self, pool: &Pool, cx: &mut Context<'_>) -> Skipped {
-        let mut skipped = Skipped::default();
-        cx.candidates.clear();
-        for (index, member) in pool.members.iter().enumerate() {
-            let bit = 1u16.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
-            let target = &*member.target;
-            if self.has_tried(index) {
-                skipped.tried |= bit;
-                continue;
-            }
-            let Some(mut tier) = tier(target, self.last_resort || self.panics) else {
-                skipped.verdict |= bit;
-                continue;
-            };
-            if let Some(until) = target.pause.until(cx.now) {
-                // The last resort waits for it, if that leaves time to be answered.
-                if !self.last_resort || until + SENSIBLE >= self.deadline {
-                    skipped.paused |= bit;
-                    continue;
-                }
-                tier = PAUSED;
-            }
-            if let Err(refusal) = target.breaker.would_admit(cx.now)
-                && (!self.panics || refusal == Refusal::ForcedOpen)
-            {
-                skipped.breaker |= bit;
-                continue;
-            }
-            let mut weight = member.weight * target.health.favour();
-            if let Some(share) = returning::share(pool, member, cx.now) {
-                if returning::is_out(target) && !self.last_resort && !self.panics {
-                    skipped.ejected |= bit;
-                    continue;
-                }
-                weight *= share;
-                tier = tier.saturating_add(returning::BEHIND);
-            }
-            if target.limiter.is_full() {
-                skipped.limit |= bit;
-                continue;
-            }
-            cx.candidates.push(Candidate {
-                index: u16::try_from(index).unwrap_or(u16::MAX),
-                cost: target.load.cost_under(pool.rule, cx.now),
-                weight,
-                tier,
-            });
-        }
-        skipped
-    }
-
-    /// Who is asked: first a target on trial, since only real requests can end that, then a member
-    /// on its way back if it is its turn, then whoever the pool's rule says.
-    fn pick(
-        &mut self,
-        pool: &Pool,
-        cx: &mut Context<'_>,
-        skipped: Skipped,
-    ) -> Result<(usize, Why), Reason> {
-        while let Some(at) = cx.candidates.iter().position(|candidate| candidate.tier == TRIAL) {
-            let index = usize::from(cx.candidates[at].index);
-            if pool.members[index].target.health.take_trial() {
-                return Ok((index, Why::Probation));
-            }
-            cx.candidates.remove(at);
-        }
-        let back = cx.candidates.iter().any(|candidate| candidate.tier >= returning::BEHIND);
-        if back && !self.last_resort && !self.panics {
-            match returning::turn(self.plan, (self.step, pool), cx, skipped) {
-                Ok(Some(turn)) => return Ok(turn),
-                Ok(None) => {}
-                Err(Reason::AtLimit) => return Err(self.nobody(skipped)),
-                Err(reason) => return Err(reason),
-            }
-        }
-        let picked = balance::pick(pool.rule, cx.candidates, cx.turn, cx.rng)
-            .ok_or_else(|| self.nobody(skipped))?;
-        let why = match picked.why {
-            _ if self.last_resort => Why::LastResort,
-            _ if self.panics => Why::Panic,
-            _ if self.awaits.is_some() => Why::Waited,
-            why => why,
-        };
-        Ok((usize::from(picked.index), why))
     }
 
     /// Another endpoint is asked at once; only the last resort, which may ask the same one

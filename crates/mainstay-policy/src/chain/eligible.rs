@@ -1,6 +1,7 @@
 //! Who may be asked, and in which order of preference, by what is known of their health.
 
 use crate::Moment;
+use crate::standing::Standing;
 use crate::target::Target;
 use crate::verdict::Verdict;
 
@@ -9,10 +10,18 @@ use super::returning;
 /// The tier of a stalled target that one request may try. Never picked but by taking the trial.
 pub(super) const TRIAL: u8 = u8::MAX;
 
+/// Added to the tier of a spare: behind every member in use, and those on their way back.
+pub(super) const SPARE: u8 = 16;
+
 /// The order in which targets are preferred; `None` where none may be asked. Busy and slow ones
 /// stand with the ready: their cost and their share speak for themselves, and a tier of their own
 /// would take all their requests away.
 pub(super) fn tier(target: &Target, last_resort: bool) -> Option<u8> {
+    match target.place.standing() {
+        Standing::Active | Standing::Spare => {}
+        Standing::Drained => return last_resort.then_some(3),
+        Standing::Away => return None,
+    }
     match target.health.verdict() {
         Verdict::Ready | Verdict::Busy | Verdict::Slow => {
             Some(if target.health.deep() { 0 } else { 1 })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::balance::{Rule, SlowStart};
 use crate::budget::{Backoff, HedgeBudget};
+use crate::standing::Standing;
 use crate::target::Target;
 
 use super::LastResort;
@@ -73,6 +74,14 @@ pub struct Plan {
     pub repeatable: bool,
     /// What happens when nobody is left in a pool.
     pub last_resort: LastResort,
+}
+
+impl Member {
+    /// Whether it is a spare: asked when nobody in use can be.
+    #[must_use]
+    pub fn is_spare(&self) -> bool {
+        self.target.place.standing() == Standing::Spare
+    }
 }
 
 impl Local {

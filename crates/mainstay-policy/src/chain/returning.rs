@@ -6,8 +6,8 @@
 //! whole one of its own. What explores, or proves a half-open breaker, keeps to the same.
 //!
 //! Only where nobody in the pool is proven are they asked like any others, since somebody must
-//! answer; unless a later pool of the chain has proven members, which then keep what is beyond
-//! the share. Proven members that are full are waited for: what they cannot take must not fall
+//! answer; unless spares of the pool, or a later pool of the chain, are proven, which then keep
+//! what is beyond the share. Proven members that are full are waited for: what they cannot take must not fall
 //! on the one that is least ready for it.
 
 use crate::Moment;
@@ -15,6 +15,7 @@ use crate::balance::{Candidate, Why};
 use crate::target::Target;
 
 use super::climb::Context;
+use super::eligible::{SPARE, TRIAL};
 use super::plan::{Member, Plan, Pool, Step};
 use super::{Reason, Skipped, eligible};
 
@@ -30,13 +31,19 @@ pub(super) fn share(pool: &Pool, member: &Member, now: Moment) -> Option<f32> {
     let target = &*member.target;
     let recovered = target.health.recovered();
     let half_open = target.breaker.on_probation();
-    if recovered.is_none() && !half_open && target.health.rotation.is_full() {
+    let failback = target.place.share().get();
+    if recovered.is_none() && !half_open && target.health.rotation.is_full() && failback >= WHOLE {
         return None;
     }
     let foot = if half_open { pool.slow_start.minimum.get() } else { WHOLE };
     let ramp = pool.slow_start.weight(recovered, now).min(target.health.share().get());
-    let share = ramp.min(foot);
+    let share = ramp.min(foot).min(failback);
     (share < WHOLE).then_some(share)
+}
+
+/// Whether the tier is that of a member on its way back, in use or spare.
+pub(super) const fn is_back(tier: u8) -> bool {
+    tier < TRIAL && tier % SPARE >= BEHIND
 }
 
 /// Whether it takes no request: ejected, or all that its probation takes are under way.
@@ -65,7 +72,7 @@ pub(super) fn turn(
     let proven = cx.candidates.iter().any(|candidate| candidate.tier < BEHIND);
     let beyond = if proven {
         None
-    } else if has_proven(plan, step + 1, cx.now) {
+    } else if has_proven_spare(cx) || has_proven(plan, step + 1, cx.now) {
         Some(Reason::Returning)
     } else if is_any_proven(pool, skipped.limit, cx.now) {
         Some(Reason::AtLimit)
@@ -74,10 +81,7 @@ pub(super) fn turn(
     };
     // Where the rest goes elsewhere, those who are out count in the whole as well: one of four
     // that is back must not get what four did.
-    let whole: f32 = match beyond {
-        Some(_) => pool.members.iter().map(|member| member.weight).sum(),
-        None => cx.candidates.iter().map(|c| pool.members[usize::from(c.index)].weight).sum(),
-    };
+    let whole = whole(pool, cx, beyond.is_some());
     let mut due = None;
     for index in back(cx) {
         let member = &pool.members[index];
@@ -94,6 +98,18 @@ pub(super) fn turn(
         (None, None) => {}
     }
     Ok(due)
+}
+
+/// What a share is a part of: the weights of those who can be asked, or of `everybody`. Members in
+/// use share among themselves, and spares among themselves once nobody else is left.
+fn whole(pool: &Pool, cx: &Context<'_>, everybody: bool) -> f32 {
+    let spares = cx.candidates.iter().all(|candidate| candidate.tier >= SPARE);
+    let members = pool.members.iter().filter(|member| member.is_spare() == spares);
+    if everybody {
+        return members.map(|member| member.weight).sum();
+    }
+    let listed = cx.candidates.iter().filter(|candidate| (candidate.tier >= SPARE) == spares);
+    listed.map(|candidate| pool.members[usize::from(candidate.index)].weight).sum()
 }
 
 /// Nobody is proven: first who wants real requests to prove it, else whoever the rule says.
@@ -120,9 +136,14 @@ fn settle(member: &Member, now: Moment) {
     }
 }
 
+/// Whether a spare among the candidates takes its full share.
+fn has_proven_spare(cx: &Context<'_>) -> bool {
+    cx.candidates.iter().any(|candidate| candidate.tier >= SPARE && !is_back(candidate.tier))
+}
+
 /// The listed members on their way back.
 fn back<'a>(cx: &'a Context<'_>) -> impl Iterator<Item = usize> + 'a {
-    let back = cx.candidates.iter().filter(|candidate| candidate.tier >= BEHIND);
+    let back = cx.candidates.iter().filter(|candidate| is_back(candidate.tier));
     back.map(|candidate: &Candidate| usize::from(candidate.index))
 }
 

@@ -15,6 +15,7 @@ mod hedging;
 mod properties;
 mod returning;
 mod room;
+mod standing;
 
 const START: Moment = Moment::from_millis(100_000);
 const DEADLINE: Duration = Duration::from_secs(1);

@@ -1,0 +1,133 @@
+//! Who may be asked next, and who of them is.
+
+use crate::balance::{self, Candidate, Why};
+use crate::breaker::Refusal;
+use crate::budget::SENSIBLE;
+use crate::standing::Standing;
+
+use super::super::eligible::{SPARE, TRIAL, tier};
+use super::super::plan::Pool;
+use super::super::{Reason, Skipped, returning};
+use super::{Climb, Context};
+
+/// The tier of members that have to be waited for: after all others.
+const PAUSED: u8 = 4;
+
+impl Climb<'_> {
+    /// Lists the members that may be asked, and says who may not.
+    pub(super) fn list(&self, pool: &Pool, cx: &mut Context<'_>) -> Skipped {
+        let mut skipped = Skipped::default();
+        cx.candidates.clear();
+        for (index, member) in pool.members.iter().enumerate() {
+            let bit = 1u16.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
+            let target = &*member.target;
+            if self.has_tried(index) {
+                skipped.tried |= bit;
+                continue;
+            }
+            let standing = target.place.standing();
+            let Some(mut tier) = tier(target, self.last_resort || self.panics) else {
+                skipped.verdict |= bit;
+                continue;
+            };
+            if let Some(until) = target.pause.until(cx.now) {
+                // The last resort waits for it, if that leaves time to be answered.
+                if !self.last_resort || until + SENSIBLE >= self.deadline {
+                    skipped.paused |= bit;
+                    continue;
+                }
+                tier = PAUSED;
+            }
+            if let Err(refusal) = target.breaker.would_admit(cx.now)
+                && (!self.panics || refusal == Refusal::ForcedOpen)
+            {
+                skipped.breaker |= bit;
+                continue;
+            }
+            let mut weight = member.weight * target.place.weight() * target.health.favour();
+            if let Some(share) = returning::share(pool, member, cx.now) {
+                if returning::is_out(target) && !self.last_resort && !self.panics {
+                    skipped.ejected |= bit;
+                    continue;
+                }
+                weight *= share;
+                tier = tier.saturating_add(returning::BEHIND);
+            }
+            if standing == Standing::Spare && tier != TRIAL {
+                tier = tier.saturating_add(SPARE);
+            }
+            if target.limiter.is_full() {
+                skipped.limit |= bit;
+                continue;
+            }
+            cx.candidates.push(Candidate {
+                index: u16::try_from(index).unwrap_or(u16::MAX),
+                cost: target.load.cost_under(pool.rule, cx.now),
+                weight,
+                tier,
+            });
+        }
+        skipped
+    }
+
+    /// Who is asked: first a target on trial, since only real requests can end that, then a member
+    /// on its way back if it is its turn, then whoever the pool's rule says.
+    pub(super) fn pick(
+        &mut self,
+        pool: &Pool,
+        cx: &mut Context<'_>,
+        skipped: Skipped,
+    ) -> Result<(usize, Why), Reason> {
+        while let Some(at) = cx.candidates.iter().position(|candidate| candidate.tier == TRIAL) {
+            let index = usize::from(cx.candidates[at].index);
+            if pool.members[index].target.health.take_trial() {
+                return Ok((index, Why::Probation));
+            }
+            cx.candidates.remove(at);
+        }
+        if !cx.candidates.iter().any(|candidate| candidate.tier < SPARE)
+            && in_use_but_full(pool, skipped)
+        {
+            return Err(self.nobody(skipped));
+        }
+        let back = cx.candidates.iter().any(|candidate| returning::is_back(candidate.tier));
+        if back && !self.last_resort && !self.panics {
+            match returning::turn(self.plan, (self.step, pool), cx, skipped) {
+                Ok(Some(turn)) => return Ok(turn),
+                Ok(None) => {}
+                Err(Reason::Returning) if has_spare(cx) => {
+                    cx.candidates.retain(|candidate| candidate.tier >= SPARE);
+                }
+                Err(Reason::AtLimit) => return Err(self.nobody(skipped)),
+                Err(reason) => return Err(reason),
+            }
+        }
+        let picked = balance::pick(pool.rule, cx.candidates, cx.turn, cx.rng)
+            .ok_or_else(|| self.nobody(skipped))?;
+        let why = match picked.why {
+            _ if self.last_resort => Why::LastResort,
+            _ if self.panics => Why::Panic,
+            _ if self.awaits.is_some() => Why::Waited,
+            _ if pool.members[usize::from(picked.index)].is_spare() => Why::StandsIn,
+            why => why,
+        };
+        Ok((usize::from(picked.index), why))
+    }
+}
+
+/// Whether a spare is among the candidates.
+fn has_spare(cx: &Context<'_>) -> bool {
+    cx.candidates.iter().any(|candidate| candidate.tier >= SPARE)
+}
+
+/// Whether a member in use was passed over for want of room alone: so many are in use as the pool
+/// is to have, and spares are for those that fail.
+fn in_use_but_full(pool: &Pool, skipped: Skipped) -> bool {
+    skipped.limit != 0
+        && pool
+            .members
+            .iter()
+            .take(16)
+            .enumerate()
+            .any(|(at, member)| skipped.limit >> at & 1 == 1 && !member.is_spare())
+}
