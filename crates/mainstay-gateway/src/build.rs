@@ -217,11 +217,12 @@ impl Builder<'_> {
             .members
             .iter()
             .zip(weights.into_iter().flatten())
-            .map(|(member, weight)| chain::Member { target: Arc::clone(&member.target), weight })
+            .map(|(member, weight)| chain::Member::new(Arc::clone(&member.target), weight))
             .collect();
         chain::Pool {
             members,
             rule: declared.map(|pool| pool.balance).unwrap_or_default(),
+            locality: None,
             slow_start: declared.map(|pool| pool.slow_start).unwrap_or_default(),
             limit: declared.map_or(Duration::MAX, |pool| pool.first_byte_timeout),
             backoff: declared.map(|pool| pool.backoff).unwrap_or_default(),

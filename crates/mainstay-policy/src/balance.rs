@@ -8,9 +8,13 @@
 //! whoever records it, so that a target that fails fast does not look like the fastest.
 
 mod load;
+pub mod locality;
 mod pick;
+pub mod ring;
 mod slow_start;
 
 pub use self::load::Load;
+pub use self::locality::{Distance, Locality};
 pub use self::pick::{Candidate, Picked, Rule, Why, pick};
+pub use self::ring::{Key, LoadFactor, Seat};
 pub use self::slow_start::SlowStart;

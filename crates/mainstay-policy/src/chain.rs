@@ -27,14 +27,16 @@ mod eligible;
 mod last_resort;
 pub mod plan;
 mod returning;
+mod supply;
 
 #[cfg(test)]
 mod tests;
 
-pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next};
+pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next, Pin};
 pub use eligible::may_be_asked;
 pub use last_resort::LastResort;
 pub use plan::{Local, Member, Plan, Pool, Step};
+pub use supply::supplies;
 
 /// Why a later step of the chain answered than the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod outlier;
 pub mod poison;
 pub mod ratio;
+pub mod sequence;
 pub mod standing;
 pub mod target;
 pub mod verdict;

@@ -7,14 +7,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::balance::Load;
+use crate::balance::{Load, Locality};
 use crate::breaker::{self, Breaker};
 use crate::budget::Pause;
 use crate::health::{Cell, Progress};
 use crate::limit::{self, Limiter};
 use crate::outlier::Stats;
+use crate::sequence;
 use crate::standing::Place;
 
 /// What makes two targets the same one.
@@ -60,6 +62,8 @@ pub struct Target {
     pub limiter: Limiter,
     /// What its attempts came to, to be compared with its peers'.
     pub stats: Stats,
+    /// How often its server was found gone: whatever the server held in memory is gone with each.
+    lives: AtomicU32,
 }
 
 /// What a new target begins with.
@@ -86,7 +90,21 @@ impl Target {
             pause: Pause::default(),
             limiter: Limiter::new(settings.limit),
             stats: Stats::new(shards),
+            lives: AtomicU32::new(0),
         }
+    }
+}
+
+impl Target {
+    /// Its server was found gone.
+    pub fn found_gone(&self) {
+        self.lives.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often its server was found gone.
+    #[must_use]
+    pub fn lives(&self) -> u32 {
+        self.lives.load(Ordering::Relaxed)
     }
 }
 
@@ -96,11 +114,17 @@ pub struct Registry {
     known: Mutex<Known>,
 }
 
+/// Pool, model and version upstream.
+type Supplier = (Arc<str>, Arc<str>, Option<Arc<str>>);
+
 #[derive(Debug, Default)]
 struct Known {
     targets: HashMap<Key, Arc<Target>>,
     /// By pool and endpoint.
     places: HashMap<(Arc<str>, Arc<str>), Arc<Place>>,
+    localities: HashMap<Supplier, Arc<Locality>>,
+    /// By the name that clients use for a model.
+    sequences: HashMap<Arc<str>, Arc<sequence::Table>>,
 }
 
 impl Registry {
@@ -124,6 +148,22 @@ impl Registry {
     /// What the endpoint of a pool is for; `None` before it has a target.
     pub fn place(&self, pool: &str, endpoint: &str) -> Option<Arc<Place>> {
         self.lock().places.get(&(pool.into(), endpoint.into())).cloned()
+    }
+
+    /// The shares of a pool's distances for one model.
+    pub fn locality(
+        &self,
+        pool: &Arc<str>,
+        model: &Arc<str>,
+        version: Option<&Arc<str>>,
+    ) -> Arc<Locality> {
+        let key = (Arc::clone(pool), Arc::clone(model), version.cloned());
+        Arc::clone(self.lock().localities.entry(key).or_default())
+    }
+
+    /// Where the sequences of a model are.
+    pub fn sequences(&self, model: &Arc<str>) -> Arc<sequence::Table> {
+        Arc::clone(self.lock().sequences.entry(Arc::clone(model)).or_default())
     }
 
     /// Every target, by its number.

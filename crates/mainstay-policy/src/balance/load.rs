@@ -122,7 +122,7 @@ impl Load {
     #[must_use]
     pub fn cost_under(&self, rule: Rule, now: Moment) -> f64 {
         match rule {
-            Rule::PeakEwma => self.cost(now),
+            Rule::PeakEwma | Rule::RingHash(_) => self.cost(now),
             Rule::LeastRequest => f64::from(self.in_flight()) + 1.0,
             Rule::RoundRobin => 0.0,
         }

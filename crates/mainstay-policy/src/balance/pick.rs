@@ -1,5 +1,7 @@
 //! The choice of one target among those that may be asked.
 
+use super::ring::LoadFactor;
+
 /// The smallest weight that counts; less would make a cost infinite.
 const LEAST_WEIGHT: f32 = 1e-3;
 
@@ -23,6 +25,8 @@ pub enum Rule {
     LeastRequest,
     /// One after the other.
     RoundRobin,
+    /// The same one for the same key; [`PeakEwma`](Self::PeakEwma) for requests without one.
+    RingHash(LoadFactor),
 }
 
 /// A target that may be asked.
@@ -66,11 +70,19 @@ pub enum Why {
     Panic = 10,
     /// A spare: nobody in use can be asked.
     StandsIn = 11,
+    /// In another zone or region: those nearer cannot carry everything, or cannot be asked.
+    SpilledOver = 12,
+    /// The home of the request's key.
+    Home = 13,
+    /// Next to the home of the request's key, which has more than its part.
+    HomeIsFull = 14,
+    /// Its sequence is there.
+    Sequence = 15,
 }
 
 impl Why {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Only,
         Self::CheaperOfTwo,
         Self::LeastInFlight,
@@ -83,6 +95,10 @@ impl Why {
         Self::Returning,
         Self::Panic,
         Self::StandsIn,
+        Self::SpilledOver,
+        Self::Home,
+        Self::HomeIsFull,
+        Self::Sequence,
     ];
 
     /// The reason with this code (`why as u8`), or `None`.
@@ -107,6 +123,10 @@ impl Why {
             Self::Returning => "returning",
             Self::Panic => "panic",
             Self::StandsIn => "stands-in",
+            Self::SpilledOver => "spilled-over",
+            Self::Home => "home",
+            Self::HomeIsFull => "home-is-full",
+            Self::Sequence => "sequence",
         }
     }
 }
@@ -142,10 +162,10 @@ pub fn pick(
         return tier.get(0).map(|only| Picked { index: only.index, why: Why::Only });
     }
     let (chosen, why) = match rule {
-        Rule::PeakEwma if rng.u32(..EXPLORE) == 0 => {
+        Rule::PeakEwma | Rule::RingHash(_) if rng.u32(..EXPLORE) == 0 => {
             (tier.get(rng.usize(..tier.count))?, Why::Explored)
         }
-        Rule::PeakEwma => (tier.cheaper_of_two(rng)?, Why::CheaperOfTwo),
+        Rule::PeakEwma | Rule::RingHash(_) => (tier.cheaper_of_two(rng)?, Why::CheaperOfTwo),
         Rule::LeastRequest => (tier.cheaper_of_two(rng)?, Why::LeastInFlight),
         Rule::RoundRobin => (tier.next_in_turn(turn)?, Why::NextInTurn),
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Moment;
-use crate::balance::{Candidate, Why};
+use crate::balance::{Candidate, Distance, Key, Why};
 use crate::budget::{Division, RetryBudget, attempt_limit};
 use crate::outcome::{Class, SentState};
 
@@ -13,7 +13,12 @@ use super::{Reason, Skipped};
 
 mod candidates;
 mod hedge;
+mod keyed;
+mod near;
+mod pinned;
 mod room;
+
+pub use pinned::Pin;
 
 use room::Room;
 
@@ -105,6 +110,14 @@ pub struct Climb<'p> {
     pub(super) awaits: Option<Moment>,
     /// Everybody of the present step is tried, whatever is said against them.
     pub(super) panics: bool,
+    /// The distance at which it looks first in the present step's pool, once that is drawn.
+    looks_first: Option<Distance>,
+    /// Whether it must not go to another region.
+    stays: bool,
+    /// What it is kept together by with others.
+    key: Option<Key>,
+    /// The only member that may answer it.
+    pin: Option<Pin>,
     /// Whether some answer is already at hand, so that no last resort is needed.
     content: bool,
     pub(super) reason: Reason,
@@ -135,6 +148,10 @@ impl<'p> Climb<'p> {
             last_resort: false,
             awaits: None,
             panics: false,
+            looks_first: None,
+            stays: false,
+            key: None,
+            pin: None,
             content: false,
             reason: Reason::None,
             failure: Reason::AttemptsFailed,
@@ -212,7 +229,7 @@ impl<'p> Climb<'p> {
         }
         self.step += 1;
         self.tried_count = 0;
-        (self.awaits, self.panics) = (None, false);
+        (self.awaits, self.panics, self.looks_first) = (None, false, None);
         self.failure = Reason::AttemptsFailed;
     }
 
@@ -248,6 +265,7 @@ impl<'p> Climb<'p> {
     fn may_resort(&self, now: Moment) -> bool {
         !self.last_resort
             && !self.content
+            && self.pin.is_none()
             && !self.is_held_back()
             && self.pools_closed.is_none()
             && !self.deadline.remaining(now).is_zero()
@@ -256,6 +274,9 @@ impl<'p> Climb<'p> {
     fn choose(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Result<Choice, Reason> {
         self.may_attempt()?;
         self.has_entered()?;
+        if let Some(pin) = self.pin {
+            return self.choose_pinned(pool, pin, cx);
+        }
         let skipped = self.list(pool, cx);
         let (member, mut why) = self.pick(pool, cx, skipped)?;
         let target = &*pool.members[member].target;
@@ -271,6 +292,20 @@ impl<'p> Climb<'p> {
         self.draw(cx)?;
         let hedge_after = self.hedge_after(pool, target, cx).filter(|after| *after < limit);
         Ok(Choice { step: self.step, member, why, limit, delay, hedge_after, skipped })
+    }
+
+    /// The member that the request is pinned to.
+    fn choose_pinned(
+        &mut self,
+        pool: &Pool,
+        pin: Pin,
+        cx: &mut Context<'_>,
+    ) -> Result<Choice, Reason> {
+        let (member, delay) = self.pinned(pool, pin, cx)?;
+        let limit = self.limit(pool, cx, delay).ok_or(Reason::OutOfTime)?;
+        self.draw(cx)?;
+        let (why, skipped) = (Why::Sequence, Skipped::default());
+        Ok(Choice { step: self.step, member, why, limit, delay, hedge_after: None, skipped })
     }
 
     /// Draws on the gateway's allowance: a first attempt adds to it, the repetition of one that
@@ -320,8 +355,8 @@ impl<'p> Climb<'p> {
     fn limit(&mut self, pool: &Pool, cx: &Context<'_>, delay: Duration) -> Option<Duration> {
         let whole = *self.whole.get_or_insert_with(|| self.deadline.remaining(cx.now));
         let remaining = self.deadline.remaining(cx.now + delay);
-        let reserve =
-            if self.last_resort { Duration::ZERO } else { self.plan.reserve(self.step, whole) };
+        let alone = self.last_resort || self.pin.is_some();
+        let reserve = if alone { Duration::ZERO } else { self.plan.reserve(self.step, whole) };
         let left = u32::from(self.plan.attempts - self.spent.min(self.plan.attempts - 1));
         let choices = u32::try_from(cx.candidates.len()).unwrap_or(u32::MAX);
         let tries_left = left.min(choices).max(1);

@@ -40,7 +40,7 @@ impl Climb<'_> {
             matches!(reason, Reason::NoEndpoint | Reason::AttemptsFailed | Reason::GuardBroken);
         let untried = usize::from(self.tried_count) < pool.members.len().min(self.tried.len());
         match self.plan.last_resort {
-            _ if !nobody || self.last_resort => self.leave(reason),
+            _ if !nobody || self.last_resort || self.is_pinned() => self.leave(reason),
             LastResort::FailFast => {
                 self.pools_closed = Some(Reason::FailFast);
                 self.reason = Reason::FailFast;

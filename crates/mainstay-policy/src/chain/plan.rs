@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::balance::{Rule, SlowStart};
+use crate::balance::{Distance, Locality, Rule, Seat, SlowStart};
 use crate::budget::{Backoff, HedgeBudget};
 use crate::standing::Standing;
 use crate::target::Target;
@@ -25,6 +25,10 @@ pub struct Member {
     pub target: Arc<Target>,
     /// Its share of the load relative to the others; above 0, 1 by default.
     pub weight: f32,
+    /// How far it is from the gateway; matters where the pool has a [`locality`](Pool::locality).
+    pub distance: Distance,
+    /// Its place on the ring, by which keys find it.
+    pub seat: Seat,
 }
 
 /// A pool as a step of a chain.
@@ -34,6 +38,8 @@ pub struct Pool {
     pub members: Vec<Member>,
     /// How one of them is picked.
     pub rule: Rule,
+    /// The shares of the distances; `None` where all members are equally near.
+    pub locality: Option<Arc<Locality>>,
     /// How a member that came back takes up its share.
     pub slow_start: SlowStart,
     /// The longest that one attempt may take.
@@ -77,6 +83,26 @@ pub struct Plan {
 }
 
 impl Member {
+    /// A member in the gateway's own zone, with its place on the ring by its endpoint's name.
+    #[must_use]
+    pub fn new(target: Arc<Target>, weight: f32) -> Self {
+        let seat = Seat::of(&target.key.endpoint);
+        Self { target, weight, distance: Distance::Zone, seat }
+    }
+
+    /// The same, so far away.
+    #[must_use]
+    pub const fn at(mut self, distance: Distance) -> Self {
+        self.distance = distance;
+        self
+    }
+
+    /// Its weight apart from how it does at present: what the seats of a ring go by.
+    #[must_use]
+    pub fn steady_weight(&self) -> f32 {
+        self.weight * self.target.place.weight()
+    }
+
     /// Whether it is a spare: asked when nobody in use can be.
     #[must_use]
     pub fn is_spare(&self) -> bool {

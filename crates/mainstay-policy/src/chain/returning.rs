@@ -3,7 +3,8 @@
 //! A weight alone cannot hold a share: of two drawn the cheaper is asked, and a server that has
 //! just come back is the cheapest of all. So a member on its way back stands behind all proven
 //! ones, and is asked exactly when the requests that have come since its last one amount to a
-//! whole one of its own. What explores, or proves a half-open breaker, keeps to the same.
+//! whole one of its own. In a pool with distances it shares in the requests that look there first;
+//! where nobody there is proven it takes all of those, since so many were meant for it. What explores, or proves a half-open breaker, keeps to the same.
 //!
 //! Only where nobody in the pool is proven are they asked like any others, since somebody must
 //! answer; unless spares of the pool, or a later pool of the chain, are proven, which then keep
@@ -15,12 +16,9 @@ use crate::balance::{Candidate, Why};
 use crate::target::Target;
 
 use super::climb::Context;
-use super::eligible::{SPARE, TRIAL};
+use super::eligible::{BEHIND, RANK, RANKS, SPARE, TRIAL};
 use super::plan::{Member, Plan, Pool, Step};
 use super::{Reason, Skipped, eligible};
-
-/// Added to the tier of a member on its way back: behind every other.
-pub(super) const BEHIND: u8 = 8;
 
 /// The share below which a member is on its way back.
 const WHOLE: f32 = 1.0;
@@ -43,7 +41,7 @@ pub(super) fn share(pool: &Pool, member: &Member, now: Moment) -> Option<f32> {
 
 /// Whether the tier is that of a member on its way back, in use or spare.
 pub(super) const fn is_back(tier: u8) -> bool {
-    tier < TRIAL && tier % SPARE >= BEHIND
+    tier < TRIAL && tier & BEHIND != 0
 }
 
 /// Whether it takes no request: ejected, or all that its probation takes are under way.
@@ -83,7 +81,8 @@ pub(super) fn turn(
     // that is back must not get what four did.
     let whole = whole(pool, cx, beyond.is_some());
     let mut due = None;
-    for index in back(cx) {
+    let looked_at = |index: &usize| beyond.is_some() || is_first(cx, *index);
+    for index in back(cx).filter(looked_at) {
         let member = &pool.members[index];
         let share = share(pool, member, cx.now).unwrap_or(WHOLE);
         let unproven = unproven(member);
@@ -108,8 +107,22 @@ fn whole(pool: &Pool, cx: &Context<'_>, everybody: bool) -> f32 {
     if everybody {
         return members.map(|member| member.weight).sum();
     }
-    let listed = cx.candidates.iter().filter(|candidate| (candidate.tier >= SPARE) == spares);
-    listed.map(|candidate| pool.members[usize::from(candidate.index)].weight).sum()
+    let listed = cx
+        .candidates
+        .iter()
+        .filter(|candidate| (candidate.tier >= SPARE) == spares && candidate.tier & RANKS == 0);
+    let members = listed.map(|candidate| &pool.members[usize::from(candidate.index)]);
+    if cx.candidates.iter().any(|candidate| candidate.tier < RANK) {
+        return members.map(|member| member.weight).sum();
+    }
+    // Of these requests nobody else is to have any: their number has the shares in it already.
+    members.map(|member| member.weight * share(pool, member, cx.now).unwrap_or(WHOLE)).sum()
+}
+
+/// Whether the request looks first where this member is.
+fn is_first(cx: &Context<'_>, index: usize) -> bool {
+    let mut listed = cx.candidates.iter();
+    listed.any(|candidate| usize::from(candidate.index) == index && candidate.tier & RANKS == 0)
 }
 
 /// Nobody is proven: first who wants real requests to prove it, else whoever the rule says.
@@ -133,6 +146,13 @@ fn settle(member: &Member, now: Moment) {
     if rotation.is_on_probation() {
         // Another worker may have taken the last one in this moment: one more does no harm.
         let _taken = rotation.take_permit();
+    }
+}
+
+/// The same for a member that was picked for another reason than its turn.
+pub(super) fn settle_unproven(member: &Member, now: Moment) {
+    if unproven(member) {
+        settle(member, now);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::target::{Key, Settings, Target};
 use crate::{Class, Moment, Outcome, Ratio, SentState, Verdict};
 
 mod hedging;
+mod near;
 mod properties;
 mod returning;
 mod room;
@@ -120,13 +121,14 @@ fn member(verdict: Verdict) -> Member {
     if verdict != Verdict::Unknown {
         target.health.set(verdict, Moment::from_millis(1_000));
     }
-    Member { target: Arc::new(target), weight: 1.0 }
+    Member::new(Arc::new(target), 1.0)
 }
 
 fn pool_of(members: Vec<Member>) -> Step {
     Step::Pool(Pool {
         members,
         rule: Rule::PeakEwma,
+        locality: None,
         slow_start: SlowStart::default(),
         limit: Duration::from_secs(10),
         backoff: Backoff::default(),

@@ -1,13 +1,14 @@
 //! Who may be asked next, and who of them is.
 
-use crate::balance::{self, Candidate, Why};
+use crate::balance::{self, Candidate, Rule, Why};
 use crate::breaker::Refusal;
 use crate::budget::SENSIBLE;
 use crate::standing::Standing;
 
-use super::super::eligible::{SPARE, TRIAL, tier};
+use super::super::eligible::{BEHIND, SPARE, TRIAL, tier};
 use super::super::plan::Pool;
 use super::super::{Reason, Skipped, returning};
+use super::near::is_spill;
 use super::{Climb, Context};
 
 /// The tier of members that have to be waited for: after all others.
@@ -15,14 +16,18 @@ const PAUSED: u8 = 4;
 
 impl Climb<'_> {
     /// Lists the members that may be asked, and says who may not.
-    pub(super) fn list(&self, pool: &Pool, cx: &mut Context<'_>) -> Skipped {
+    pub(super) fn list(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Skipped {
         let mut skipped = Skipped::default();
+        let ranks = self.ranks(pool, cx);
         cx.candidates.clear();
         for (index, member) in pool.members.iter().enumerate() {
             let bit = 1u16.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
             let target = &*member.target;
             if self.has_tried(index) {
                 skipped.tried |= bit;
+                continue;
+            }
+            if self.is_beyond(member) {
                 continue;
             }
             let standing = target.place.standing();
@@ -44,6 +49,7 @@ impl Climb<'_> {
                 skipped.breaker |= bit;
                 continue;
             }
+            tier |= ranks[member.distance as usize];
             let mut weight = member.weight * target.place.weight() * target.health.favour();
             if let Some(share) = returning::share(pool, member, cx.now) {
                 if returning::is_out(target) && !self.last_resort && !self.panics {
@@ -51,10 +57,10 @@ impl Climb<'_> {
                     continue;
                 }
                 weight *= share;
-                tier = tier.saturating_add(returning::BEHIND);
+                tier |= BEHIND;
             }
             if standing == Standing::Spare && tier != TRIAL {
-                tier = tier.saturating_add(SPARE);
+                tier |= SPARE;
             }
             if target.limiter.is_full() {
                 skipped.limit |= bit;
@@ -78,6 +84,12 @@ impl Climb<'_> {
         cx: &mut Context<'_>,
         skipped: Skipped,
     ) -> Result<(usize, Why), Reason> {
+        if let (Rule::RingHash(factor), Some(key)) = (pool.rule, self.key)
+            && !self.last_resort
+        {
+            let picked = self.pick_by_key(pool, cx, (key, factor));
+            return picked.ok_or_else(|| self.nobody(skipped));
+        }
         while let Some(at) = cx.candidates.iter().position(|candidate| candidate.tier == TRIAL) {
             let index = usize::from(cx.candidates[at].index);
             if pool.members[index].target.health.take_trial() {
@@ -109,6 +121,7 @@ impl Climb<'_> {
             _ if self.panics => Why::Panic,
             _ if self.awaits.is_some() => Why::Waited,
             _ if pool.members[usize::from(picked.index)].is_spare() => Why::StandsIn,
+            _ if is_spill(pool, &pool.members[usize::from(picked.index)]) => Why::SpilledOver,
             why => why,
         };
         Ok((usize::from(picked.index), why))

@@ -8,6 +8,7 @@ use crate::outcome::SentState;
 use crate::target::Target;
 use crate::verdict::Verdict;
 
+use super::super::eligible::RANKS;
 use super::super::plan::{Pool, Step};
 use super::{Choice, Climb, Context, MAX_ATTEMPTS};
 
@@ -36,7 +37,7 @@ impl Climb<'_> {
             let target = &pool.members[at].target;
             let quick = !matches!(target.health.verdict(), Verdict::Busy | Verdict::Slow);
             let proven = !target.breaker.on_probation();
-            at != first.member && other.tier <= worst && proven && quick
+            at != first.member && other.tier & !RANKS <= worst && proven && quick
         });
         let picked = balance::pick(pool.rule, cx.candidates, cx.turn, cx.rng)?;
         let limit = self.hedge_limit(pool, cx)?;

@@ -64,11 +64,11 @@ impl Simulation {
                 Arc::new(target)
             })
             .collect();
-        let members =
-            targets.iter().map(|t| Member { target: Arc::clone(t), weight: 1.0 }).collect();
+        let members = targets.iter().map(|t| Member::new(Arc::clone(t), 1.0)).collect();
         let pool = Pool {
             members,
             rule,
+            locality: None,
             slow_start: SlowStart::default(),
             limit: ms(10_000),
             backoff: Backoff::default(),
