@@ -1,3 +1,5 @@
+//! The shares as examples, and what holds for them however health swings.
+
 use proptest::prelude::*;
 
 use super::*;
