@@ -23,8 +23,8 @@ pub use concurrency::{Concurrency, Network, Priorities};
 pub(crate) use model::{ATTEMPTS, DEADLINE, LAST_RESORT_QUEUE, REMEMBER};
 pub use model::{Degrade, Engine, Exhausted, Guards, Idempotency, Model, Source, Step};
 pub use pool::{
-    BadUrl, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe, HttpCheck,
-    Pool, Probe,
+    BadUrl, Call, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe,
+    HttpCheck, Pool, Probe, Site, Warm,
 };
 pub(crate) use pool::{
     CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
@@ -87,6 +87,8 @@ pub struct Config {
 pub struct Node {
     /// Shown in status, logs and metrics. Default: `$HOSTNAME`, `/etc/hostname` or "mainstay".
     pub name: Arc<str>,
+    /// Where it runs. Default unknown.
+    pub site: Site,
 }
 
 /// Where clients are served.

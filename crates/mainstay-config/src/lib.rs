@@ -29,10 +29,10 @@ mod wording;
 
 pub use code::Code;
 pub use config::{
-    Admin, BadUrl, Check, Concurrency, Config, Counters, Degrade, Dependency, EmbeddedPool,
+    Admin, BadUrl, Call, Check, Concurrency, Config, Counters, Degrade, Dependency, EmbeddedPool,
     Endpoint, EndpointUrl, Engine, Exhausted, GoldenFile, GoldenProbe, Guards, HttpCheck, Limits,
-    Listen, Log, LogFormat, LogLevel, Model, Network, Node, Pool, Priorities, Probe, Records,
-    Source, Step, default_state_dir,
+    Listen, Log, LogFormat, LogLevel, Model, Network, Node, Pool, Priorities, Probe, Records, Site,
+    Source, Step, Warm, default_state_dir,
 };
 pub use example::{annotated_example, yaml_text};
 pub use fault::{Errors, Fault, render_graphical, render_plain};

@@ -14,6 +14,7 @@ use crate::value::{Length, Share, Size};
 
 mod check;
 mod concurrency;
+mod groups;
 mod guards;
 mod model;
 mod outliers;
@@ -27,6 +28,7 @@ pub(crate) use check::{
 pub(crate) use concurrency::{
     RawConcurrency, RawPriority, RawPriorityHeader, RawTargetConcurrency,
 };
+pub(crate) use groups::{RawActive, RawCall, RawDamping, RawMode, RawStandby, RawWarm, RawWindows};
 pub(crate) use guards::{RawConstant, RawGuards, RawOutputGuard, RawShape, RawThen};
 pub(crate) use model::{
     Literal, RawBatch, RawConfidence, RawDegrade, RawEmbedded, RawEngine, RawExhausted,
@@ -116,6 +118,12 @@ pub(crate) struct RawNode {
     /// Shown in status, logs and metrics. Default: the host's name.
     #[schemars(extend("examples" = ["gw-a"]))]
     pub(crate) name: Opt<String>,
+    /// The region that it runs in; endpoints of the same one are nearer.
+    #[schemars(extend("examples" = ["eu-west"], "x-comment" = true))]
+    pub(crate) region: Opt<String>,
+    /// The zone of that region.
+    #[schemars(extend("examples" = ["eu-west-1a"], "x-comment" = true))]
+    pub(crate) zone: Opt<String>,
 }
 
 /// Where clients are served.

@@ -27,6 +27,7 @@ mod chain;
 mod check;
 mod concurrency;
 mod golden;
+mod groups;
 mod guards;
 mod model;
 mod outliers;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
+use mainstay_control::group;
 use mainstay_policy::health::{counters, fusion, heartbeat};
 use mainstay_policy::{balance, breaker, budget, failback, health, limit, outlier};
 use mainstay_protocol::classify::Flavour;
@@ -25,6 +26,10 @@ pub struct Pool {
     pub flavour: Flavour,
     /// The servers; at least one.
     pub endpoints: Vec<Endpoint>,
+    /// How many endpoints are in use, and who takes over. Default: all, automatically.
+    pub group: group::Rule,
+    /// How warm standbys are made ready.
+    pub warm: Warm,
     /// How a target is picked. Default peak-EWMA.
     pub balance: balance::Rule,
     /// To establish a connection. Default 250 ms: two lost SYNs inside a data centre would take
@@ -102,6 +107,70 @@ pub struct Endpoint {
     pub weight: f32,
     /// What the server needs to answer well; asked for its deep health. Default none.
     pub dependencies: Vec<Dependency>,
+    /// Where it runs. Default unknown, which counts as near.
+    pub site: Site,
+    /// What it takes to use it, if it is marked as a standby. Default none: a member like others.
+    pub standby: Option<group::Standby>,
+}
+
+/// Where something runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Site {
+    /// The region.
+    pub region: Option<Arc<str>>,
+    /// The zone of that region.
+    pub zone: Option<Arc<str>>,
+}
+
+impl Site {
+    /// How far another one is.
+    #[must_use]
+    pub fn distance(&self, other: &Self) -> group::Distance {
+        let own = (self.region.as_deref(), self.zone.as_deref());
+        group::Distance::between(own, (other.region.as_deref(), other.zone.as_deref()))
+    }
+}
+
+/// How a warm standby is made ready, and let go again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warm {
+    /// How a model is loaded. Default: by the repository API.
+    pub load: Call,
+    /// How a model is unloaded; `None` keeps it loaded. Default: by the repository API.
+    pub unload: Option<Call>,
+    /// How long one try may take. Default 2 min: large models load for so long.
+    pub timeout: Duration,
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        let timeout = Duration::from_mins(2);
+        Self { load: Call::repository("load"), unload: Some(Call::repository("unload")), timeout }
+    }
+}
+
+/// One HTTP request for one model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Call {
+    /// Default `POST`.
+    pub method: Method,
+    /// Path and query behind the endpoint's prefix; `{model}` stands for the model's name.
+    pub path: String,
+    /// Sent as JSON. Default `{}`.
+    pub body: String,
+}
+
+impl Call {
+    /// The repository API of the Open Inference Protocol, as Triton and MLServer have it:
+    /// `POST /v2/repository/models/NAME/load`.
+    #[must_use]
+    pub fn repository(verb: &str) -> Self {
+        let path = format!("/v2/repository/models/{{model}}/{verb}");
+        Self { method: Method::POST, path, body: "{}".to_owned() }
+    }
 }
 
 /// The address of a server: `http://host:port/prefix`.

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
-use super::Opt;
+use super::{Opt, RawDamping, RawMode, RawWindows};
 use crate::value::{Length, Share, Short, Shorthand, off_schema};
 
 /// Takes a server out that is much worse than its peers.
@@ -88,7 +88,7 @@ impl Shorthand for RawOutlierLatency {
     }
 }
 
-/// How a server comes back that was taken out as an outlier.
+/// How a server comes back that was taken out as an outlier, or whose place a standby took.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
@@ -98,8 +98,9 @@ pub(crate) struct RawFailback {
     #[schemars(extend("default" = 3, "minimum" = 1, "maximum" = 100))]
     pub(crate) successes: Opt<u32>,
     /// How long its share then grows until it is whole; 0s gives it at once. The share waits
-    /// while the server is slower than its peers. It begins with slow-start's minimum.
-    #[schemars(extend("default" = "10s"))]
+    /// while the server is slower than its peers. It begins with slow-start's minimum. Default:
+    /// 10s for an outlier, 60s for one that takes its place back from a stand-in.
+    #[schemars(extend("default" = "10s", "x-comment" = true))]
     pub(crate) ramp: Opt<Length>,
     /// How long it is held out the first time; doubled with each relapse.
     #[schemars(extend("default" = "10s"))]
@@ -108,4 +109,16 @@ pub(crate) struct RawFailback {
     /// forgotten.
     #[schemars(extend("default" = "5m"))]
     pub(crate) hold_max: Opt<Length>,
+    /// Whether a server takes its place back from its stand-in by itself (automatic), or waits
+    /// for `mainstay failback POOL` (manual). Default: as the pool's mode.
+    #[schemars(extend("examples" = ["automatic"], "x-comment" = true))]
+    pub(crate) mode: Opt<RawMode>,
+    /// How long it must have been well before it takes its place back.
+    #[schemars(extend("default" = "30s"))]
+    pub(crate) stable_for: Opt<Length>,
+    /// When it may take its place back, in UTC. Default: always.
+    #[schemars(extend("examples" = [["Mon-Fri 08:00-18:00", "02:00-04:00"]], "x-comment" = true))]
+    pub(crate) windows: Opt<RawWindows>,
+    /// What is held against a server that comes and goes.
+    pub(crate) damping: Opt<RawDamping>,
 }

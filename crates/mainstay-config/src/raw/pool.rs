@@ -4,8 +4,8 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 use super::{
-    Opt, RawCounters, RawDependency, RawFailback, RawHeartbeat, RawOutliers, RawProbe, RawProgress,
-    RawTargetConcurrency,
+    Opt, RawActive, RawCounters, RawDependency, RawFailback, RawHeartbeat, RawMode, RawOutliers,
+    RawProbe, RawProgress, RawStandby, RawTargetConcurrency, RawWarm,
 };
 use crate::spanned::Spanned;
 use crate::value::{Length, Share, Short, Shorthand, off_schema};
@@ -23,6 +23,20 @@ pub(crate) struct RawPool {
     /// The servers. A URL alone is enough for one.
     #[schemars(extend("x-more" = ["http://10.0.0.2:8000"]))]
     pub(crate) endpoints: Opt<Vec<Spanned<Short<RawEndpoint>>>>,
+    /// How many of the endpoints are in use: `all` that are not marked as standbys, a number, or
+    /// {min: 1, max: 3} as load asks for them. The others wait, and take over when one is lost.
+    #[schemars(extend("default" = "all", "examples" = [1], "x-comment" = true))]
+    pub(crate) active: Opt<Short<RawActive>>,
+    /// automatic, or manual: a failover is proposed and waits for `mainstay failover POOL`, and
+    /// so does the way back.
+    #[schemars(extend("default" = "automatic"))]
+    pub(crate) mode: Opt<RawMode>,
+    /// Whether an endpoint may only be in use while no other gateway uses another one. Needs
+    /// coordination between gateways, which this version does not have.
+    #[schemars(extend("default" = false))]
+    pub(crate) exclusive: Opt<bool>,
+    /// How warm standbys are made ready.
+    pub(crate) warm: Opt<RawWarm>,
     /// How a server is picked: peak-ewma (the faster and less busy of two drawn at random),
     /// least-request or round-robin.
     #[schemars(extend("default" = "peak-ewma"))]
@@ -55,7 +69,7 @@ pub(crate) struct RawPool {
     /// Takes a server out that is much worse than its peers, while they can do without it; `off`
     /// turns it off.
     pub(crate) outliers: Opt<Short<RawOutliers>>,
-    /// How a server comes back that was taken out as an outlier.
+    /// How a server comes back that was taken out as an outlier, or whose place a standby took.
     pub(crate) failback: Opt<RawFailback>,
     /// How traffic returns to a server that was down, or whose breaker was open.
     pub(crate) slow_start: Opt<RawSlowStart>,
@@ -133,6 +147,16 @@ pub(crate) struct RawEndpoint {
     /// Its share relative to the others.
     #[schemars(extend("default" = 1.0, "exclusiveMinimum" = 0, "maximum" = 100))]
     pub(crate) weight: Opt<f32>,
+    /// The region that it runs in.
+    #[schemars(extend("examples" = ["eu-west"], "x-comment" = true))]
+    pub(crate) region: Opt<String>,
+    /// The zone of that region.
+    #[schemars(extend("examples" = ["eu-west-1a"], "x-comment" = true))]
+    pub(crate) zone: Opt<String>,
+    /// That it is a standby, and what it takes to use it: hot (nothing), warm (its models are
+    /// loaded first) or cold (it is started first).
+    #[schemars(extend("examples" = ["hot"], "x-comment" = true))]
+    pub(crate) standby: Opt<RawStandby>,
     /// What the server needs to answer well. While one of them fails, the server is asked only
     /// when no better one is left.
     #[schemars(extend(

@@ -7,8 +7,8 @@ use mainstay_policy::balance;
 use mainstay_protocol::classify::Flavour;
 
 use super::{
-    Review, address, breaker, check, concurrency, is_name, may_be_lost, outliers, repetition,
-    signals,
+    Review, address, breaker, check, concurrency, groups, is_name, may_be_lost, outliers,
+    repetition, signals,
 };
 use crate::code::Code;
 use crate::config::{
@@ -75,10 +75,13 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
     check_name(review, name, "a pool");
     let flavour = raw.flavour.as_ref().map_or(Flavour::Auto, |flavour| dialect(flavour.value));
     let slow_start = breaker::slow_start(review, &raw.slow_start);
+    let endpoints = endpoints(review, name, raw);
     Pool {
         name: Arc::from(name.as_str()),
         flavour,
-        endpoints: endpoints(review, name, raw),
+        group: groups::rule(review, raw, &endpoints),
+        warm: groups::warm(review, &raw.warm),
+        endpoints,
         balance: raw.balance.as_ref().map_or(balance::Rule::PeakEwma, |rule| balance(rule.value)),
         connect_timeout: review.time(&raw.connect_timeout, CONNECT_TIMEOUT),
         first_byte_timeout: review.time(&raw.first_byte_timeout, FIRST_BYTE_TIMEOUT),
@@ -185,7 +188,14 @@ fn endpoint(
     if once(review, &mut seen.urls, url.to_string(), place) {
         once(review, &mut seen.names, name.clone(), name_place);
     }
-    Some(Endpoint { name: name.into(), url, weight, dependencies })
+    Some(Endpoint {
+        name: name.into(),
+        url,
+        weight,
+        dependencies,
+        site: groups::site(review, &raw.region, &raw.zone),
+        standby: raw.standby.as_ref().map(|standby| groups::standby(standby.value)),
+    })
 }
 
 fn missing_url(review: &mut Review, written: &Spanned<Short<RawEndpoint>>) {

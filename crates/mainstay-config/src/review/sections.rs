@@ -6,7 +6,8 @@ use std::sync::Arc;
 use mainstay_policy::budget;
 
 use super::{
-    Review, address, check, concurrency, first_place, model, pool, repetition, share, span_of,
+    Review, address, check, concurrency, first_place, groups, model, pool, repetition, share,
+    span_of,
 };
 use crate::code::Code;
 use crate::config::{
@@ -61,7 +62,8 @@ fn node(review: &mut Review, raw: &Opt<RawNode>) -> Node {
         }
         None => host_name(),
     };
-    Node { name }
+    let site = raw.as_ref().map(|node| groups::site(review, &node.region, &node.zone));
+    Node { name, site: site.unwrap_or_default() }
 }
 
 /// The host's name, as far as it is a name.
