@@ -47,6 +47,36 @@ fn a_short_file_is_enough() {
 }
 
 #[test]
+fn traps_of_redundancy_are_refused() {
+    for (body, expected) in [
+        ("active: all", vec![]),
+        ("active: 1", vec![]),
+        ("active: 0", vec![Code::BadValue]),
+        ("active: some", vec![Code::BadValue]),
+        ("active: 2", vec![Code::Contradiction]),
+        ("active: {min: 1}", vec![]),
+        ("active: {min: 2, max: 1}", vec![Code::Contradiction]),
+        ("active: {min: 1, above: 50%, below: 60%}", vec![Code::Contradiction]),
+        ("mode: manual", vec![]),
+        ("exclusive: false", vec![]),
+        ("exclusive: true", vec![Code::Unsupported]),
+        ("warm: {load: repository, unload: off}", vec![]),
+        ("warm: {load: {path: \"/load/{model}\"}}", vec![]),
+        ("warm: {load: off}", vec![Code::BadValue]),
+        ("warm: {load: {method: PUT}}", vec![Code::Missing]),
+        ("warm: {load: {path: load}}", vec![Code::BadValue]),
+        ("failback: {mode: manual, stable-for: 1s, windows: [Mon-Fri 08:00-18:00]}", vec![]),
+        ("failback: {windows: [at night]}", vec![Code::BadValue]),
+        ("failback: {damping: {reuse: 2}}", vec![Code::Contradiction]),
+    ] {
+        assert_eq!(codes(&pool(body)), expected, "{body}");
+    }
+    let marked = "pools: {p: {endpoints: [{url: http://a:1, standby: hot}]}}\n\
+                  models: {m: {chain: [{pool: p}]}}\n";
+    assert_eq!(codes(marked), [Code::Contradiction]);
+}
+
+#[test]
 fn traps_of_limits_queues_and_priorities_are_refused() {
     for (body, expected) in [
         ("concurrency: off", vec![]),

@@ -77,7 +77,7 @@ pub(crate) struct RawDamping {
     /// Each loss counts one; the sum halves in this time.
     #[schemars(extend("default" = "1m"))]
     pub(crate) half_life: Opt<Length>,
-    /// Above this sum the endpoint does not take its seat back.
+    /// Above this sum the endpoint does not take its post back.
     #[schemars(extend("default" = 1.5, "minimum" = 0.1, "maximum" = 100))]
     pub(crate) suppress: Opt<f32>,
     /// Below this sum it may again.
@@ -96,17 +96,11 @@ pub(crate) struct RawDamping {
 pub(crate) struct RawWarm {
     /// How a model is loaded: `repository` (POST /v2/repository/models/NAME/load, as Triton and
     /// MLServer have it), or a request of its own.
-    #[schemars(extend(
-        "default" = "repository",
-        "examples" = [{"method": "POST", "path": "/models/{model}/load"}]
-    ))]
+    #[schemars(extend("default" = "repository"))]
     pub(crate) load: Opt<Short<RawCall>>,
     /// How a model is unloaded when it is no longer needed: `repository`, a request of its own, or
     /// `off` to keep it loaded.
-    #[schemars(extend(
-        "default" = "repository",
-        "examples" = [{"method": "POST", "path": "/models/{model}/unload"}]
-    ))]
+    #[schemars(extend("default" = "repository"))]
     pub(crate) unload: Opt<Short<RawCall>>,
     /// How long one try to load a model, or to start a server, may take; then it is tried again.
     #[schemars(extend("default" = "2m"))]

@@ -103,7 +103,7 @@ fn between(review: &mut Review, raw: &RawActive, place: Span, most: u16) -> Rang
         ..default
     };
     if range.below >= range.above {
-        let place = span_of(&raw.below).or(span_of(&raw.above)).unwrap_or(place);
+        let place = span_of(&raw.below).or_else(|| span_of(&raw.above)).unwrap_or(place);
         let help = "let below be well under above, for example 50% and 80%";
         review.fault(Code::Contradiction, place, "whoever is called would be let go", help);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// holds until a failback.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Order {
-    /// The endpoint takes no new requests; its seat goes to a spare.
+    /// The endpoint takes no new requests; its post goes to a spare.
     Drain {
         /// Its name.
         endpoint: Arc<str>,
@@ -28,14 +28,14 @@ pub enum Order {
         /// Above 0.
         factor: f32,
     },
-    /// Carry out the failover that is proposed; if none is, move a seat to a spare.
+    /// Carry out the failover that is proposed; if none is, move a post to a spare.
     Failover {
-        /// Who gives its seat up; `None` for whoever is proposed, or the least preferred in use.
+        /// Who gives its post up; `None` for whoever is proposed, or the least preferred in use.
         from: Option<Arc<str>>,
         /// Who takes it; `None` for the most preferred that is ready.
         to: Option<Arc<str>>,
     },
-    /// Give seats back to whom they belong now, without waiting for stability or a window.
+    /// Give posts back to whom they belong now, without waiting for stability or a window.
     Failback {
         /// Who comes back; `None` for everybody.
         endpoint: Option<Arc<str>>,

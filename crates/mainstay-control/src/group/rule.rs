@@ -11,7 +11,7 @@ pub struct Rule {
     pub active: Active,
     /// Whether a lost endpoint is replaced without being told. Default automatic.
     pub mode: Mode,
-    /// How who was lost takes its seat back.
+    /// How who was lost takes its post back.
     pub failback: Failback,
 }
 
@@ -80,7 +80,7 @@ impl Mode {
     }
 }
 
-/// How who was lost takes its seat back from its stand-in.
+/// How who was lost takes its post back from its stand-in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failback {
     /// Whether it waits for an operator. Default: as the pool's mode.
@@ -109,7 +109,7 @@ impl Default for Failback {
 }
 
 /// Flap damping, as RFC 2439 has it for routes: each loss adds one to a penalty that decays by
-/// half in each half-life; above `suppress` the endpoint does not take its seat back, until the
+/// half in each half-life; above `suppress` the endpoint does not take its post back, until the
 /// penalty has fallen below `reuse`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Damping {
