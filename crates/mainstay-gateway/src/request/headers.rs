@@ -5,8 +5,8 @@
 //! can be made to believe a mark that the gateway did not set.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use mainstay_telemetry::RequestId;
@@ -74,6 +74,8 @@ pub(super) struct Seen {
     local: u16,
     /// Names that only the gateway may use.
     own: bool,
+    /// Cookies, which HTTP/2 may spread over several fields.
+    cookie: bool,
     /// [`REQUEST_TIMEOUT`].
     pub(super) timeout: bool,
     /// [`INFERENCE_HEADER_LENGTH`].
@@ -95,6 +97,7 @@ impl Seen {
                 "proxy-connection" => seen.local |= 1 << 7,
                 "proxy-authenticate" => seen.local |= 1 << 8,
                 "proxy-authorization" => seen.local |= 1 << 9,
+                "cookie" => seen.cookie = true,
                 "x-request-timeout" => seen.timeout = true,
                 "inference-header-content-length" => seen.json_len = true,
                 name => seen.own |= name.starts_with(OWN_PREFIX),
@@ -121,6 +124,9 @@ pub(super) fn clean(headers: &mut HeaderMap, seen: Seen) {
     }
     if seen.own {
         drop_own(headers);
+    }
+    if seen.cookie {
+        join_cookies(headers);
     }
 }
 
@@ -162,6 +168,19 @@ fn drop_named_by_connection(headers: &mut HeaderMap) {
         .collect();
     for name in named {
         headers.remove(name);
+    }
+}
+
+/// Makes one field of the cookies that HTTP/2 let come in several: servers of HTTP/1.1 look at the
+/// first alone (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() < 2 {
+        return;
+    }
+    // What was valid in parts is valid as a whole.
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
     }
 }
 
@@ -211,6 +230,16 @@ mod tests {
             clean_all(&mut seen);
             assert_eq!(seen, headers(&[("accept", "*/*")]), "{name}");
         }
+    }
+
+    #[test]
+    fn cookies_of_several_fields_become_one() {
+        let mut seen = HeaderMap::new();
+        for cookie in ["a=1", "b=2", "c=3"] {
+            seen.append(COOKIE, HeaderValue::from_static(cookie));
+        }
+        clean_all(&mut seen);
+        assert_eq!(seen, headers(&[("cookie", "a=1; b=2; c=3")]));
     }
 
     #[test]
