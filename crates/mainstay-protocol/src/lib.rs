@@ -3,6 +3,7 @@
 //! - [`http1`]: HTTP/1.1 as a client speaks it.
 //! - [`oip`]: the Open Inference Protocol V2 over HTTP: paths, requests, answers, metadata.
 //! - [`classify`]: what a status and an error body mean, by server flavour.
+//! - [`dns`]: where servers are, as a stub resolver asks for it.
 //! - [`prometheus`]: what servers count themselves.
 //! - [`sse`]: where the first content of an event stream begins.
 //! - [`tensor`]: the vocabulary that all of them share.
@@ -11,6 +12,7 @@
 //! bytes only claim.
 
 pub mod classify;
+pub mod dns;
 mod error;
 pub mod http1;
 pub mod oip;
