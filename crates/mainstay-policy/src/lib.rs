@@ -9,6 +9,7 @@ pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod chain;
+pub mod discovery;
 pub mod failback;
 pub mod guard;
 pub mod health;
