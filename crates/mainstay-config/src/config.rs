@@ -16,10 +16,12 @@ use mainstay_policy::budget;
 use crate::fault::Fault;
 
 mod concurrency;
+mod discover;
 mod model;
 mod pool;
 
 pub use concurrency::{Concurrency, Network, Priorities};
+pub use discover::{Discover, DnsName, Family, Origin, Register};
 pub(crate) use model::{ATTEMPTS, DEADLINE, LAST_RESORT_QUEUE, REMEMBER};
 pub use model::{Degrade, Engine, Exhausted, Guards, Idempotency, Model, Source, Step};
 pub use pool::{

@@ -29,10 +29,7 @@ mod wording;
 
 pub use code::Code;
 pub use config::{
-    Admin, BadUrl, Call, Check, Concurrency, Config, Counters, Degrade, Dependency, EmbeddedPool,
-    Endpoint, EndpointUrl, Engine, Exhausted, GoldenFile, GoldenProbe, Guards, HttpCheck, Limits,
-    Listen, Log, LogFormat, LogLevel, Model, Network, Node, Pool, Priorities, Probe, Records, Site,
-    Source, Step, Warm, default_state_dir,
+    Admin, BadUrl, Call, Check, Concurrency, Config, Counters, Degrade, Dependency, Discover, DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, GoldenFile, GoldenProbe, Guards, HttpCheck, Limits, Listen, Log, LogFormat, LogLevel, Model, Network, Node, Origin, Pool, Priorities, Probe, Records, Register, Site, Source, Step, Warm, default_state_dir,
 };
 pub use example::{annotated_example, yaml_text};
 pub use fault::{Errors, Fault, render_graphical, render_plain};
@@ -54,5 +51,15 @@ impl Config {
     /// Every fault that the text has.
     pub fn parse(name: &str, text: &str) -> Result<Self, Errors> {
         review::review(load::from_text(name, text))
+    }
+}
+
+impl Endpoint {
+    /// Reads a list of endpoints, written as in a pool; `name` is what messages call the text.
+    ///
+    /// # Errors
+    /// Every fault that the text has.
+    pub fn list(name: impl AsRef<Path>, text: &str) -> Result<Vec<Self>, Errors> {
+        review::discover::endpoints(name.as_ref(), text)
     }
 }

@@ -6,12 +6,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use crate::code::Code;
 use crate::fault::Fault;
 use crate::reader::{self, Cause};
 use crate::source::{File, Span};
 use crate::spanned::Spanned;
 use crate::tree::{Id, Kind, Tree};
+use crate::value::Short;
 use crate::{raw, wording};
 
 /// A configuration is text by hand; a larger file is the wrong one.
@@ -55,6 +58,33 @@ pub(crate) fn from_text(name: &str, text: &str) -> Loaded {
     let root = loader.add_file(Path::new(name), name.to_owned(), text);
     loader.finish(root)
 }
+
+/// A list of endpoints as written, with its file and the faults met so far.
+pub(crate) fn endpoints(
+    name: &Path,
+    text: &str,
+) -> (Option<WrittenEndpoints>, Arc<File>, Vec<Fault>) {
+    let mut loader = Loader::default();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    loader.files.push(Arc::new(File::new(name.display().to_string(), PathBuf::new(), text)));
+    let list = match loader.tree.parse(0, text) {
+        Err(error) => {
+            loader.syntax_fault(0, &error);
+            None
+        }
+        Ok((root, duplicates)) => {
+            for duplicate in duplicates {
+                loader.set_twice(&duplicate.key, duplicate.last, duplicate.first);
+            }
+            loader.read(root)
+        }
+    };
+    let Loader { mut files, faults, .. } = loader;
+    (list, files.swap_remove(0), faults)
+}
+
+/// Endpoints as they are written.
+pub(crate) type WrittenEndpoints = Vec<Spanned<Short<raw::RawEndpoint>>>;
 
 /// A text file of reasonable size. Devices and pipes are refused: they may never end.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
@@ -249,7 +279,7 @@ impl Loader {
         }
     }
 
-    fn read(&mut self, root: Id) -> Option<Spanned<raw::RawConfig>> {
+    fn read<T: DeserializeOwned>(&mut self, root: Id) -> Option<T> {
         let Self { tree, files, faults, .. } = self;
         reader::read(tree, root, |tree: &Tree, id: Id, cause: Cause| {
             let span = tree.node(id).span;

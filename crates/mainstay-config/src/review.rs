@@ -26,6 +26,7 @@ mod breaker;
 mod chain;
 mod check;
 mod concurrency;
+pub(crate) mod discover;
 mod golden;
 mod groups;
 mod guards;

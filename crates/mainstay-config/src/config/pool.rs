@@ -14,6 +14,7 @@ use mainstay_policy::{balance, breaker, budget, failback, health, limit, outlier
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::golden::Golden;
 
+use super::Discover;
 use crate::review::address;
 
 /// Interchangeable endpoints with a balancing rule.
@@ -24,12 +25,14 @@ pub struct Pool {
     pub name: Arc<str>,
     /// Whose dialect of failures the servers speak. Default `auto`.
     pub flavour: Flavour,
-    /// The servers; at least one.
+    /// The servers that the file names; at least one, unless there are sources of others.
     pub endpoints: Vec<Endpoint>,
     /// How many endpoints are in use, and who takes over. Default: all, automatically.
     pub group: group::Rule,
     /// How warm standbys are made ready.
     pub warm: Warm,
+    /// Where more servers come from while the gateway runs. Default none.
+    pub discover: Vec<Discover>,
     /// How a target is picked. Default peak-EWMA.
     pub balance: balance::Rule,
     /// To establish a connection. Default 250 ms: two lost SYNs inside a data centre would take
@@ -96,7 +99,7 @@ pub(crate) const MAX_IDLE_CONNECTIONS: usize = 64;
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// One server address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Endpoint {
     /// Shown in status and trails; unique in its pool. Default `host:port`.
@@ -250,7 +253,7 @@ pub struct GoldenFile {
 }
 
 /// What a check asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Check {
     /// `GET /v2/models/NAME/ready` for each model behind the endpoint.
     OipReady,
@@ -278,7 +281,7 @@ pub enum Check {
 }
 
 /// An HTTP request whose status and body must match.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct HttpCheck {
     /// Default `GET`.
@@ -298,7 +301,7 @@ pub struct HttpCheck {
 }
 
 /// Something that a server, or the gateway itself, needs to answer well.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Dependency {
     /// Shown in status; unique in its list.

@@ -4,11 +4,10 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 use super::{
-    Opt, RawActive, RawCounters, RawDependency, RawFailback, RawHeartbeat, RawMode, RawOutliers,
-    RawProbe, RawProgress, RawStandby, RawTargetConcurrency, RawWarm,
+    Opt, RawActive, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeartbeat, RawMode, RawOutliers, RawProbe, RawProgress, RawStandby, RawTargetConcurrency, RawWarm,
 };
 use crate::spanned::Spanned;
-use crate::value::{Length, Share, Short, Shorthand, off_schema};
+use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
 
 /// Interchangeable servers.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -37,6 +36,13 @@ pub(crate) struct RawPool {
     pub(crate) exclusive: Opt<bool>,
     /// How warm standbys are made ready.
     pub(crate) warm: Opt<RawWarm>,
+    /// Where more servers come from while the gateway runs: DNS names, watched files, servers that
+    /// register themselves. One source, or a list of them.
+    #[schemars(extend(
+        "examples" = [[{"dns": "models.internal", "port": 8000}]],
+        "x-comment" = true
+    ))]
+    pub(crate) discover: Opt<Several<RawDiscover>>,
     /// How a server is picked: peak-ewma (the faster and less busy of two drawn at random),
     /// least-request or round-robin.
     #[schemars(extend("default" = "peak-ewma"))]

@@ -7,7 +7,7 @@ use mainstay_policy::balance;
 use mainstay_protocol::classify::Flavour;
 
 use super::{
-    Review, address, breaker, check, concurrency, groups, is_name, may_be_lost, outliers,
+    Review, address, breaker, check, concurrency, discover, groups, is_name, may_be_lost, outliers,
     repetition, signals,
 };
 use crate::code::Code;
@@ -82,6 +82,7 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
         group: groups::rule(review, raw, &endpoints),
         warm: groups::warm(review, &raw.warm),
         endpoints,
+        discover: discover::discover(review, &raw.discover),
         balance: raw.balance.as_ref().map_or(balance::Rule::PeakEwma, |rule| balance(rule.value)),
         connect_timeout: review.time(&raw.connect_timeout, CONNECT_TIMEOUT),
         first_byte_timeout: review.time(&raw.first_byte_timeout, FIRST_BYTE_TIMEOUT),
@@ -139,12 +140,30 @@ fn check_name(review: &mut Review, name: &Spanned<String>, of: &str) {
 fn endpoints(review: &mut Review, pool: &Spanned<String>, raw: &Spanned<RawPool>) -> Vec<Endpoint> {
     let written = raw.endpoints.as_ref();
     let list = written.map_or(&[][..], |list| list.value.as_slice());
-    if list.is_empty() && !may_be_lost(raw, &raw.endpoints) {
+    let elsewhere = raw.discover.is_some() || may_be_lost(raw, &raw.discover);
+    if list.is_empty() && !elsewhere && !may_be_lost(raw, &raw.endpoints) {
         let place = written.map_or(pool.span, |list| list.span);
         let message = format!("pool {:?} has no endpoints", pool.value);
         let help = "add `endpoints:` with at least one URL, for example http://10.0.0.1:8000";
         review.fault(Code::Missing, place, message, help);
     }
+    named(review, list)
+}
+
+/// The endpoints of a list that may hold nothing but what a source can know of them.
+pub(super) fn listed(review: &mut Review, list: &[Spanned<Short<RawEndpoint>>]) -> Vec<Endpoint> {
+    for written in list {
+        let Short::Full(raw) = &written.value else { continue };
+        if let Some(place) = super::span_of(&raw.dependencies) {
+            let help = "write the endpoint in the configuration, or drop them";
+            let message = "dependencies are not read from here";
+            review.fault(Code::Unsupported, place, message, help);
+        }
+    }
+    named(review, list)
+}
+
+fn named(review: &mut Review, list: &[Spanned<Short<RawEndpoint>>]) -> Vec<Endpoint> {
     if let Some(beyond) = list.get(MAX_ENDPOINTS) {
         let message = format!("a pool holds at most {MAX_ENDPOINTS} endpoints");
         review.fault(Code::BadValue, beyond.span, message, "split the pool");
@@ -205,7 +224,7 @@ fn missing_url(review: &mut Review, written: &Spanned<Short<RawEndpoint>>) {
     }
 }
 
-fn weight(review: &mut Review, raw: &Opt<f32>) -> f32 {
+pub(super) fn weight(review: &mut Review, raw: &Opt<f32>) -> f32 {
     match raw {
         Some(weight) if weight.value > 0.0 && weight.value <= 100.0 => weight.value,
         Some(weight) => {

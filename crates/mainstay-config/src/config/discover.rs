@@ -1,0 +1,164 @@
+//! Where endpoints come from beside the file.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mainstay_policy::discovery::{LeaseSettings, Settings};
+use mainstay_protocol::dns::Name;
+use serde_json::{Value, json};
+
+use super::{Endpoint, EndpointUrl, Network};
+
+/// One source of a pool's endpoints.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Discover {
+    /// Who is asked, or who speaks.
+    pub origin: Origin,
+    /// How it is looked at and believed.
+    pub settings: Settings,
+    /// The share of each endpoint, times what the source itself says. Default 1.
+    pub weight: f32,
+    /// Where the endpoints run, where the source does not say.
+    pub region: Option<Arc<str>>,
+    /// As `region`.
+    pub zone: Option<Arc<str>>,
+}
+
+/// Who is asked for endpoints, or speaks for itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Origin {
+    /// A DNS name.
+    Dns(DnsName),
+    /// A file with a list of endpoints.
+    File(PathBuf),
+    /// Servers that register themselves.
+    Register(Register),
+}
+
+/// A DNS name that is looked up.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DnsName {
+    /// The name.
+    pub name: Name,
+    /// The servers' port; `None` for a service (SRV), whose records name ports.
+    pub port: Option<u16>,
+    /// Put before every path: empty, or `/base`.
+    pub prefix: Arc<str>,
+    /// Which addresses count. Default both.
+    pub family: Family,
+    /// The DNS servers; empty for those of the system.
+    pub resolvers: Vec<SocketAddr>,
+}
+
+/// Which addresses of a DNS name count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// A and AAAA.
+    #[default]
+    Both,
+    /// A alone.
+    Ipv4,
+    /// AAAA alone.
+    Ipv6,
+}
+
+/// Servers that register themselves.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Register {
+    /// The networks whose addresses may be registered; empty for private ones.
+    pub from: Vec<Network>,
+    /// How many, and for how long.
+    pub settings: LeaseSettings,
+}
+
+/// Networks whose addresses may be registered where nothing else is said (RFC 1918, RFC 4193).
+const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
+/// The metadata service of Amazon's cloud, which lies in one of them.
+const METADATA: &str = "fd00:ec2::254";
+
+impl Register {
+    /// Whether this address may be registered. Heartbeats need a token, but who holds it must
+    /// not be able to send the gateway's requests wherever it likes: by default neither to the
+    /// gateway's own host, nor to link-local and metadata addresses, nor out of the network.
+    #[must_use]
+    pub fn admits(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if address.is_unspecified() || address.is_multicast() {
+            return false;
+        }
+        if !self.from.is_empty() {
+            return self.from.iter().any(|network| network.contains(address));
+        }
+        let within = |network: &str| Network::parse(network).is_some_and(|n| n.contains(address));
+        PRIVATE.into_iter().any(within) && !within(METADATA)
+    }
+}
+
+impl Endpoint {
+    /// An endpoint that a source named: of weight 1, with nothing else known of it.
+    #[must_use]
+    pub fn named(name: impl Into<Arc<str>>, url: EndpointUrl) -> Self {
+        Self { name: name.into(), url, weight: 1.0, dependencies: Vec::new() }
+    }
+
+    /// The endpoint as it would be written in a list of endpoints.
+    #[must_use]
+    pub fn written(&self) -> Value {
+        json!({ "url": self.url.to_string(), "name": self.name, "weight": self.weight })
+    }
+}
+
+/// The source as status and events show it.
+impl fmt::Display for Discover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::Dns(DnsName { name, port: Some(port), .. }) => write!(f, "dns {name}:{port}"),
+            Origin::Dns(DnsName { name, port: None, .. }) => write!(f, "srv {name}"),
+            Origin::File(path) => write!(f, "file {}", path.display()),
+            Origin::Register(_) => f.write_str("registered"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admits(from: &[&str], address: &str) -> bool {
+        let from = from.iter().filter_map(|network| Network::parse(network)).collect();
+        let register = Register { from, settings: LeaseSettings::default() };
+        register.admits(address.parse().unwrap())
+    }
+
+    #[test]
+    fn private_addresses_may_register_unless_something_else_is_said() {
+        for address in ["10.1.2.3", "172.20.0.1", "192.168.1.1", "fd12::1", "::ffff:10.0.0.1"] {
+            assert!(admits(&[], address), "{address}");
+        }
+        for address in [
+            "127.0.0.1",
+            "::1",
+            "169.254.169.254",
+            "fe80::1",
+            "8.8.8.8",
+            "0.0.0.0",
+            "224.0.0.1",
+            "fd00:ec2::254",
+            "::ffff:127.0.0.1",
+            "::",
+        ] {
+            assert!(!admits(&[], address), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_holds_instead() {
+        assert!(admits(&["127.0.0.0/8"], "127.0.0.9") && !admits(&["127.0.0.0/8"], "10.0.0.1"));
+        assert!(!admits(&["0.0.0.0/0"], "0.0.0.0"), "that is no server");
+    }
+}
