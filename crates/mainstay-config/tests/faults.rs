@@ -623,3 +623,41 @@ fn the_annotated_example_is_current_and_loads() {
 fn the_schema_is_current() {
     compare("docs/config.schema.json", &mainstay_config::schema::json_schema());
 }
+
+#[test]
+fn traps_of_sources_are_refused() {
+    for (body, expected) in [
+        ("discover: {dns: models.internal, port: 8000}", vec![]),
+        ("discover: [{srv: _oip._tcp.models.internal}, {file: list.yaml}]", vec![]),
+        ("discover: {register: true}", vec![]),
+        ("discover: {register: {from: [10.0.0.0/8], most: 3, grace: 1s}}", vec![]),
+        ("discover: {dns: models.internal}", vec![Code::Missing]),
+        ("discover: {dns: 10.0.0.1, port: 8000}", vec![Code::BadValue]),
+        ("discover: {dns: a b, port: 8000}", vec![Code::BadValue]),
+        ("discover: {dns: a, port: 1, file: b}", vec![Code::Contradiction]),
+        ("discover: {srv: a, port: 1}", vec![Code::Contradiction]),
+        ("discover: {file: a, min-refresh: 5s}", vec![Code::Contradiction]),
+        ("discover: {dns: a, port: 1, min-refresh: 5s, max-refresh: 4s}", vec![Code::Times]),
+        ("discover: {dns: a, port: 1, min-refresh: 1ms}", vec![Code::BadValue]),
+        ("discover: {dns: a, port: 1, resolver: [dns.internal]}", vec![Code::BadValue]),
+        ("discover: {dns: a, port: 1, path: base}", vec![Code::BadValue]),
+        ("discover: {}", vec![Code::Missing]),
+        ("discover: [{file: a}, {file: a}]", vec![Code::SetTwice]),
+        ("discover: {register: false}", vec![Code::BadValue]),
+        ("discover: {register: {from: []}}", vec![Code::Missing]),
+        ("discover: {register: {from: [10.0.0.0/40]}}", vec![Code::BadValue]),
+        ("discover: {dsn: a}", vec![Code::UnknownKey, Code::Missing]),
+    ] {
+        assert_eq!(codes(&pool(body)), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_pool_whose_endpoints_come_from_elsewhere_needs_none_of_its_own() {
+    let text = "pools: {p: {discover: {dns: a, port: 1}}}\nmodels: {m: {chain: [{pool: p}]}}\n";
+    let config = Config::parse("test.yaml", text).unwrap();
+    assert!(config.pools[0].endpoints.is_empty());
+    assert_eq!(config.pools[0].discover[0].to_string(), "dns a:1");
+    let text = "pools: {p: {endpoints: []}}\nmodels: {m: {chain: [{pool: p}]}}\n";
+    assert_eq!(codes(text), [Code::Missing]);
+}

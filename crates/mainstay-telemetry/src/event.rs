@@ -41,6 +41,8 @@ pub enum EventKind {
     Guard = 9,
     /// Whether a model turns requests away for want of room.
     Overload = 10,
+    /// The endpoints of a pool, and the sources that name them.
+    Discovery = 11,
 }
 
 /// A change of state.
@@ -86,7 +88,7 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Verdict,
         Self::Breaker,
         Self::Step,
@@ -98,6 +100,7 @@ impl EventKind {
         Self::Rotation,
         Self::Guard,
         Self::Overload,
+        Self::Discovery,
     ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
@@ -115,6 +118,7 @@ impl EventKind {
             Self::Rotation => "rotation",
             Self::Guard => "guard",
             Self::Overload => "overload",
+            Self::Discovery => "discovery",
         }
     }
 }

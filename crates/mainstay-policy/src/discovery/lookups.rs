@@ -20,8 +20,8 @@ pub enum Said<V> {
         endpoints: BTreeMap<Arc<str>, V>,
         /// How long that holds; `None` where the source does not say.
         ttl: Option<Duration>,
-        /// Whether these are all. If not (one of two questions failed), nobody is taken away.
-        complete: bool,
+        /// Why these may not be all: one of several questions failed. Then nobody is taken away.
+        lacking: Option<String>,
     },
     /// No usable answer, and why.
     Failed(String),
@@ -112,9 +112,10 @@ impl<V: Clone + PartialEq> Lookups<V> {
                 self.fail(format!("it names no endpoint{kept}"), now, rng);
                 Vec::new()
             }
-            Said::Found { endpoints, ttl, complete } => {
+            Said::Found { endpoints, ttl, lacking } => {
+                let complete = lacking.is_none();
                 self.failures = 0;
-                self.trouble = None;
+                self.trouble = lacking;
                 self.succeeded = Some(now);
                 self.restored = false;
                 let changes = self.take(endpoints, complete, now);

@@ -51,10 +51,10 @@ impl<V: PartialEq> Roster<V> {
         here.map(|(key, _)| key)
     }
 
-    /// Whether there is such an endpoint.
+    /// What is said of an endpoint.
     #[must_use]
-    pub fn contains(&self, key: &str) -> bool {
-        self.members.contains_key(key)
+    pub fn get(&self, key: &str) -> Option<&V> {
+        self.members.get(key).map(|member| &member.value)
     }
 
     /// It is named, and so described.

@@ -20,7 +20,7 @@ const fn at(millis: u64) -> Moment {
 
 fn found(keys: &str, ttl: u64) -> Said<u8> {
     let endpoints = keys.chars().map(|key| (Arc::from(key.to_string()), 0)).collect();
-    Said::Found { endpoints, ttl: Some(Duration::from_secs(ttl)), complete: true }
+    Said::Found { endpoints, ttl: Some(Duration::from_secs(ttl)), lacking: None }
 }
 
 fn rng() -> fastrand::Rng {
@@ -119,9 +119,9 @@ fn an_address_that_is_replaced_by_another_goes_after_the_second_answer() {
 fn half_an_answer_adds_and_takes_nobody_away() {
     let mut lookups = known("ab");
     let endpoints = [(Arc::from("c"), 0)].into();
-    let half = Said::Found { endpoints, ttl: None, complete: false };
+    let half = Said::Found { endpoints, ttl: None, lacking: Some("no AAAA".into()) };
     assert_eq!(short(&lookups.step(half, at(5_000), &mut rng())), "+c");
-    assert_eq!(present(lookups.roster()), "abc");
+    assert_eq!((present(lookups.roster()).as_str(), lookups.trouble()), ("abc", Some("no AAAA")));
 }
 
 #[test]
@@ -286,7 +286,8 @@ proptest! {
                 Op::Found { keys, ttl, complete } => {
                     let endpoints = keys.iter().map(|byte| (key(*byte), 0)).collect();
                     let ttl = Some(Duration::from_secs(*ttl));
-                    let said = Said::Found { endpoints, ttl, complete: *complete };
+                    let lacking = (!complete).then(|| "some".to_owned());
+                    let said = Said::Found { endpoints, ttl, lacking };
                     (lookups.step(said, now, &mut rng), None)
                 }
                 Op::Sweep { dead } => {

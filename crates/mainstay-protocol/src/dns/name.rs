@@ -19,9 +19,8 @@ impl Name {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.strip_suffix('.').unwrap_or(text);
         let fits = text.len() + 2 <= MAX_WIRE;
-        let sound = |label: &str| {
-            (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(is_sound)
-        };
+        let sound =
+            |label: &str| (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(is_sound);
         (fits && text.split('.').all(sound)).then(|| Self(text.to_ascii_lowercase()))
     }
 
