@@ -29,7 +29,11 @@ mod wording;
 
 pub use code::Code;
 pub use config::{
-    Admin, BadUrl, Call, Check, Concurrency, Config, Counters, Degrade, Dependency, Discover, DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, GoldenFile, GoldenProbe, Guards, HttpCheck, Limits, Listen, Log, LogFormat, LogLevel, Model, Network, Node, Origin, Pool, Priorities, Probe, Records, Register, Site, Source, Step, Warm, default_state_dir,
+    Admin, BadUrl, Call, Check, Concurrency, Config, Counters, Degrade, Dependency, Discover,
+    DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, GoldenFile,
+    GoldenProbe, Guards, HttpCheck, Limits, Listen, Log, LogFormat, LogLevel, Model, Network, Node,
+    Origin, Pool, Priorities, Probe, Records, Register, Site, Source, Step, Warm,
+    default_state_dir,
 };
 pub use example::{annotated_example, yaml_text};
 pub use fault::{Errors, Fault, render_graphical, render_plain};

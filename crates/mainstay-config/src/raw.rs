@@ -14,8 +14,8 @@ use crate::value::{Length, Share, Size};
 
 mod check;
 mod concurrency;
-mod groups;
 mod discover;
+mod groups;
 mod guards;
 mod model;
 mod outliers;
@@ -29,8 +29,8 @@ pub(crate) use check::{
 pub(crate) use concurrency::{
     RawConcurrency, RawPriority, RawPriorityHeader, RawTargetConcurrency,
 };
-pub(crate) use groups::{RawActive, RawCall, RawDamping, RawMode, RawStandby, RawWarm, RawWindows};
 pub(crate) use discover::{RawDiscover, RawFamily, RawRegister};
+pub(crate) use groups::{RawActive, RawCall, RawDamping, RawMode, RawStandby, RawWarm, RawWindows};
 pub(crate) use guards::{RawConstant, RawGuards, RawOutputGuard, RawShape, RawThen};
 pub(crate) use model::{
     Literal, RawBatch, RawConfidence, RawDegrade, RawEmbedded, RawEngine, RawExhausted,

@@ -646,7 +646,7 @@ fn traps_of_sources_are_refused() {
         ("discover: {register: false}", vec![Code::BadValue]),
         ("discover: {register: {from: []}}", vec![Code::Missing]),
         ("discover: {register: {from: [10.0.0.0/40]}}", vec![Code::BadValue]),
-        ("discover: {dsn: a}", vec![Code::UnknownKey, Code::Missing]),
+        ("discover: {dsn: a}", vec![Code::UnknownKey]),
     ] {
         assert_eq!(codes(&pool(body)), expected, "{body}");
     }

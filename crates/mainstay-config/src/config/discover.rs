@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mainstay_control::group::Standby;
 use mainstay_policy::discovery::{LeaseSettings, Settings};
 use mainstay_protocol::dns::Name;
 use serde_json::{Value, json};
 
-use super::{Endpoint, EndpointUrl, Network};
+use super::{Endpoint, EndpointUrl, Network, Site};
 
 /// One source of a pool's endpoints.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,9 +23,7 @@ pub struct Discover {
     /// The share of each endpoint, times what the source itself says. Default 1.
     pub weight: f32,
     /// Where the endpoints run, where the source does not say.
-    pub region: Option<Arc<str>>,
-    /// As `region`.
-    pub zone: Option<Arc<str>>,
+    pub site: Site,
 }
 
 /// Who is asked for endpoints, or speaks for itself.
@@ -103,26 +102,45 @@ impl Endpoint {
     /// An endpoint that a source named: of weight 1, with nothing else known of it.
     #[must_use]
     pub fn named(name: impl Into<Arc<str>>, url: EndpointUrl) -> Self {
-        Self { name: name.into(), url, weight: 1.0, dependencies: Vec::new() }
+        let (name, site) = (name.into(), Site::default());
+        Self { name, url, weight: 1.0, dependencies: Vec::new(), site, standby: None }
     }
 
     /// The endpoint with what its source says of all of its endpoints.
     #[must_use]
     pub fn placed(mut self, source: &Discover) -> Self {
         self.weight *= source.weight;
+        let Site { region, zone } = source.site.clone();
+        self.site.region = self.site.region.or(region);
+        self.site.zone = self.site.zone.or(zone);
         self
     }
 
     /// The endpoint as a hot standby of those that its source prefers.
     #[must_use]
-    pub const fn as_standby(self) -> Self {
+    pub const fn as_standby(mut self) -> Self {
+        self.standby = Some(Standby::Hot);
         self
     }
 
     /// The endpoint as it would be written in a list of endpoints.
     #[must_use]
     pub fn written(&self) -> Value {
-        json!({ "url": self.url.to_string(), "name": self.name, "weight": self.weight })
+        let mut written = json!({
+            "url": self.url.to_string(), "name": self.name, "weight": self.weight
+        });
+        let standby = self.standby.map(Standby::as_str);
+        let more = [
+            ("region", self.site.region.as_deref()),
+            ("zone", self.site.zone.as_deref()),
+            ("standby", standby),
+        ];
+        for (key, value) in more {
+            if let Some(value) = value {
+                written[key] = value.into();
+            }
+        }
+        written
     }
 }
 

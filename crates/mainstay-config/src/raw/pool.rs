@@ -4,7 +4,8 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 use super::{
-    Opt, RawActive, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeartbeat, RawMode, RawOutliers, RawProbe, RawProgress, RawStandby, RawTargetConcurrency, RawWarm,
+    Opt, RawActive, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeartbeat, RawMode,
+    RawOutliers, RawProbe, RawProgress, RawStandby, RawTargetConcurrency, RawWarm,
 };
 use crate::spanned::Spanned;
 use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mainstay_policy::discovery::{LeaseSettings, Settings};
 use mainstay_protocol::dns::Name;
 
-use super::{Review, is_name, pool, span_of};
+use super::{Review, groups, pool, span_of};
 use crate::code::Code;
 use crate::config::{Discover, DnsName, Endpoint, Family, Network, Origin, Register};
 use crate::fault::Errors;
@@ -34,8 +34,10 @@ pub(super) fn discover(review: &mut Review, raw: &Opt<Several<RawDiscover>>) -> 
     let mut found: Vec<Discover> = Vec::new();
     for one in &written.value.0 {
         // One that stands alone has no place of its own.
-        let place = if one.span == Span::default() { written.span } else { one.span };
-        let Some(source) = source(review, one, place) else { continue };
+        let alone = one.span == Span::default();
+        let place = if alone { written.span } else { one.span };
+        let damaged = one.damaged || (alone && written.damaged);
+        let Some(source) = source(review, one, (place, damaged)) else { continue };
         let twice = found.iter().any(|other| other.to_string() == source.to_string());
         if twice {
             let message = format!("{source} is a source of this pool twice");
@@ -50,7 +52,11 @@ pub(super) fn discover(review: &mut Review, raw: &Opt<Several<RawDiscover>>) -> 
     found
 }
 
-fn source(review: &mut Review, raw: &Spanned<RawDiscover>, place: Span) -> Option<Discover> {
+fn source(
+    review: &mut Review,
+    raw: &RawDiscover,
+    (place, damaged): (Span, bool),
+) -> Option<Discover> {
     let kinds = [
         ("dns", span_of(&raw.dns)),
         ("srv", span_of(&raw.srv)),
@@ -60,7 +66,7 @@ fn source(review: &mut Review, raw: &Spanned<RawDiscover>, place: Span) -> Optio
     let written: Vec<_> = kinds.iter().filter_map(|(key, span)| Some((*key, (*span)?))).collect();
     let kind = match written.as_slice() {
         [(kind, _)] => *kind,
-        [] if raw.damaged => return None,
+        [] if damaged => return None,
         [] => {
             let help = "write one of dns, srv, file and register";
             review.fault(Code::Missing, place, "the source says not who is asked", help);
@@ -83,8 +89,7 @@ fn source(review: &mut Review, raw: &Spanned<RawDiscover>, place: Span) -> Optio
         origin,
         settings,
         weight: pool::weight(review, &raw.weight),
-        region: site(review, &raw.region),
-        zone: site(review, &raw.zone),
+        site: groups::site(review, &raw.region, &raw.zone),
     })
 }
 
@@ -232,16 +237,6 @@ fn networks(review: &mut Review, raw: &Opt<Vec<Spanned<String>>>) -> Vec<Network
         }
     }
     found
-}
-
-fn site(review: &mut Review, written: &Opt<String>) -> Option<Arc<str>> {
-    let written = written.as_ref()?;
-    if !is_name(written) {
-        let message = format!("{:?} cannot be shown safely", shorten(written));
-        let help = "use letters, digits and . _ - only";
-        review.fault(Code::BadValue, written.span, message, help);
-    }
-    Some(Arc::from(written.as_str()))
 }
 
 /// Reads a list of endpoints, as a pool has it; `name` is what messages call the text.

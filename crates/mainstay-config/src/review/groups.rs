@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use mainstay_control::group::{Active, Damping, Failback, Mode, Range, Rule, Standby, Window};
 
+use super::pool::MAX_ENDPOINTS;
 use super::{Review, span_of};
 use crate::code::Code;
 use crate::config::{Call, Endpoint, Site, Warm};
@@ -49,9 +50,12 @@ pub(super) fn rule(review: &mut Review, raw: &RawPool, endpoints: &[Endpoint]) -
         review.fault(Code::Unsupported, exclusive.span, message, help);
     }
     let mode = raw.mode.as_ref().map_or(Mode::Automatic, |mode| self::mode(mode.value));
-    let active = active(review, &raw.active, endpoints);
+    // Sources may bring as many as a pool holds.
+    let most = if raw.discover.is_some() { MAX_ENDPOINTS } else { endpoints.len() };
+    let active = active(review, &raw.active, most);
     let marked = endpoints.iter().filter(|endpoint| endpoint.standby.is_some()).count();
-    if active == Active::All && marked > 0 && marked == endpoints.len() {
+    let all_marked = marked > 0 && marked == endpoints.len() && raw.discover.is_none();
+    if active == Active::All && all_marked {
         let place = raw.endpoints.as_ref().map_or_else(Span::default, |list| list.span);
         let help = "say how many with `active: 1`, or leave `standby` out of one";
         review.fault(Code::Contradiction, place, "all endpoints are standbys", help);
@@ -66,9 +70,9 @@ const fn mode(raw: RawMode) -> Mode {
     }
 }
 
-fn active(review: &mut Review, raw: &Opt<Short<RawActive>>, endpoints: &[Endpoint]) -> Active {
+fn active(review: &mut Review, raw: &Opt<Short<RawActive>>, endpoints: usize) -> Active {
     let Some(written) = raw else { return Active::All };
-    let most = u16::try_from(endpoints.len()).unwrap_or(u16::MAX).max(1);
+    let most = u16::try_from(endpoints).unwrap_or(u16::MAX).max(1);
     let active = match &written.value {
         Short::Text(text) if text == "all" => return Active::All,
         Short::Text(text) => match text.parse() {

@@ -21,7 +21,7 @@ use crate::spanned::Spanned;
 use crate::value::Short;
 
 /// Endpoints that one pool can number.
-const MAX_ENDPOINTS: usize = 1024;
+pub(super) const MAX_ENDPOINTS: usize = 1024;
 
 /// The pools of a configuration and what the models need to know of them.
 pub(super) struct Pools {
@@ -140,7 +140,7 @@ fn check_name(review: &mut Review, name: &Spanned<String>, of: &str) {
 fn endpoints(review: &mut Review, pool: &Spanned<String>, raw: &Spanned<RawPool>) -> Vec<Endpoint> {
     let written = raw.endpoints.as_ref();
     let list = written.map_or(&[][..], |list| list.value.as_slice());
-    let elsewhere = raw.discover.is_some() || may_be_lost(raw, &raw.discover);
+    let elsewhere = raw.discover.is_some();
     if list.is_empty() && !elsewhere && !may_be_lost(raw, &raw.endpoints) {
         let place = written.map_or(pool.span, |list| list.span);
         let message = format!("pool {:?} has no endpoints", pool.value);

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, UdpSocket};
 
 /// How it answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mood {
+pub(crate) enum Mood {
     /// What the zone says.
     #[default]
     Fine,
@@ -23,7 +23,7 @@ pub enum Mood {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Data {
+pub(crate) enum Data {
     Address(IpAddr),
     Server { priority: u16, weight: u16, port: u16, target: String },
 }
@@ -36,15 +36,15 @@ struct Zone {
 }
 
 #[derive(Clone, Debug)]
-pub struct DnsServer {
+pub(crate) struct DnsServer {
     zone: Arc<Mutex<Zone>>,
     questions: Arc<AtomicU32>,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl DnsServer {
     /// Listens on a free port, over UDP and TCP.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         loop {
             let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = tcp.local_addr().unwrap();
@@ -58,7 +58,7 @@ impl DnsServer {
     }
 
     /// The records of a name; none at all takes it away.
-    pub fn set(&self, name: &str, records: Vec<Data>) {
+    pub(crate) fn set(&self, name: &str, records: Vec<Data>) {
         let mut zone = self.zone.lock().unwrap();
         match records.is_empty() {
             true => zone.records.remove(name),
@@ -66,20 +66,20 @@ impl DnsServer {
         };
     }
 
-    pub fn set_addresses(&self, name: &str, addresses: &[&str]) {
+    pub(crate) fn set_addresses(&self, name: &str, addresses: &[&str]) {
         self.set(name, addresses.iter().map(|a| Data::Address(a.parse().unwrap())).collect());
     }
 
-    pub fn set_ttl(&self, seconds: u32) {
+    pub(crate) fn set_ttl(&self, seconds: u32) {
         self.zone.lock().unwrap().ttl = seconds;
     }
 
-    pub fn set_mood(&self, mood: Mood) {
+    pub(crate) fn set_mood(&self, mood: Mood) {
         self.zone.lock().unwrap().mood = mood;
     }
 
     /// Questions that came.
-    pub fn questions(&self) -> u32 {
+    pub(crate) fn questions(&self) -> u32 {
         self.questions.load(Ordering::SeqCst)
     }
 
@@ -143,7 +143,8 @@ fn data(record: &Data, kind: u8) -> Option<Vec<u8>> {
         (Data::Address(IpAddr::V4(address)), 1) => Some(address.octets().to_vec()),
         (Data::Address(IpAddr::V6(address)), 28) => Some(address.octets().to_vec()),
         (Data::Server { priority, weight, port, target }, 33) => {
-            let mut bytes = [priority.to_be_bytes(), weight.to_be_bytes(), port.to_be_bytes()].concat();
+            let mut bytes =
+                [priority.to_be_bytes(), weight.to_be_bytes(), port.to_be_bytes()].concat();
             for label in target.split('.') {
                 bytes.push(label.len().try_into().unwrap());
                 bytes.extend(label.bytes());

@@ -33,8 +33,7 @@ impl Pools for Gateway {
 
     fn drain(&self, _: &str, endpoint: &str, drained: bool) {
         let mut all = self.drained.lock().unwrap();
-        let changed =
-            if drained { all.insert(endpoint.to_owned()) } else { all.remove(endpoint) };
+        let changed = if drained { all.insert(endpoint.to_owned()) } else { all.remove(endpoint) };
         assert!(changed, "{endpoint} was told twice");
     }
 
@@ -210,7 +209,8 @@ async fn servers_of_a_service_have_ports_weights_and_ranks() {
     let bench = Bench::start(&pool, folder.path()).await;
     bench.has("127.0.0.4:8000 127.0.0.5:8000 a.internal:8000 b.internal:8000").await;
     assert_eq!(bench.weights(), [1.0, 1.0, 1.0, 20.0 / 60.0]);
-    let standbys = bench.gateway.now.lock().unwrap().values().map(|e| e.standby.is_some()).collect::<Vec<_>>();
+    let standbys =
+        bench.gateway.now.lock().unwrap().values().map(|e| e.standby.is_some()).collect::<Vec<_>>();
     assert_eq!(standbys, [true, true, false, false]);
 }
 
@@ -219,7 +219,8 @@ async fn the_same_address_is_one_endpoint_whoever_names_it() {
     let (server, folder) = (DnsServer::start().await, tempfile::tempdir().unwrap());
     server.set_addresses("models.internal", &["127.0.0.2", "127.0.0.3", "127.0.0.9"]);
     let file = folder.path().join("list.yaml");
-    std::fs::write(&file, "- {url: http://127.0.0.3:8000, name: c}\n- http://127.0.0.4:8000\n").unwrap();
+    std::fs::write(&file, "- {url: http://127.0.0.3:8000, name: c}\n- http://127.0.0.4:8000\n")
+        .unwrap();
     let source = dns(&server, "").replace("discover: ", "");
     let pool = format!(
         "endpoints: [{{url: http://127.0.0.9:8000, name: z}}], \
@@ -307,11 +308,12 @@ async fn servers_register_fall_silent_and_leave() {
     bench.discovery.beat(&beat("b", Some(b))).unwrap();
     assert_eq!(bench.names(), "a b");
     bench.gateway.dead.lock().unwrap().insert("a".to_owned());
-    bench.until("the dead one is gone", || {
-        bench.discovery.beat(&beat("b", None)).unwrap();
-        bench.names() == "b"
-    })
-    .await;
+    bench
+        .until("the dead one is gone", || {
+            bench.discovery.beat(&beat("b", None)).unwrap();
+            bench.names() == "b"
+        })
+        .await;
     assert!(bench.discovery.leave("p", "b"));
     assert_eq!(bench.names(), "(b)", "from this very moment");
     bench.has("").await;
