@@ -59,15 +59,16 @@ impl Discovery {
     /// Without any source yet.
     #[must_use]
     pub fn new(options: Options, pools: Arc<dyn Pools>, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        let store = Store::new(&options.state_dir);
+        let Options { state_dir, clock, seed } = options;
+        let store = Store::new(&state_dir);
         let state = State {
             pools: Vec::new(),
             known: store.load(),
             unsaved: false,
-            rng: fastrand::Rng::with_seed(options.seed),
+            rng: fastrand::Rng::with_seed(seed),
         };
         Arc::new(Self {
-            clock: options.clock,
+            clock,
             store,
             pools,
             telemetry,
@@ -182,7 +183,7 @@ impl Discovery {
             return Err(Unregistered::Refused(why.to_owned()));
         }
         let change = pool.sources[source].beat(beat, now)?;
-        self.changed(state, at, source, change.into_iter().collect());
+        self.changed(state, at, source, change.as_slice());
         Ok(())
     }
 
@@ -200,7 +201,7 @@ impl Discovery {
         let source_of = &mut state.pools[at].sources[source];
         let known = source_of.members().any(|(endpoint, _)| *endpoint.name == *name);
         let change = source_of.leave(name, now);
-        self.changed(state, at, source, change.into_iter().collect());
+        self.changed(state, at, source, change.as_slice());
         known
     }
 
@@ -278,7 +279,7 @@ impl Discovery {
         let before = sources[source].trouble().is_some();
         let (changes, next) = sources[source].take(said, now, &mut state.rng);
         self.tell_trouble(&state.pools[at], source, before);
-        self.changed(state, at, source, changes);
+        self.changed(state, at, source, &changes);
         self.looked.notify_waiters();
         next
     }
@@ -294,19 +295,19 @@ impl Discovery {
                 let answers = |endpoint: &str| self.pools.answers(&pool.name, endpoint);
                 let changes = pool.sources[source].sweep(now, answers);
                 self.tell_trouble(&state.pools[at], source, before);
-                self.changed(state, at, source, changes);
+                self.changed(state, at, source, &changes);
             }
         }
     }
 
     /// What changed takes effect, is told and will be kept.
-    fn changed(&self, state: &mut State, at: usize, source: usize, changes: Vec<Change>) {
+    fn changed(&self, state: &mut State, at: usize, source: usize, changes: &[Change]) {
         if changes.is_empty() {
             return;
         }
         let pool = &state.pools[at];
         let name = &pool.sources[source].name;
-        for change in &changes {
+        for change in changes {
             self.tell(&pool.name, name, change);
         }
         let mut cause: Vec<_> = changes.iter().take(NAMED).map(ToString::to_string).collect();

@@ -101,7 +101,7 @@ mod tests {
     /// What the file says once it has settled: URLs, or the trouble.
     fn look(file: &mut File, discover: &Discover) -> Option<Result<Vec<String>, String>> {
         let looks = [file.look(discover), file.look(discover)];
-        looks.into_iter().flatten().last().map(|said| match said {
+        looks.into_iter().flatten().next_back().map(|said| match said {
             Said::Found { endpoints, .. } => {
                 Ok(endpoints.keys().map(ToString::to_string).collect())
             }

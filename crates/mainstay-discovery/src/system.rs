@@ -43,7 +43,7 @@ impl System {
                 }
                 Some("options") => {
                     let ndots = words.filter_map(|word| word.strip_prefix("ndots:"));
-                    let ndots = ndots.filter_map(|number| number.parse().ok()).last();
+                    let ndots = ndots.filter_map(|number| number.parse().ok()).next_back();
                     system.ndots = ndots.unwrap_or(system.ndots).min(15);
                 }
                 _ => {}

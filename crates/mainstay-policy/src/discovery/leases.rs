@@ -86,10 +86,8 @@ impl<V: Clone + PartialEq> Leases<V> {
             return Err(Refused::Full(self.leases.len()));
         }
         let other = self.leases.iter().find(|(of, l)| *of != name && l.address == *address);
-        if let Some((other, lease)) = other {
-            if holds(lease) {
-                return Err(Refused::AddressTaken(Arc::clone(other)));
-            }
+        if let Some((other, _)) = other.filter(|(_, lease)| holds(lease)) {
+            return Err(Refused::AddressTaken(Arc::clone(other)));
         }
         let lease = Lease { address: Arc::clone(address), until: now + lifetime };
         self.leases.insert(Arc::clone(name), lease);
