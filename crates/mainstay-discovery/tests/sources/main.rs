@@ -1,16 +1,19 @@
 //! Sources as they are in the world: a DNS server, files, servers that register.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod dns_server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dns_server::{Data, DnsServer, Mood};
 use mainstay_config::{Config, Endpoint};
 use mainstay_discovery::{Beat, Discovery, Options, Pools, SourceReport, Unregistered};
 use mainstay_telemetry::{Clock, Names, Settings, Telemetry};
+use tokio::time::Instant;
 
 /// Longer than any wait here takes, even on a machine that stands still for a while.
 const PATIENCE: Duration = Duration::from_secs(60);
