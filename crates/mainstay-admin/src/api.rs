@@ -19,6 +19,7 @@ use crate::status::Status;
 mod breakers;
 mod events;
 mod heartbeats;
+mod lifecycle;
 mod record;
 mod requests;
 
@@ -27,6 +28,10 @@ pub use heartbeats::LONGEST_LIFETIME;
 
 /// The largest body that a verb may have, in bytes.
 const BODY: usize = 16 * 1024;
+
+/// Where another configuration is asked for, and another binary: both take their time.
+pub(crate) const RELOAD: &str = "/api/reload";
+pub(crate) const UPGRADE: &str = "/api/upgrade";
 
 /// How handlers see the gateway.
 type Gateway = State<Arc<dyn Source>>;
@@ -43,6 +48,9 @@ pub(crate) fn routes(source: Arc<dyn Source>) -> Router {
         .route("/api/requests", get(requests::list))
         .route("/api/requests/{id}", get(requests::one))
         .route("/api/breakers", post(breakers::force))
+        .route("/api/configuration", get(lifecycle::configuration))
+        .route(RELOAD, post(lifecycle::reload))
+        .route(UPGRADE, post(lifecycle::upgrade))
         .route("/v1/heartbeats/{pool}/{endpoint}", put(heartbeats::beat))
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)

@@ -32,6 +32,10 @@ pub enum Code {
     NoSuchPath,
     /// The answer took too long.
     TooSlow,
+    /// A configuration that is not put into effect.
+    ConfigurationRefused,
+    /// A new binary that does not become ready.
+    UpgradeFailed,
     /// The admin listener does not answer.
     Unreachable,
     /// The admin listener answered with something else than expected.
@@ -40,7 +44,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::TokenFile,
         Self::TokenExposed,
         Self::TokenMalformed,
@@ -53,6 +57,8 @@ impl Code {
         Self::UnknownRequest,
         Self::NoSuchPath,
         Self::TooSlow,
+        Self::ConfigurationRefused,
+        Self::UpgradeFailed,
         Self::Unreachable,
         Self::BadAnswer,
     ];
@@ -73,6 +79,8 @@ impl Code {
             Self::UnknownRequest => "MS0310",
             Self::NoSuchPath => "MS0311",
             Self::TooSlow => "MS0312",
+            Self::ConfigurationRefused => "MS0320",
+            Self::UpgradeFailed => "MS0321",
             Self::Unreachable => "MS0313",
             Self::BadAnswer => "MS0314",
         }

@@ -15,6 +15,9 @@
 //! GET  /api/requests?kept=BOOL&limit=N   decision records, the latest first
 //! GET  /api/requests/{id}                one of them
 //! POST /api/breakers                     force a breaker, or give it back to itself
+//! GET  /api/configuration                hashes of what is in effect, to compare with
+//! POST /api/reload                       read the configuration's file again
+//! POST /api/upgrade                      hand over to the program's new file
 //! PUT  /v1/heartbeats/{pool}/{endpoint}  an endpoint says that it lives, and how it is
 //! ```
 
@@ -23,6 +26,7 @@ pub mod code;
 mod error;
 mod gauges;
 mod guard;
+pub mod lifecycle;
 mod refusal;
 mod server;
 pub mod source;
@@ -32,6 +36,7 @@ pub mod token;
 pub use api::{LONGEST_LIFETIME, LONGEST_OVERRIDE};
 pub use code::Code;
 pub use error::Error;
+pub use lifecycle::{Later, Lifecycle, Refused};
 pub use server::Admin;
 pub use source::{Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source};
 pub use status::Status;

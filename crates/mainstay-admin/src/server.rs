@@ -34,6 +34,8 @@ const CONNECTIONS: usize = 64;
 const HEAD: Duration = Duration::from_secs(30);
 /// From a request's head to its answer, the body included.
 const ANSWER: Duration = Duration::from_secs(10);
+/// The same for verbs that load models or start a process.
+const LONG_ANSWER: Duration = Duration::from_secs(120);
 /// Bytes of a request's head, at least what hyper asks for.
 const BUFFER: usize = 16 * 1024;
 /// How long open requests may take once the listener shuts down.
@@ -159,7 +161,11 @@ async fn serve(stream: TcpStream, routes: Router, watcher: Watcher, permit: Owne
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let mut response = match guard::check(&head, &gate.tokens, &gate.hosts) {
-        Ok(()) => in_time(next.run(Request::from_parts(head, body))).await,
+        Ok(()) => {
+            let is_long = [api::RELOAD, api::UPGRADE].contains(&head.uri.path());
+            let limit = if is_long { LONG_ANSWER } else { ANSWER };
+            in_time(limit, next.run(Request::from_parts(head, body))).await
+        }
         Err(refusal) => {
             tracing::warn!(
                 code = refusal.code.as_str(),
@@ -176,8 +182,8 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     response
 }
 
-async fn in_time(answer: impl Future<Output = Response>) -> Response {
-    tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| {
+async fn in_time(limit: Duration, answer: impl Future<Output = Response>) -> Response {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
         let message = "the request did not come, or its answer was not found, in time";
         Refusal::new(StatusCode::REQUEST_TIMEOUT, Code::TooSlow, message).into_response()
     })

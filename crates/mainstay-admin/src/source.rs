@@ -7,6 +7,7 @@ use mainstay_policy::health::heartbeat;
 use mainstay_telemetry::Telemetry;
 use serde::{Deserialize, Serialize};
 
+use crate::lifecycle::Lifecycle;
 use crate::status::Status;
 
 /// A gateway, as its operators see it. All calls answer at once, from what is known already.
@@ -37,6 +38,11 @@ pub trait Source: Send + Sync {
 
     /// The accounts: metrics, records, events.
     fn telemetry(&self) -> &Arc<Telemetry>;
+
+    /// The process, where its configuration and its binary can change while it runs.
+    fn lifecycle(&self) -> Option<Arc<dyn Lifecycle>> {
+        None
+    }
 }
 
 /// A verdict on the gateway itself, with what speaks against it.

@@ -12,6 +12,7 @@ use std::path::Path;
 
 pub mod code;
 pub mod config;
+mod difference;
 pub mod fault;
 pub mod schema;
 pub mod secret;
@@ -35,6 +36,7 @@ pub use config::{
     Origin, Pool, Priorities, Probe, Records, Register, Site, Source, Step, Warm,
     default_state_dir,
 };
+pub use difference::{Changes, Difference, Digest};
 pub use example::{annotated_example, yaml_text};
 pub use fault::{Errors, Fault, render_graphical, render_plain};
 pub use secret::Secret;

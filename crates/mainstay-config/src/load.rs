@@ -101,7 +101,7 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 
 /// FNV-1a, 64 bits: a label for people, not a protection.
 #[derive(Debug)]
-struct Hash(u64);
+pub(crate) struct Hash(u64);
 
 impl Default for Hash {
     fn default() -> Self {
@@ -110,7 +110,11 @@ impl Default for Hash {
 }
 
 impl Hash {
-    fn add(&mut self, text: &str) {
+    pub(crate) const fn get(&self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn add(&mut self, text: &str) {
         for byte in text.bytes() {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }

@@ -41,7 +41,6 @@ pub(crate) async fn accept(
     listener: TcpListener,
     shared: Arc<Shared>,
     workers: Vec<mpsc::Sender<std::net::TcpStream>>,
-    most: u32,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut alive = vec![true; workers.len()];
@@ -59,6 +58,7 @@ pub(crate) async fn accept(
             }
         };
         watch_pulses(&shared, &mut alive);
+        let most = u32::try_from(shared.snapshot().limits.connections).unwrap_or(u32::MAX);
         hand_over(&shared, &workers, &alive, most, stream);
     }
 }

@@ -1,29 +1,28 @@
 //! From a valid configuration to what the data path runs on.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderValue;
 use mainstay_config::{self as config, Config, Degrade};
-use mainstay_onnx::{Engine, Executor, Options};
-use mainstay_policy::breaker;
 use mainstay_policy::budget::{HedgeBudget, RetryBudget};
 use mainstay_policy::chain::{self, Local, Plan};
 use mainstay_policy::target::{self, Key, Registry, Target};
-use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
+use mainstay_policy::{breaker, poison};
+use mainstay_protocol::oip::guard::constant::Sameness;
+use mainstay_telemetry::{Clock, Names, Settings, Shape, Shown, TargetName, Telemetry};
 
-use crate::embedded::Embedded;
+use crate::embedded::{Embedded, models, models::Loaded};
 use crate::error::Error;
-use crate::gate::Gates;
-use crate::idempotency::Answers;
-use crate::memory::Memory;
+use crate::gate::Gate;
 use crate::poison::PoisonTable;
 use crate::request::Waiting;
-use crate::shared::{Pulse, Shared};
-use crate::snapshot::{Member, PoolSource, Route, Snapshot, Source, Step, Upstream};
+use crate::shared::Shared;
+use crate::slots::{Slot, Slots};
+use crate::snapshot::{Member, Parts, PoolSource, Route, Snapshot, Source, Step, Upstream};
 
 /// Time kept back for an embedded model: far more than its runs take, so that a short queue
 /// before it does no harm.
@@ -31,15 +30,6 @@ const EMBEDDED_NEEDS: Duration = Duration::from_millis(20);
 
 /// Time kept back for a default prediction: to write the answer.
 const DEFAULT_NEEDS: Duration = Duration::from_millis(2);
-
-/// What a configuration becomes.
-pub(crate) struct Built {
-    pub(crate) shared: Arc<Shared>,
-    /// Every embedded model once, to be looked after.
-    pub(crate) embedded: Vec<Arc<Embedded>>,
-    /// Every target with the endpoint that it lives on, to be probed.
-    pub(crate) watched: Vec<Watched>,
-}
 
 /// A target and where the configuration describes it.
 #[derive(Clone, Debug)]
@@ -51,65 +41,103 @@ pub(crate) struct Watched {
     pub(crate) endpoint: usize,
 }
 
-/// Makes everything that the data path runs on; loads the embedded models.
-pub(crate) fn build(config: &Config, clock: Clock) -> Result<Built, Error> {
+/// What outlives configurations, and the snapshot before, from which everything is taken over
+/// that stays the same.
+pub(crate) struct Ground<'g> {
+    pub(crate) registry: &'g Registry,
+    pub(crate) slots: &'g Slots,
+    pub(crate) telemetry: Option<&'g Arc<Telemetry>>,
+    pub(crate) before: Option<&'g Snapshot>,
+    pub(crate) clock: Clock,
+}
+
+/// Makes the first snapshot, and what all later ones share.
+pub(crate) fn first(config: Arc<Config>, clock: Clock) -> Result<Shared, Error> {
+    let mut embedded = models::load(&config, &[]);
+    if config.strict_start {
+        embedded.refuse_failed()?;
+    }
+    models::refuse_empty(&config, &embedded)?;
+    let failed = std::mem::take(&mut embedded.failed);
+    let (registry, slots) = (Registry::default(), Slots::default());
+    let ground =
+        Ground { registry: &registry, slots: &slots, telemetry: None, before: None, clock };
+    let (snapshot, telemetry) = build(config, embedded, &ground);
+    for (model, problem) in failed {
+        model.tell(&telemetry, "new", problem.detail());
+    }
+    Ok(Shared::new(snapshot, (registry, slots), telemetry))
+}
+
+/// Makes a snapshot of a configuration whose embedded models have been loaded. Nothing here can
+/// fail, so that a reload happens as a whole or not at all.
+pub(crate) fn build(
+    config: Arc<Config>,
+    embedded: Loaded,
+    ground: &Ground<'_>,
+) -> (Snapshot, Arc<Telemetry>) {
+    ground.registry.sweep();
+    ground.slots.sweep();
+    let hedges = hedges(&config, ground.before);
     let mut builder = Builder {
-        config,
-        registry: Registry::default(),
-        upstreams: upstreams(config),
-        hedges: hedges(config),
-        embedded: HashMap::new(),
+        config: &config,
+        ground,
+        upstreams: upstreams(&config, ground),
+        hedges,
+        embedded: &embedded,
         watched: Vec::new(),
+        seen: HashSet::new(),
     };
-    let routes = config
-        .models
-        .iter()
-        .enumerate()
-        .map(|(id, model)| builder.route(id, model))
-        .collect::<Vec<_>>();
-    let telemetry = telemetry(config, &builder.registry, &routes, clock);
-    let embedded: Vec<_> = builder.embedded.into_values().collect();
-    load(config, &embedded, &telemetry)?;
-    refuse_empty(&routes)?;
-    let upstreams = builder.upstreams.into_iter().flatten().collect();
-    let gates = Gates::new(&routes);
-    let bounds = (config.limits.clone(), config.listen.priorities.clone());
-    let snapshot = Snapshot::new(config.version.clone(), bounds, upstreams, routes);
-    let shared = Arc::new(Shared {
-        clock,
-        snapshot: Arc::new(snapshot),
-        registry: builder.registry,
-        telemetry,
-        gates,
-        retries: RetryBudget::new(config.retry, config.workers).capped(config.amplification),
-        executor: Executor::new(config.embedded.threads, config.embedded.queue),
-        memory: Arc::new(Memory::new(config.limits.replay_memory)),
-        answers: Arc::new(Answers::new(config.limits.idempotency_memory)),
-        pulses: (0..config.workers).map(|_| Pulse::default()).collect(),
-        draining: AtomicBool::default(),
+    let chains: Vec<Vec<Step>> = config.models.iter().map(|it| builder.steps(it)).collect();
+    let names: Vec<_> = config.models.iter().zip(&chains).map(shape).collect();
+    let telemetry = match ground.telemetry {
+        Some(telemetry) => Arc::clone(telemetry),
+        None => telemetry(&config, ground.registry, &names, ground.clock),
+    };
+    let numbers = telemetry.number_models(&names);
+    let models = config.models.iter().zip(chains).zip(numbers);
+    let routes = models
+        .map(|((model, steps), number)| builder.route(number.unwrap_or(u16::MAX), model, steps))
+        .collect();
+    let Builder { upstreams, hedges, watched, .. } = builder;
+    let snapshot = Snapshot::new(Parts {
+        upstreams: upstreams.into_iter().flatten().collect(),
+        embedded: embedded.models.into_values().collect(),
+        watched,
+        retries: retries(&config, ground.before),
+        hedges,
+        routes,
+        config,
     });
-    Ok(Built { shared, embedded, watched: builder.watched })
+    (snapshot, telemetry)
 }
 
 struct Builder<'c> {
     config: &'c Config,
-    registry: Registry,
+    ground: &'c Ground<'c>,
     /// By pool, by endpoint.
     upstreams: Vec<Vec<Arc<Upstream>>>,
     /// By pool: the share of its requests that may be hedged, whichever chain they climb.
     hedges: Vec<Option<Arc<HedgeBudget>>>,
-    embedded: HashMap<(PathBuf, bool), Arc<Embedded>>,
+    embedded: &'c Loaded,
     watched: Vec<Watched>,
+    /// The targets among the watched.
+    seen: HashSet<u32>,
 }
 
 impl Builder<'_> {
-    fn route(&mut self, id: usize, model: &config::Model) -> Arc<Route> {
-        let steps: Vec<Step> =
-            model.chain.iter().enumerate().map(|(at, step)| self.step(at, step, model)).collect();
+    fn steps(&mut self, model: &config::Model) -> Vec<Step> {
+        model.chain.iter().enumerate().map(|(at, step)| self.step(at, step, model)).collect()
+    }
+
+    fn route(&self, id: u16, model: &config::Model, steps: Vec<Step>) -> Arc<Route> {
+        let before = self.before(model);
+        let gate = before.map_or_else(|| Arc::new(Gate::new()), |route| Arc::clone(&route.gate));
+        gate.reconfigure(&model.concurrency, &steps);
         let plan = self.plan(model, &steps, false);
         let strict = self.plan(model, &steps, true);
         Arc::new(Route {
-            id: u16::try_from(id).unwrap_or(u16::MAX),
+            id,
             name: Arc::clone(&model.name),
             deadline: model.deadline,
             plan,
@@ -123,19 +151,26 @@ impl Builder<'_> {
             never_degrade: model.degrade == Degrade::Never,
             repeatable: model.repeatable,
             concurrency: model.concurrency.clone(),
+            gate,
             priority: model.priority.unwrap_or(self.config.listen.priorities.usual),
-            poison: model.poison.map(PoisonTable::new),
+            poison: model.poison.map(|settings| poison_table(settings, before)),
             remember: model.idempotency.map(|rule| rule.remember),
         })
+    }
+
+    /// The same model's route in the snapshot before.
+    fn before(&self, model: &config::Model) -> Option<&Route> {
+        self.ground.before?.route_named(&model.name).map(|route| &**route)
     }
 
     fn step(&mut self, at: usize, step: &config::Step, model: &config::Model) -> Step {
         let (source, degraded) = match &step.source {
             config::Source::Pool { pool, model: name, version, equivalent } => {
                 let source = PoolSource {
+                    pool: *pool,
                     name: Arc::clone(&self.config.pools[*pool].name),
                     flavour: self.config.pools[*pool].flavour,
-                    members: self.members(*pool, name.as_ref().unwrap_or(&model.name), version),
+                    members: self.members((at, *pool), model, (name.as_ref(), version)),
                     model: name.clone(),
                     version: version.clone(),
                 };
@@ -149,42 +184,44 @@ impl Builder<'_> {
         Step { source, confidence: step.confidence.clone(), degraded }
     }
 
+    /// The members of a pool, as step `at` of a model's chain uses it.
     fn members(
         &mut self,
-        pool: usize,
-        model: &Arc<str>,
-        version: &Option<Arc<str>>,
+        (at, pool): (usize, usize),
+        model: &config::Model,
+        (name, version): (Option<&Arc<str>>, &Option<Arc<str>>),
     ) -> Vec<Member> {
-        let declared = &self.config.pools[pool];
+        let config = self.config;
+        let declared = &config.pools[pool];
         let breaker = declared.breaker.clone().unwrap_or_else(breaker::Settings::off);
         let settings = target::Settings { breaker, limit: declared.concurrency };
+        let before = self.before(model).and_then(|route| route.steps.get(at));
+        let rows = before.map(sameness).unwrap_or_default();
         let mut members = Vec::with_capacity(declared.endpoints.len());
         for (at, endpoint) in declared.endpoints.iter().enumerate() {
             let key = Key {
                 pool: Arc::clone(&declared.name),
                 endpoint: Arc::clone(&endpoint.name),
-                model: Arc::clone(model),
+                model: Arc::clone(name.unwrap_or(&model.name)),
                 version: version.clone(),
             };
-            let target = self.registry.target(key, &settings, self.config.workers);
-            if !self.watched.iter().any(|watched| watched.target.id == target.id) {
+            let target = self.ground.registry.target(key, &settings, config.workers);
+            if self.seen.insert(target.id) {
                 let target = Arc::clone(&target);
                 self.watched.push(Watched { target, pool, endpoint: at });
             }
             let upstream = Arc::clone(&self.upstreams[pool][at]);
-            members.push(Member { upstream, target, sameness: Mutex::default() });
+            let sameness = rows.get(&target.id).cloned().unwrap_or_default();
+            members.push(Member { upstream, target, sameness });
         }
         members
     }
 
-    fn embedded(&mut self, path: &std::path::Path, engine: config::Engine) -> Arc<Embedded> {
-        let native = engine == config::Engine::OnnxRuntime;
-        let library = self.config.embedded.library.clone();
-        let entry = self.embedded.entry((path.to_path_buf(), native));
-        Arc::clone(entry.or_insert_with(|| {
-            let engine = if native { Engine::OnnxRuntime } else { Engine::Tract };
-            Arc::new(Embedded::new(path.to_path_buf(), Options { engine, library }))
-        }))
+    fn embedded(&self, path: &Path, engine: config::Engine) -> Arc<Embedded> {
+        // Everything that the configuration names has been loaded, or tried to.
+        self.embedded
+            .get(path, engine)
+            .unwrap_or_else(|| models::unloaded(self.config, path, engine))
     }
 
     /// The chain as the policy climbs it. A strict one keeps its shape, with the steps of lesser
@@ -210,8 +247,7 @@ impl Builder<'_> {
     }
 
     fn pool(&self, source: &PoolSource) -> chain::Pool {
-        let at = self.config.pools.iter().position(|pool| pool.name == source.name);
-        let declared = at.map(|at| &self.config.pools[at]);
+        let declared = self.config.pools.get(source.pool);
         let weights = declared.map(|pool| pool.endpoints.iter().map(|endpoint| endpoint.weight));
         let members = source
             .members
@@ -226,7 +262,7 @@ impl Builder<'_> {
             slow_start: declared.map(|pool| pool.slow_start).unwrap_or_default(),
             limit: declared.map_or(Duration::MAX, |pool| pool.first_byte_timeout),
             backoff: declared.map(|pool| pool.backoff).unwrap_or_default(),
-            hedges: at.and_then(|at| self.hedges[at].clone()),
+            hedges: self.hedges.get(source.pool).cloned().flatten(),
         }
     }
 }
@@ -236,28 +272,75 @@ fn shut() -> chain::Step {
     chain::Step::Local(Local { available: Arc::default(), needs: Duration::ZERO })
 }
 
-fn hedges(config: &Config) -> Vec<Option<Arc<HedgeBudget>>> {
-    let budget = |settings| Arc::new(HedgeBudget::new(settings, config.workers));
-    config.pools.iter().map(|pool| pool.hedge.map(budget)).collect()
+/// The rows of equal answers of a step's members.
+fn sameness(step: &Step) -> HashMap<u32, Arc<Mutex<Sameness>>> {
+    let Source::Pool(pool) = &step.source else { return HashMap::new() };
+    pool.members.iter().map(|it| (it.target.id, Arc::clone(&it.sameness))).collect()
 }
 
-fn upstreams(config: &Config) -> Vec<Vec<Arc<Upstream>>> {
-    let mut index = 0..;
-    config
-        .pools
-        .iter()
-        .map(|pool| {
-            let endpoints = pool.endpoints.iter();
-            endpoints.zip(&mut index).map(|(endpoint, at)| upstream(pool, endpoint, at)).collect()
-        })
-        .collect()
+/// What a model remembers of poison, with what it knew before under the same rules.
+fn poison_table(settings: poison::Settings, before: Option<&Route>) -> Arc<PoisonTable> {
+    let known = before.and_then(|route| route.poison.as_ref());
+    let known = known.filter(|table| table.settings() == settings);
+    known.map_or_else(|| Arc::new(PoisonTable::new(settings)), Arc::clone)
 }
 
-fn upstream(pool: &config::Pool, endpoint: &config::Endpoint, index: usize) -> Arc<Upstream> {
+fn retries(config: &Config, before: Option<&Snapshot>) -> Arc<RetryBudget> {
+    let same = |before: &&Snapshot| {
+        before.config.retry == config.retry && before.config.amplification == config.amplification
+    };
+    before.filter(same).map_or_else(
+        || Arc::new(RetryBudget::new(config.retry, config.workers).capped(config.amplification)),
+        |before| Arc::clone(&before.retries),
+    )
+}
+
+fn hedges(config: &Config, before: Option<&Snapshot>) -> Vec<Option<Arc<HedgeBudget>>> {
+    let known: HashMap<_, _> = before
+        .into_iter()
+        .flat_map(|before| before.config.pools.iter().zip(&before.hedges))
+        .filter_map(|(pool, budget)| Some((&pool.name, budget.as_ref()?)))
+        .collect();
+    let budget = |pool: &config::Pool| {
+        let settings = pool.hedge?;
+        let same = known.get(&pool.name).filter(|known| *known.settings() == settings);
+        Some(same.map_or_else(
+            || Arc::new(HedgeBudget::new(settings, config.workers)),
+            |known| Arc::clone(known),
+        ))
+    };
+    config.pools.iter().map(budget).collect()
+}
+
+/// How every endpoint of every pool is reached. One that is where it was keeps its number.
+fn upstreams(config: &Config, ground: &Ground<'_>) -> Vec<Vec<Arc<Upstream>>> {
+    let before = ground.before.map_or(&[][..], |before| &before.upstreams);
+    let known: HashMap<_, _> = before.iter().map(|known| (&*known.label, known)).collect();
+    let slot = |label: &str, url: &config::EndpointUrl| {
+        let same = known.get(label).filter(|it| it.host == url.host && it.port == url.port);
+        same.map_or_else(|| ground.slots.take(), |known| Arc::clone(&known.slot))
+    };
+    let of_pool = |pool: &config::Pool| {
+        let each = |endpoint: &config::Endpoint| {
+            let label = format!("{}/{}", pool.name, endpoint.name);
+            let slot = slot(&label, &endpoint.url);
+            upstream(pool, endpoint, label, slot)
+        };
+        pool.endpoints.iter().map(each).collect()
+    };
+    config.pools.iter().map(of_pool).collect()
+}
+
+fn upstream(
+    pool: &config::Pool,
+    endpoint: &config::Endpoint,
+    label: String,
+    slot: Arc<Slot>,
+) -> Arc<Upstream> {
     let url = &endpoint.url;
     Arc::new(Upstream {
-        index,
-        label: format!("{}/{}", pool.name, endpoint.name).into(),
+        slot,
+        label: label.into(),
         host: Arc::clone(&url.host),
         port: url.port,
         prefix: Arc::clone(&url.prefix),
@@ -272,25 +355,24 @@ fn upstream(pool: &config::Pool, endpoint: &config::Endpoint, index: usize) -> A
     })
 }
 
+/// A model with its steps, as they are counted.
+fn shape((model, steps): (&config::Model, &Vec<Step>)) -> Shape {
+    let steps = steps.iter().map(step_name).collect();
+    Shape { model: Arc::clone(&model.name), steps }
+}
+
 fn telemetry(
     config: &Config,
     registry: &Registry,
-    routes: &[Arc<Route>],
+    shapes: &[Shape],
     clock: Clock,
 ) -> Arc<Telemetry> {
+    let targets = registry.all();
     let names = Names {
-        models: routes.iter().map(|route| Arc::clone(&route.name)).collect(),
-        steps: routes.iter().map(|route| route.steps.iter().map(step_name).collect()).collect(),
-        targets: registry
-            .all()
-            .iter()
-            .map(|target| TargetName {
-                pool: Arc::clone(&target.key.pool),
-                endpoint: Arc::clone(&target.key.endpoint),
-                model: Arc::clone(&target.key.model),
-            })
-            .collect(),
-        golden: golden(config, registry),
+        models: shapes.iter().map(|shape| Arc::clone(&shape.model)).collect(),
+        steps: shapes.iter().map(|shape| shape.steps.clone()).collect(),
+        targets: targets.iter().map(|target| target_name(target)).collect(),
+        golden: golden(config, &targets),
     };
     let settings = Settings {
         workers: config.workers,
@@ -300,12 +382,30 @@ fn telemetry(
     Telemetry::new(settings, names, clock)
 }
 
+/// What telemetry shows of a snapshot.
+pub(crate) fn shown(snapshot: &Snapshot) -> Shown {
+    let targets: Vec<_> = snapshot.watched.iter().map(|it| Arc::clone(&it.target)).collect();
+    Shown {
+        models: snapshot.routes.iter().map(|route| route.id).collect(),
+        golden: golden(&snapshot.config, &targets),
+        targets: targets.iter().map(|target| (target.id, target_name(target))).collect(),
+    }
+}
+
+fn target_name(target: &Target) -> TargetName {
+    TargetName {
+        pool: Arc::clone(&target.key.pool),
+        endpoint: Arc::clone(&target.key.endpoint),
+        model: Arc::clone(&target.key.model),
+    }
+}
+
 /// The targets that are asked golden requests.
-fn golden(config: &Config, registry: &Registry) -> Vec<u32> {
-    let asked = |target: &Arc<Target>| {
-        config.pools.iter().any(|pool| pool.name == target.key.pool && pool.probe.golden.is_some())
-    };
-    registry.all().iter().filter(|target| asked(target)).map(|target| target.id).collect()
+fn golden(config: &Config, targets: &[Arc<Target>]) -> Vec<u32> {
+    let asked = config.pools.iter().filter(|pool| pool.probe.golden.is_some());
+    let asked: HashSet<_> = asked.map(|pool| &pool.name).collect();
+    let targets = targets.iter().filter(|target| asked.contains(&target.key.pool));
+    targets.map(|target| target.id).collect()
 }
 
 /// A step's name in metrics and status.
@@ -314,33 +414,5 @@ pub(crate) fn step_name(step: &Step) -> Arc<str> {
         Source::Pool(pool) => Arc::clone(&pool.name),
         Source::Embedded(embedded) => Arc::clone(&embedded.label),
         Source::Default(_) => "default".into(),
-    }
-}
-
-/// Loads the embedded models. One that fails makes its step unavailable, and is told of.
-fn load(config: &Config, embedded: &[Arc<Embedded>], telemetry: &Telemetry) -> Result<(), Error> {
-    for model in embedded {
-        match model.load() {
-            Ok(()) => {}
-            Err(source) if config.strict_start => {
-                return Err(Error::EmbeddedModel { path: model.path.clone(), source });
-            }
-            Err(error) => model.tell(telemetry, "new", error.detail()),
-        }
-    }
-    Ok(())
-}
-
-/// A chain of nothing but models that do not load could never answer.
-fn refuse_empty(routes: &[Arc<Route>]) -> Result<(), Error> {
-    let can_never_answer = |route: &&Arc<Route>| {
-        route.steps.iter().all(|step| match &step.source {
-            Source::Embedded(embedded) => embedded.model().is_none(),
-            Source::Pool(_) | Source::Default(_) => false,
-        })
-    };
-    match routes.iter().find(can_never_answer) {
-        Some(route) => Err(Error::EmptyChain { model: route.name.to_string() }),
-        None => Ok(()),
     }
 }

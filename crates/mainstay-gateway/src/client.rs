@@ -171,10 +171,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, entered: Entere
         tracing::debug!(%error, "a client left before it was served");
         return;
     }
-    let priorities = &worker.shared.snapshot.priorities;
+    let view = worker.view();
+    let priorities = &view.priorities;
     if priorities.header.is_some() {
         client.trusted.set(stream.peer_addr().is_ok_and(|peer| priorities.trusts(peer.ip())));
     }
+    drop(view);
     let Some(is_http2) = greet(&client, &stream).await else { return };
     let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client), !is_http2);
     let result = if is_http2 {
@@ -214,7 +216,7 @@ async fn speaks_http2(stream: &TcpStream) -> Option<bool> {
 }
 
 async fn serve_http1(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hyper::Result<()> {
-    let limit = worker.shared.snapshot.limits.header.max(8192);
+    let limit = worker.view().limits.header.max(8192);
     let service = service(worker, Rc::clone(&client));
     let connection = http1::Builder::new()
         .header_read_timeout(None)
@@ -226,7 +228,7 @@ async fn serve_http1(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hy
 }
 
 async fn serve_http2(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hyper::Result<()> {
-    let limit = u32::try_from(worker.shared.snapshot.limits.header).unwrap_or(u32::MAX);
+    let limit = u32::try_from(worker.view().limits.header).unwrap_or(u32::MAX);
     let service = service(worker, Rc::clone(&client));
     let connection = http2::Builder::new(LocalTasks)
         .max_header_list_size(limit)

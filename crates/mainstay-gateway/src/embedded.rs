@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use mainstay_onnx::{Error, Model, Options};
+use mainstay_onnx::{Engine, Error, Model, Options};
 use mainstay_telemetry::{Event, EventKind, Telemetry};
+
+pub(crate) mod models;
 
 /// How often files are looked at.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -56,6 +58,11 @@ impl Embedded {
             model: ArcSwapOption::empty(),
             file: Mutex::default(),
         }
+    }
+
+    /// Whether onnxruntime runs it.
+    pub(crate) fn is_native(&self) -> bool {
+        self.options.engine == Engine::OnnxRuntime
     }
 
     /// The model, if there is one.

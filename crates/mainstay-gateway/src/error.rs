@@ -1,9 +1,9 @@
-//! Why a gateway does not start.
+//! Why a gateway does not start, or does not change.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Why a gateway does not start.
+/// Why a gateway does not start, or does not change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,8 +16,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// `strict-start` is on and an embedded model does not load.
-    #[error("the embedded model {path} does not load, and strict-start is on")]
+    /// An embedded model does not load: one that a reload brings, or any where `strict-start` is
+    /// on.
+    #[error("the embedded model {path} does not load")]
     EmbeddedModel {
         /// The model's file.
         path: PathBuf,
@@ -30,6 +31,18 @@ pub enum Error {
     EmptyChain {
         /// The model's name.
         model: String,
+    },
+    /// What cannot change while the gateway runs.
+    #[error("cannot change while running: {}; restart, or run `mainstay upgrade`", .keys.join(", "))]
+    Fixed {
+        /// The keys of the configuration.
+        keys: Vec<String>,
+    },
+    /// The overlay names a pool that the configuration does not have.
+    #[error("there is no pool {pool:?}")]
+    NoPool {
+        /// The name.
+        pool: String,
     },
     /// A thread or runtime could not be started.
     #[error("cannot start a worker")]

@@ -12,6 +12,7 @@ use mainstay_policy::{Class, Guard, Moment, SentState};
 use mainstay_telemetry::record::{Attempt, End, Record, RequestId};
 
 use crate::gate::{Gate, Ticket};
+use crate::snapshot::RouteView;
 use crate::worker::Worker;
 
 /// One request with its record.
@@ -19,6 +20,8 @@ use crate::worker::Worker;
 pub(crate) struct Flight {
     pub(crate) worker: Rc<Worker>,
     pub(crate) record: Record,
+    /// The model that is asked.
+    route: Option<RouteView>,
     /// Since when it has a place among its model's requests.
     entered: Option<Moment>,
     /// When its answer was committed, where that is long before its end.
@@ -53,6 +56,7 @@ impl Flight {
         Self {
             worker,
             record,
+            route: None,
             entered: None,
             committed: None,
             ticket: None,
@@ -69,6 +73,12 @@ impl Flight {
     /// When the request's head had been read.
     pub(crate) const fn started(&self) -> Moment {
         self.record.started
+    }
+
+    /// The model that is asked.
+    pub(crate) fn ask_for(&mut self, route: &RouteView) {
+        self.record.model = route.id;
+        self.route = Some(route.clone());
     }
 
     /// Takes a place among its model's requests; whether there was one.
@@ -106,7 +116,7 @@ impl Flight {
     }
 
     fn gate(&self) -> Option<&Gate> {
-        self.worker.shared.gates.get(self.record.model)
+        self.route.as_ref().map(|route| &*route.gate)
     }
 
     /// Notes an attempt that begins now; says where it stands in the record.

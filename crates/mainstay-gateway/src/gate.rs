@@ -9,25 +9,23 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use mainstay_config::Concurrency;
 use mainstay_policy::Moment;
 use mainstay_policy::chain::may_be_asked;
 use mainstay_policy::limit::{Bulkhead, Key, Pace, Priority, Queue, Refusal, Took};
 use mainstay_policy::target::Target;
+use mainstay_telemetry::Clock;
 use tokio::sync::oneshot;
 
-use crate::shared::Shared;
-use crate::snapshot::{Route, Source};
+use crate::snapshot::{Route, Source, Step};
 
-/// The gates of all models, and which of them each target stands behind.
+/// Which gates each target stands behind.
 #[derive(Debug)]
 pub(crate) struct Gates {
-    /// By the route's number.
-    gates: Vec<Gate>,
     /// By the target's number.
-    of_target: Vec<Vec<u16>>,
+    of_target: Vec<Vec<Arc<Gate>>>,
 }
 
 /// The gate of one model.
@@ -37,10 +35,8 @@ pub(crate) struct Gate {
     /// Those in line, and those called who have not begun their attempt yet.
     waiting: AtomicU32,
     line: Mutex<Line>,
-    /// The longest that a request waits.
-    pub(crate) wait: Duration,
-    /// Every target of the model's chain, once.
-    targets: Vec<Behind>,
+    /// Every target of the model's chain, once. Read only where someone waits.
+    targets: ArcSwap<Vec<Behind>>,
     /// Those turned away, by priority.
     turned_away: [AtomicU64; Priority::ALL.len()],
 }
@@ -107,45 +103,43 @@ pub(crate) enum Call {
 
 impl Gates {
     pub(crate) fn new(routes: &[Arc<Route>]) -> Self {
-        let gates: Vec<_> = routes.iter().map(|route| Gate::new(route)).collect();
-        let mut by_target: HashMap<u32, Vec<u16>> = HashMap::new();
-        for (route, gate) in routes.iter().zip(&gates) {
-            for Behind { target, .. } in &gate.targets {
-                by_target.entry(target.id).or_default().push(route.id);
+        let mut by_target: HashMap<u32, Vec<Arc<Gate>>> = HashMap::new();
+        for route in routes {
+            for Behind { target, .. } in &**route.gate.targets.load() {
+                by_target.entry(target.id).or_default().push(Arc::clone(&route.gate));
             }
         }
         let last = by_target.keys().max().map_or(0, |last| last + 1);
         let of_target = (0..last).map(|id| by_target.remove(&id).unwrap_or_default()).collect();
-        Self { gates, of_target }
-    }
-
-    /// The gate of a route; `None` for requests that belong to none.
-    pub(crate) fn get(&self, route: u16) -> Option<&Gate> {
-        self.gates.get(usize::from(route))
+        Self { of_target }
     }
 
     /// A place at a target has become free.
     #[inline]
     pub(crate) fn freed(&self, target: u32, now: Moment) {
-        for route in self.of_target.get(target as usize).into_iter().flatten() {
-            if let Some(gate) = self.get(*route).filter(|gate| gate.waiting() > 0) {
-                gate.call(now);
-            }
-        }
+        let gates = self.of_target.get(target as usize).into_iter().flatten();
+        gates.filter(|gate| gate.waiting() > 0).for_each(|gate| gate.call(now));
     }
 }
 
 impl Gate {
-    fn new(route: &Route) -> Self {
-        let Concurrency { max, queue, wait, .. } = route.concurrency;
+    /// A gate before nobody.
+    pub(crate) fn new() -> Self {
         Self {
-            bulkhead: Bulkhead::new(max.unwrap_or(u32::MAX)),
+            bulkhead: Bulkhead::new(u32::MAX),
             waiting: AtomicU32::new(0),
-            line: Mutex::new(Line { queue: Queue::new(queue), called: 0 }),
-            wait,
-            targets: targets(route),
+            line: Mutex::new(Line { queue: Queue::new(0), called: 0 }),
+            targets: ArcSwap::default(),
             turned_away: Default::default(),
         }
+    }
+
+    /// From now on it stands before these targets, with these bounds. Whoever is through, or
+    /// waits, stays.
+    pub(crate) fn reconfigure(&self, bounds: &Concurrency, steps: &[Step]) {
+        self.bulkhead.resize(bounds.max.unwrap_or(u32::MAX));
+        self.lock().queue.resize(bounds.queue);
+        self.targets.store(Arc::new(targets(steps)));
     }
 
     /// Takes a place among the model's requests, unless others wait for one.
@@ -207,14 +201,16 @@ impl Gate {
 
     /// Someone waits for room at `any` target, or at one that `strict` requests may be sent to.
     fn awaited(&self, any: bool, strict: bool) {
-        let wanted = self.targets.iter().filter(|it| any || (strict && it.strict));
+        let targets = self.targets.load();
+        let wanted = targets.iter().filter(|it| any || (strict && it.strict));
         wanted.for_each(|it| it.target.limiter.awaited());
     }
 
     /// The room for more attempts now, of `strict` requests or any; `None` where nobody could be
     /// asked even with room, so that there is nothing to wait for.
     pub(crate) fn room(&self, strict: bool, now: Moment) -> Option<Room> {
-        let open = self.targets.iter().filter(move |it| it.strict || !strict);
+        let targets = self.targets.load();
+        let open = targets.iter().filter(move |it| it.strict || !strict);
         let usable = || open.clone().map(|it| &*it.target).filter(|it| may_be_asked(it, now));
         // Who is on its way back gets its share, and not what the others have no room for.
         let proven = || usable().filter(|target| target.health.rotation.is_full());
@@ -230,17 +226,17 @@ impl Gate {
 }
 
 /// Every target of a model's chain, once.
-fn targets(route: &Route) -> Vec<Behind> {
+fn targets(steps: &[Step]) -> Vec<Behind> {
     let mut targets: Vec<Behind> = Vec::new();
-    for step in &route.steps {
+    let mut places: HashMap<u32, usize> = HashMap::new();
+    for step in steps {
         let Source::Pool(pool) = &step.source else { continue };
         for member in &pool.members {
-            let known = targets.iter_mut().find(|it| it.target.id == member.target.id);
-            match known {
-                Some(known) => known.strict |= !step.degraded,
-                None => targets
-                    .push(Behind { target: Arc::clone(&member.target), strict: !step.degraded }),
-            }
+            let at = *places.entry(member.target.id).or_insert_with(|| {
+                targets.push(Behind { target: Arc::clone(&member.target), strict: false });
+                targets.len() - 1
+            });
+            targets[at].strict |= !step.degraded;
         }
     }
     targets
@@ -250,8 +246,8 @@ fn targets(route: &Route) -> Vec<Behind> {
 /// either to the next.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    shared: Arc<Shared>,
-    route: u16,
+    gate: Arc<Gate>,
+    clock: Clock,
     key: Key,
     call: oneshot::Receiver<Call>,
     called: bool,
@@ -263,12 +259,11 @@ impl Ticket {
     /// # Errors
     /// Why it may not wait.
     pub(crate) fn take(
-        shared: &Arc<Shared>,
-        route: u16,
+        gate: &Arc<Gate>,
+        clock: Clock,
         wish: Wish,
         now: Moment,
     ) -> Result<Self, Refusal> {
-        let gate = shared.gates.get(route).ok_or(Refusal::Full)?;
         let (wake, call) = oneshot::channel();
         let mut line = gate.lock();
         let Wish { priority, deadline, number, strict } = wish;
@@ -288,7 +283,7 @@ impl Ticket {
         if wish.number.is_none() {
             gate.call(now);
         }
-        Ok(Self { shared: Arc::clone(shared), route, key, call, called: false })
+        Ok(Self { gate: Arc::clone(gate), clock, key, call, called: false })
     }
 
     /// Its number in line.
@@ -306,7 +301,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Some(gate) = self.shared.gates.get(self.route) else { return };
+        let gate = &self.gate;
         let mut line = gate.lock();
         if line.queue.leave(self.key).is_none() {
             let called = self.called || self.call.try_recv() == Ok(Call::Go);
@@ -315,7 +310,7 @@ impl Drop for Ticket {
         gate.waiting.fetch_sub(1, Ordering::SeqCst);
         drop(line);
         if gate.waiting() > 0 {
-            gate.call(self.shared.clock.now());
+            gate.call(self.clock.now());
         }
     }
 }

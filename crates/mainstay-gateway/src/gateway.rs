@@ -10,12 +10,13 @@ use mainstay_telemetry::{Clock, Event, EventKind};
 use tokio::sync::{mpsc, watch};
 
 use crate::accept::{self, HANDOVER};
-use crate::build::{self, Built};
-use crate::embedded::{Embedded, LOOK_EVERY};
+use crate::build;
+use crate::embedded::LOOK_EVERY;
 use crate::error::Error;
-use crate::observe;
+use crate::observe::{self, Board};
 use crate::outliers::Outliers;
 use crate::overload;
+use crate::reconfigure::Reconfigure;
 use crate::shared::Shared;
 use crate::source::State;
 use crate::worker::{self, Worker};
@@ -25,13 +26,12 @@ use crate::worker::{self, Worker};
 const GRACE: Duration = Duration::from_millis(250);
 
 /// A gateway whose listeners are open and which does not serve yet.
-#[derive(Debug)]
 pub struct Gateway {
-    config: Config,
+    config: Arc<Config>,
     shared: Arc<Shared>,
-    embedded: Vec<Arc<Embedded>>,
-    prober: observe::Prober,
-    outliers: Outliers,
+    board: Arc<Board>,
+    outliers: Arc<Outliers>,
+    reconfigure: Reconfigure,
     listener: std::net::TcpListener,
     admin: Admin,
     stop: watch::Sender<bool>,
@@ -56,26 +56,24 @@ impl Gateway {
     /// # Errors
     /// A listener's address cannot be had, or an embedded model is missing that must not be.
     pub async fn build(config: Config, clock: Clock, seed: u64) -> Result<Self, Error> {
-        let Built { shared, embedded, watched } = build::build(&config, clock)?;
+        let config = Arc::new(config);
+        let shared = Arc::new(build::first(Arc::clone(&config), clock)?);
         let address = config.listen.http;
         let listener =
             accept::listen(address).map_err(|source| Error::Listen { address, source })?;
         let (stop, _) = watch::channel(false);
-        let outliers = Outliers::new(&config, Arc::clone(&shared), &watched);
-        let prober = observe::Prober::new(&config, Arc::clone(&shared), watched, seed);
-        let state = State::new(
-            &config,
-            Arc::clone(&shared),
-            &embedded,
-            (prober.board(), outliers.rotations()),
-        );
+        let outliers = Arc::new(Outliers::new(Arc::clone(&shared)));
+        let prober = observe::Prober::new(Arc::clone(&shared), seed);
+        let board = prober.board();
+        let reconfigure = Reconfigure::new(Arc::clone(&shared), prober, Arc::clone(&outliers));
+        let state = State::new(Arc::clone(&shared), Arc::clone(&board), outliers.rotations());
         let token =
             config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
         let admin = Admin::bind(config.admin.address, &token, Arc::new(state))
             .await
             .and_then(|admin| admin.with_heartbeats(&config.state_dir.join("heartbeat-token")))
             .map_err(Error::Admin)?;
-        Ok(Self { config, shared, embedded, prober, outliers, listener, admin, stop, seed })
+        Ok(Self { config, shared, board, outliers, reconfigure, listener, admin, stop, seed })
     }
 
     /// Where it listens.
@@ -86,13 +84,20 @@ impl Gateway {
         Ok(Running { http: self.listener.local_addr()?, admin: self.admin.local_addr() })
     }
 
+    /// The hand on what changes while it runs.
+    #[must_use]
+    pub fn reconfigure(&self) -> Reconfigure {
+        self.reconfigure.clone()
+    }
+
     /// Serves until `shutdown` tells why to stop, then drains: not ready any more, no new
     /// connections, and what is in flight is finished within the configured limit.
     ///
     /// # Errors
     /// A worker could not be started.
     pub async fn run(self, shutdown: impl Future<Output = String>) -> Result<(), Error> {
-        let Self { config, shared, embedded, prober, outliers, listener, admin, stop, seed } = self;
+        let Self { config, shared, board, outliers, reconfigure, listener, admin, stop, seed } =
+            self;
         let (alive, mut ended) = mpsc::channel::<()>(1);
         let mut senders = Vec::with_capacity(config.workers);
         for index in 0..config.workers {
@@ -110,30 +115,30 @@ impl Gateway {
         }
         drop(alive);
         let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Worker)?;
-        let most = u32::try_from(config.limits.connections).unwrap_or(u32::MAX);
-        let accepting =
-            accept::accept(listener, Arc::clone(&shared), senders, most, stop.subscribe());
+        let accepting = accept::accept(listener, Arc::clone(&shared), senders, stop.subscribe());
         let acceptor = tokio::spawn(accepting);
         // The admin listener answers until the very end: it tells how the drain goes.
         let admin = tokio::spawn(admin.run(std::future::pending()));
-        let probes = tokio::spawn(prober.run());
+        let judging = tokio::spawn(async move { board.run().await });
         let watch = tokio::spawn(outliers.run());
-        let models = tokio::spawn(look_after(embedded, Arc::clone(&shared)));
+        let models = tokio::spawn(look_after(Arc::clone(&shared)));
         let gates = tokio::spawn(overload::watch(Arc::clone(&shared)));
         tell_started(&shared, config.workers);
 
         let cause = shutdown.await;
         shared.start_draining(&cause);
-        tokio::time::sleep(GRACE.min(config.drain)).await;
+        let limit = shared.snapshot().config.drain;
+        tokio::time::sleep(GRACE.min(limit)).await;
         stop.send_replace(true);
-        let drained = tokio::time::timeout(config.drain, ended.recv()).await.is_ok();
+        let drained = tokio::time::timeout(limit, ended.recv()).await.is_ok();
         if !drained {
-            tracing::warn!(limit = ?config.drain, "the drain limit passed with requests in flight");
+            tracing::warn!(?limit, "the drain limit passed with requests in flight");
         }
-        for task in [&acceptor, &probes, &watch, &models, &gates] {
+        for task in [&acceptor, &judging, &watch, &models, &gates] {
             task.abort();
         }
         admin.abort();
+        drop(reconfigure);
         Ok(())
     }
 }
@@ -177,16 +182,16 @@ fn tell_started(shared: &Shared, workers: usize) {
         subject: "gateway".to_owned(),
         from: "starting".to_owned(),
         to: "serving".to_owned(),
-        cause: format!("configuration {}, {workers} workers", shared.snapshot.version),
+        cause: format!("configuration {}, {workers} workers", shared.snapshot().config.version),
     });
 }
 
 /// Tries embedded models again that did not load, and loads new files.
-async fn look_after(embedded: Vec<Arc<Embedded>>, shared: Arc<Shared>) {
+async fn look_after(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     loop {
         tick.tick().await;
-        for model in &embedded {
+        for model in &shared.snapshot().embedded {
             let (model, telemetry) = (Arc::clone(model), Arc::clone(&shared.telemetry));
             let looked = tokio::task::spawn_blocking(move || model.refresh(&telemetry)).await;
             if let Err(error) = looked {

@@ -10,6 +10,7 @@
 //! were read into they would keep far more than is counted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ pub(crate) struct Lease {
 pub(crate) struct Answers {
     book: Mutex<Book>,
     /// Bytes of all entries together.
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +105,16 @@ enum State {
 impl Answers {
     /// Room for so many bytes.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { book: Mutex::default(), limit }
+        Self { book: Mutex::default(), limit: AtomicUsize::new(limit) }
+    }
+
+    /// Another limit from now on; the next answers make the room.
+    pub(crate) fn resize(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// A request comes with this key.
@@ -120,7 +130,7 @@ impl Answers {
                 State::Done(None, _) => Entered::Lost,
             };
         }
-        if !book.make_room(ENTRY, self.limit) {
+        if !book.make_room(ENTRY, self.limit()) {
             return Entered::Full;
         }
         let (sender, receiver) = watch::channel(());
@@ -136,7 +146,7 @@ impl Answers {
 impl Lease {
     /// It was executed, with this answer; `None` where that cannot be kept.
     pub(crate) fn remember(self, stored: Option<Stored>, lasts: Duration, now: Moment) {
-        let limit = self.answers.limit;
+        let limit = self.answers.limit();
         // Copied before the lock is taken.
         let stored = stored.filter(|stored| stored.size() <= limit).map(Stored::copied);
         let mut book = self.answers.lock();
@@ -286,7 +296,7 @@ mod tests {
         let answers = Arc::new(Answers::new(20 * 1024));
         for key in 0..100 {
             first(&answers, key).remember(Some(stored(1024)), MINUTE, NOW);
-            assert!(answers.lock().bytes <= answers.limit);
+            assert!(answers.lock().bytes <= answers.limit());
         }
         assert!(matches!(answers.enter(Key(99), REQUEST, NOW), Entered::Replay(_)));
         assert!(matches!(answers.enter(Key(0), REQUEST, NOW), Entered::First(_)));

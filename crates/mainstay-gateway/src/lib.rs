@@ -26,8 +26,10 @@ mod observe;
 mod outliers;
 mod overload;
 mod poison;
+mod reconfigure;
 mod request;
 mod shared;
+mod slots;
 mod snapshot;
 mod source;
 mod timeouts;
@@ -37,3 +39,4 @@ mod worker;
 
 pub use error::Error;
 pub use gateway::{Gateway, Running};
+pub use reconfigure::Reconfigure;

@@ -7,12 +7,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(crate) struct Memory {
     used: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 impl Memory {
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { used: AtomicUsize::new(0), limit }
+        Self { used: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
+    }
+
+    /// Another limit from now on; what is set aside stays.
+    pub(crate) fn resize(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Sets `bytes` aside until the reservation is dropped; `None` beyond the limit.
@@ -27,7 +32,7 @@ impl Reservation {
     pub(crate) fn grow(&mut self, bytes: usize) -> bool {
         let before = self.memory.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        before.saturating_add(bytes) <= self.memory.limit
+        before.saturating_add(bytes) <= self.memory.limit.load(Ordering::Relaxed)
     }
 
     /// The bytes that are set aside.

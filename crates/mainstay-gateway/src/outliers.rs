@@ -1,7 +1,8 @@
 //! The watch over the pools: once a second every target is compared with its peers, and those
 //! who were out are brought back. What is decided is the policy's; here it is told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_config::Config;
@@ -19,6 +20,9 @@ pub(crate) struct Rotations {
     known: Mutex<BTreeMap<u32, State>>,
 }
 
+/// Who is watched together: a pool, and a model with its version.
+type Group = (Arc<str>, Arc<str>, Option<Arc<str>>);
+
 impl Rotations {
     /// What is known of a target; `None` before the first look.
     pub(crate) fn of(&self, target: u32) -> Option<State> {
@@ -30,33 +34,49 @@ impl Rotations {
     }
 }
 
-/// The watch over all pools, ready to run.
+/// The watch over all pools.
 #[derive(Debug)]
 pub(crate) struct Outliers {
     shared: Arc<Shared>,
-    watches: Vec<Watch>,
+    watches: Mutex<HashMap<Group, Watch>>,
     rotations: Arc<Rotations>,
 }
 
 impl Outliers {
-    /// One watch for each pool and model: who answers for the same model is a peer.
-    pub(crate) fn new(config: &Config, shared: Arc<Shared>, watched: &[Watched]) -> Self {
-        let mut groups: Vec<(usize, Vec<_>)> = Vec::new();
-        let mut places = HashMap::new();
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, watches: Mutex::default(), rotations: Arc::default() }
+    }
+
+    /// From now on these are watched, one watch for each pool and model: who answers for the same
+    /// model is a peer. Who was watched before goes on from where it is.
+    pub(crate) fn watch(&self, config: &Config, watched: &[Watched]) {
+        let mut groups: HashMap<Group, (usize, Vec<_>)> = HashMap::new();
         for Watched { target, pool, .. } in watched {
-            let key = (*pool, target.key.model.clone(), target.key.version.clone());
-            let at = *places.entry(key).or_insert_with(|| {
-                groups.push((*pool, Vec::new()));
-                groups.len() - 1
-            });
-            groups[at].1.push(Arc::clone(target));
+            let key = &target.key;
+            let group = (Arc::clone(&key.pool), Arc::clone(&key.model), key.version.clone());
+            let (_, targets) = groups.entry(group).or_insert_with(|| (*pool, Vec::new()));
+            targets.push(Arc::clone(target));
         }
-        let watch = |(pool, targets): (usize, Vec<_>)| {
+        let mut watches = self.watches();
+        watches.retain(|group, _| groups.contains_key(group));
+        for (group, (pool, targets)) in groups {
             let pool = &config.pools[pool];
-            Watch::new(pool.outliers.clone(), pool.failback.clone(), pool.slow_start, targets)
-        };
-        let watches = groups.into_iter().map(watch).collect();
-        Self { shared, watches, rotations: Arc::default() }
+            let rules = (pool.outliers.clone(), pool.failback.clone(), pool.slow_start);
+            match watches.entry(group) {
+                Entry::Occupied(mut known) => {
+                    known.get_mut().reconfigure(rules.0, rules.1, rules.2, targets);
+                }
+                Entry::Vacant(new) => {
+                    new.insert(Watch::new(rules.0, rules.1, rules.2, targets));
+                }
+            }
+        }
+        let known: HashSet<_> = watched.iter().map(|watched| watched.target.id).collect();
+        self.rotations.lock().retain(|target, _| known.contains(target));
+    }
+
+    fn watches(&self) -> MutexGuard<'_, HashMap<Group, Watch>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where what it finds is kept.
@@ -65,7 +85,7 @@ impl Outliers {
     }
 
     /// Looks once a second until it is dropped.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self: Arc<Self>) {
         let mut tick = tokio::time::interval(outlier::TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -74,9 +94,9 @@ impl Outliers {
         }
     }
 
-    fn look(&mut self) {
+    fn look(&self) {
         let now = self.shared.clock.now();
-        for watch in &mut self.watches {
+        for watch in self.watches().values_mut() {
             for change in watch.tick(now) {
                 if let Some(kind) = change.ejection {
                     self.shared.telemetry.ejected(kind);

@@ -2,6 +2,7 @@
 //!
 //! Once a second, on the control runtime: an event for each refusal would drown all others.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,16 +58,17 @@ impl Watch {
 
 /// Watches every model's gate for as long as it runs.
 pub(crate) async fn watch(shared: Arc<Shared>) {
-    let routes = &shared.snapshot.routes;
-    let mut watches = vec![Watch::default(); routes.len()];
+    let mut watches: HashMap<Arc<str>, Watch> = HashMap::new();
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tick.tick().await;
-        for (route, watch) in routes.iter().zip(&mut watches) {
-            let Some(gate) = shared.gates.get(route.id) else { continue };
-            let refused = gate.turned_away().iter().sum();
+        let snapshot = shared.snapshot();
+        watches.retain(|model, _| snapshot.route_named(model).is_some());
+        for route in &snapshot.routes {
+            let refused = route.gate.turned_away().iter().sum();
+            let watch = watches.entry(Arc::clone(&route.name)).or_default();
             if let Some(change) = watch.step(refused) {
-                shared.telemetry.event(event(&route.name, gate, change));
+                shared.telemetry.event(event(&route.name, &route.gate, change));
             }
         }
     }

@@ -47,6 +47,11 @@ impl PoisonTable {
         self.lock().condemned(fingerprint, now).map(|until| until.since(now))
     }
 
+    /// Its rules.
+    pub(crate) fn settings(&self) -> Settings {
+        *self.lock().settings()
+    }
+
     /// How long a request is refused.
     pub(crate) fn remember(&self) -> Duration {
         self.lock().settings().remember
@@ -99,9 +104,8 @@ impl Suspects {
         }
         let Some(fingerprint) = self.fingerprint else { return false };
         let place = Place { endpoint: address(failed.upstream), target: failed.target.id };
-        let targets = shared.registry.all();
         let lives = |target: u32, since| {
-            let target = targets.get(target as usize);
+            let target = shared.registry.get(target);
             target.is_some_and(|target| target.progress.has_completed_since(since))
         };
         let seen = (place, failed.class);

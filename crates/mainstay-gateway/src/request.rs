@@ -76,7 +76,7 @@ async fn respond(
         Ok(Recognised::Ask(ask)) => ask,
         Err(fault) => return refuse(flight, &fault),
     };
-    flight.record.model = ask.route.id;
+    flight.ask_for(&ask.route);
     flight.record.deadline = ask.deadline.since(flight.started());
     let now = (&*flight.worker, flight.started());
     let admitted = pin!(admit::admit(now, &mut ask, body)).await;

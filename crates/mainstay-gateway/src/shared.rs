@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use mainstay_onnx::Executor;
 use mainstay_policy::Moment;
 use mainstay_policy::breaker::{State, Transition};
-use mainstay_policy::budget::RetryBudget;
 use mainstay_policy::target::{Registry, Target};
 use mainstay_telemetry::{Clock, Event, EventKind, Telemetry};
+use tokio::sync::watch;
 
-use crate::gate::Gates;
 use crate::idempotency::Answers;
 use crate::memory::Memory;
+use crate::slots::Slots;
 use crate::snapshot::Snapshot;
 
 /// A worker that has not beaten for this long is stuck: it gets no new connections.
@@ -23,12 +24,15 @@ pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
-    pub(crate) snapshot: Arc<Snapshot>,
+    current: ArcSwap<Snapshot>,
+    /// How many snapshots there have been: workers look here whether theirs is the last.
+    generation: AtomicU64,
+    /// Tells housekeeping of each swap.
+    swaps: watch::Sender<u64>,
     pub(crate) registry: Registry,
     pub(crate) telemetry: Arc<Telemetry>,
-    pub(crate) retries: RetryBudget,
-    /// Who may go on to each model's servers.
-    pub(crate) gates: Gates,
+    /// Numbers for the endpoints' connections.
+    pub(crate) slots: Slots,
     pub(crate) executor: Executor,
     pub(crate) memory: Arc<Memory>,
     /// Answers by idempotency key.
@@ -60,6 +64,54 @@ impl Pulse {
 }
 
 impl Shared {
+    /// What workers and housekeeping share, with the first snapshot.
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        (registry, slots): (Registry, Slots),
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        let config = Arc::clone(&snapshot.config);
+        Self {
+            clock: telemetry.clock(),
+            current: ArcSwap::from_pointee(snapshot),
+            generation: AtomicU64::new(0),
+            swaps: watch::channel(0).0,
+            registry,
+            slots,
+            telemetry,
+            executor: Executor::new(config.embedded.threads, config.embedded.queue),
+            memory: Arc::new(Memory::new(config.limits.replay_memory)),
+            answers: Arc::new(Answers::new(config.limits.idempotency_memory)),
+            pulses: (0..config.workers).map(|_| Pulse::default()).collect(),
+            draining: AtomicBool::default(),
+        }
+    }
+
+    /// What holds now. Workers have a [view](crate::worker::Worker::view) of their own.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// How many snapshots there have been.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Tells of each swap, with the number of the snapshot that is in effect.
+    pub(crate) fn swaps(&self) -> watch::Receiver<u64> {
+        self.swaps.subscribe()
+    }
+
+    /// From now on this one holds; requests in flight finish on the one that they began with.
+    pub(crate) fn swap(&self, snapshot: Snapshot) {
+        self.memory.resize(snapshot.config.limits.replay_memory);
+        self.answers.resize(snapshot.config.limits.idempotency_memory);
+        self.current.store(Arc::new(snapshot));
+        let last = self.generation.fetch_add(1, Ordering::Release);
+        self.swaps.send_replace(last + 1);
+    }
+
     /// Whether the gateway is on its way out.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)

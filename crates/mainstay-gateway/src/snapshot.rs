@@ -1,13 +1,19 @@
 //! A configuration made ready for the way of a request: an immutable snapshot, shared by all
 //! workers and swapped whole.
+//!
+//! Workers read it through a [`View`] of their own, so that a request which holds on to the
+//! snapshot that it began with writes no count that another worker reads.
 
 use std::collections::HashMap;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use http::HeaderValue;
-use mainstay_config::{Concurrency, Exhausted, Guards, Limits, Priorities};
+use mainstay_config::{Concurrency, Config, Exhausted, Guards, Limits, Priorities};
+use mainstay_policy::budget::{HedgeBudget, RetryBudget};
 use mainstay_policy::chain::Plan;
 use mainstay_policy::limit::Priority;
 use mainstay_policy::target::Target;
@@ -16,31 +22,39 @@ use mainstay_protocol::oip::confidence;
 use mainstay_protocol::oip::guard::constant::Sameness;
 use mainstay_protocol::{Tensor, TensorSpec};
 
+use crate::build::Watched;
 use crate::embedded::Embedded;
+use crate::gate::{Gate, Gates};
 use crate::poison::PoisonTable;
 use crate::request::Waiting;
+use crate::slots::Slot;
 
 /// Everything that a request needs to know of the configuration.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// The configuration's own short hash.
-    pub(crate) version: String,
+    /// What it was made of, with the endpoints that came at run time.
+    pub(crate) config: Arc<Config>,
     pub(crate) limits: Limits,
     pub(crate) priorities: Priorities,
-    /// Every endpoint of every pool; [`Upstream::index`] leads here.
+    /// Every endpoint of every pool.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// Every embedded model once, to be looked after.
+    pub(crate) embedded: Vec<Arc<Embedded>>,
+    /// Every target with the endpoint that it lives on, to be probed.
+    pub(crate) watched: Vec<Watched>,
+    /// Which models wait for room at each target.
+    pub(crate) gates: Gates,
+    pub(crate) retries: Arc<RetryBudget>,
+    /// By pool: the share of its requests that may be hedged, whichever chain they climb.
+    pub(crate) hedges: Vec<Option<Arc<HedgeBudget>>>,
     pub(crate) routes: Vec<Arc<Route>>,
     by_name: HashMap<Arc<str>, usize, RandomState>,
     any: Option<usize>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(
-        version: String,
-        (limits, priorities): (Limits, Priorities),
-        upstreams: Vec<Arc<Upstream>>,
-        routes: Vec<Arc<Route>>,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { config, upstreams, embedded, watched, retries, hedges, routes } = parts;
         let by_name: HashMap<_, _, _> = routes
             .iter()
             .enumerate()
@@ -48,17 +62,94 @@ impl Snapshot {
             .map(|(at, route)| (Arc::clone(&route.name), at))
             .collect();
         let any = routes.iter().position(|route| &*route.name == "*");
-        Self { version, limits, priorities, upstreams, routes, by_name, any }
+        let gates = Gates::new(&routes);
+        let (limits, priorities) = (config.limits.clone(), config.listen.priorities.clone());
+        Self {
+            config,
+            limits,
+            priorities,
+            upstreams,
+            embedded,
+            watched,
+            gates,
+            retries,
+            hedges,
+            routes,
+            by_name,
+            any,
+        }
     }
 
-    /// The route of a model by its name, or the one that takes any.
-    pub(crate) fn route(&self, model: &str) -> Option<&Arc<Route>> {
-        self.by_name.get(model).copied().or(self.any).map(|at| &self.routes[at])
+    /// The place of a model's route by its name, or of the one that takes any.
+    fn place(&self, model: &str) -> Option<usize> {
+        self.by_name.get(model).copied().or(self.any)
+    }
+
+    /// The route of exactly this name.
+    pub(crate) fn route_named(&self, model: &str) -> Option<&Arc<Route>> {
+        match model {
+            "*" => self.any.map(|at| &self.routes[at]),
+            _ => self.by_name.get(model).map(|at| &self.routes[*at]),
+        }
     }
 
     /// The names that a client may ask for.
     pub(crate) fn model_names(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|route| &*route.name)
+    }
+}
+
+/// What a snapshot is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) embedded: Vec<Arc<Embedded>>,
+    pub(crate) watched: Vec<Watched>,
+    pub(crate) retries: Arc<RetryBudget>,
+    pub(crate) hedges: Vec<Option<Arc<HedgeBudget>>>,
+    pub(crate) routes: Vec<Arc<Route>>,
+}
+
+/// A worker's own hold on a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct View(Rc<Held>);
+
+/// The one count that all workers write, for all requests of one worker.
+#[derive(Debug)]
+struct Held(Arc<Snapshot>);
+
+impl View {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self(Rc::new(Held(snapshot)))
+    }
+
+    /// The route of a model by its name, or the one that takes any.
+    pub(crate) fn route(&self, model: &str) -> Option<RouteView> {
+        let at = self.place(model)?;
+        Some(RouteView { view: self.clone(), at })
+    }
+}
+
+impl Deref for View {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0.0
+    }
+}
+
+/// A route with the snapshot that it belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteView {
+    view: View,
+    at: usize,
+}
+
+impl Deref for RouteView {
+    type Target = Route;
+
+    fn deref(&self) -> &Route {
+        &self.view.routes[self.at]
     }
 }
 
@@ -86,9 +177,11 @@ pub(crate) struct Route {
     pub(crate) never_degrade: bool,
     pub(crate) repeatable: bool,
     /// Requests that fail wherever they go; `None` where nothing is taken for poison.
-    pub(crate) poison: Option<PoisonTable>,
+    pub(crate) poison: Option<Arc<PoisonTable>>,
     /// How many at once, and how many wait.
     pub(crate) concurrency: Concurrency,
+    /// Who may go on to its servers.
+    pub(crate) gate: Arc<Gate>,
     /// Of requests that name none.
     pub(crate) priority: Priority,
     /// How long answers are given again for an idempotency key; `None` where keys mean nothing.
@@ -126,6 +219,8 @@ pub(crate) enum Source {
 /// A pool as one route uses it.
 #[derive(Debug)]
 pub(crate) struct PoolSource {
+    /// Index in [`Config::pools`].
+    pub(crate) pool: usize,
     pub(crate) name: Arc<str>,
     pub(crate) flavour: Flavour,
     /// Aligned with the members of the plan's pool.
@@ -142,14 +237,14 @@ pub(crate) struct Member {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) target: Arc<Target>,
     /// Its row of equal answers; touched only where the route looks for one.
-    pub(crate) sameness: Mutex<Sameness>,
+    pub(crate) sameness: Arc<Mutex<Sameness>>,
 }
 
 /// How an endpoint is reached.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    /// Dense number: the key of each worker's idle connections.
-    pub(crate) index: usize,
+    /// The key of each worker's idle connections.
+    pub(crate) slot: Arc<Slot>,
     /// `pool/endpoint`: who served, as answers say it.
     pub(crate) label: Arc<str>,
     pub(crate) host: Arc<str>,

@@ -10,14 +10,13 @@ use mainstay_admin::status::{
 use mainstay_admin::{
     Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source, Status,
 };
-use mainstay_config::Config;
+use mainstay_config::Pool;
 use mainstay_policy::Moment;
 use mainstay_policy::breaker::{Forced, State as Breaker};
-use mainstay_policy::chain::{self, Pool};
-use mainstay_policy::target::Target;
+use mainstay_policy::chain;
+use mainstay_policy::target::{Key, Target};
 use mainstay_telemetry::{Event, EventKind, Telemetry};
 
-use crate::embedded::Embedded;
 use crate::gate::Gate;
 use crate::observe::Board;
 use crate::outliers::Rotations;
@@ -27,56 +26,29 @@ use crate::snapshot::{self, Route};
 
 /// What the admin listener shows and changes.
 pub(crate) struct State {
-    node: Arc<str>,
-    pools: Vec<PoolNames>,
     shared: Arc<Shared>,
-    embedded: Vec<Arc<Embedded>>,
     board: Arc<Board>,
     rotations: Arc<Rotations>,
     /// What operators said of the targets that they forced.
-    reasons: Mutex<HashMap<u32, String>>,
+    reasons: Mutex<HashMap<Key, String>>,
 }
 
-/// A pool's endpoints, as they are shown.
-struct PoolNames {
-    name: Arc<str>,
-    /// Name and URL.
-    endpoints: Vec<(Arc<str>, String)>,
-}
+/// The targets at each endpoint of each pool.
+type ByEndpoint<'t> = HashMap<(&'t str, &'t str), Vec<&'t Arc<Target>>>;
 
 impl State {
-    pub(crate) fn new(
-        config: &Config,
-        shared: Arc<Shared>,
-        embedded: &[Arc<Embedded>],
-        (board, rotations): (Arc<Board>, Arc<Rotations>),
-    ) -> Self {
-        let pools = config.pools.iter().map(|pool| PoolNames {
-            name: Arc::clone(&pool.name),
-            endpoints: pool
-                .endpoints
-                .iter()
-                .map(|endpoint| (Arc::clone(&endpoint.name), endpoint.url.to_string()))
-                .collect(),
-        });
-        Self {
-            node: Arc::clone(&config.node.name),
-            pools: pools.collect(),
-            shared,
-            embedded: embedded.to_vec(),
-            board,
-            rotations,
-            reasons: Mutex::default(),
-        }
+    pub(crate) fn new(shared: Arc<Shared>, board: Arc<Board>, rotations: Arc<Rotations>) -> Self {
+        Self { shared, board, rotations, reasons: Mutex::default() }
     }
 
-    fn pool(&self, pool: &PoolNames, targets: &[Arc<Target>], now: Moment) -> PoolStatus {
-        let endpoints = pool.endpoints.iter().map(|(name, url)| EndpointStatus {
-            name: name.to_string(),
-            url: url.clone(),
+    fn pool(&self, pool: &Pool, targets: &ByEndpoint<'_>, now: Moment) -> PoolStatus {
+        let endpoints = pool.endpoints.iter().map(|endpoint| EndpointStatus {
+            name: endpoint.name.to_string(),
+            url: endpoint.url.to_string(),
             models: targets
-                .iter()
-                .filter(|target| target.key.pool == pool.name && target.key.endpoint == *name)
+                .get(&(&*pool.name, &*endpoint.name))
+                .into_iter()
+                .flatten()
                 .map(|target| self.target(target, now))
                 .collect(),
         });
@@ -116,7 +88,7 @@ impl State {
                 Forced::Closed => BreakerState::Closed,
             },
             until_seconds: until.remaining(now).as_secs_f64(),
-            reason: self.reasons().get(&target.id).cloned().unwrap_or_default(),
+            reason: self.reasons().get(&target.key).cloned().unwrap_or_default(),
         });
         BreakerStatus {
             state: match status.state {
@@ -133,7 +105,7 @@ impl State {
 
     fn model(&self, route: &Route, now: Moment) -> ModelStatus {
         let totals = self.shared.telemetry.totals(route.id);
-        let gate = self.shared.gates.get(route.id);
+        let gate = &route.gate;
         ModelStatus {
             name: route.name.to_string(),
             available: route_available(route, now),
@@ -151,26 +123,28 @@ impl State {
             hedges_won: totals.hedges_won,
             poisoned: totals.poisoned,
             replayed: totals.replayed,
-            in_flight: gate.map_or(0, |gate| gate.bulkhead.in_flight()),
-            queued: gate.map_or(0, Gate::waiting),
-            shed: gate.map(shed).unwrap_or_default(),
+            in_flight: gate.bulkhead.in_flight(),
+            queued: gate.waiting(),
+            shed: shed(gate),
         }
     }
 
-    fn reasons(&self) -> std::sync::MutexGuard<'_, HashMap<u32, String>> {
+    fn reasons(&self) -> std::sync::MutexGuard<'_, HashMap<Key, String>> {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The places of a pool and of its endpoint in the configuration.
-    fn place(&self, pool: &str, endpoint: &str) -> Result<(usize, usize), OverrideError> {
-        let names = |names: Vec<&Arc<str>>| names.iter().map(ToString::to_string).collect();
-        let at = self.pools.iter().position(|known| *known.name == *pool).ok_or_else(|| {
-            OverrideError::Pool { known: names(self.pools.iter().map(|pool| &pool.name).collect()) }
+    /// The names of a pool and of its endpoint, as the configuration has them.
+    fn place(&self, pool: &str, endpoint: &str) -> Result<(Arc<str>, Arc<str>), OverrideError> {
+        let snapshot = self.shared.snapshot();
+        let pools = &snapshot.config.pools;
+        let known = pools.iter().find(|known| *known.name == *pool).ok_or_else(|| {
+            OverrideError::Pool { known: pools.iter().map(|pool| pool.name.to_string()).collect() }
         })?;
-        let endpoints = &self.pools[at].endpoints;
-        let found = endpoints.iter().position(|(name, _)| **name == *endpoint);
-        let known = || names(endpoints.iter().map(|(name, _)| name).collect());
-        found.map(|found| (at, found)).ok_or_else(|| OverrideError::Endpoint { known: known() })
+        let found = known.endpoints.iter().find(|known| *known.name == *endpoint);
+        let found = found.ok_or_else(|| OverrideError::Endpoint {
+            known: known.endpoints.iter().map(|known| known.name.to_string()).collect(),
+        })?;
+        Ok((Arc::clone(&known.name), Arc::clone(&found.name)))
     }
 
     /// The targets that an operator means.
@@ -204,8 +178,8 @@ impl State {
         target.breaker.force(forced, now);
         let mut reasons = self.reasons();
         match forced {
-            Some(_) => reasons.insert(target.id, request.reason.clone()),
-            None => reasons.remove(&target.id),
+            Some(_) => reasons.insert(target.key.clone(), request.reason.clone()),
+            None => reasons.remove(&target.key),
         };
         self.shared.telemetry.event(Event {
             kind: EventKind::Operator,
@@ -220,17 +194,23 @@ impl State {
 impl Source for State {
     fn status(&self) -> Status {
         let now = self.shared.clock.now();
-        let targets = self.shared.registry.all();
+        let snapshot = self.shared.snapshot();
+        let config = &snapshot.config;
+        let mut targets = ByEndpoint::new();
+        for watched in &snapshot.watched {
+            let key = &watched.target.key;
+            targets.entry((&key.pool, &key.endpoint)).or_default().push(&watched.target);
+        }
         Status {
-            node: self.node.to_string(),
+            node: config.node.name.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            config: self.shared.snapshot.version.clone(),
+            config: config.version.clone(),
             uptime_seconds: now.since(self.shared.telemetry.started()).as_secs_f64(),
             ready: self.readiness().ready,
-            amplification: self.shared.retries.amplification(now),
-            amplification_cap: self.shared.retries.cap().map_or(f64::INFINITY, |cap| cap.cap),
-            pools: self.pools.iter().map(|pool| self.pool(pool, &targets, now)).collect(),
-            models: self.shared.snapshot.routes.iter().map(|r| self.model(r, now)).collect(),
+            amplification: snapshot.retries.amplification(now),
+            amplification_cap: snapshot.retries.cap().map_or(f64::INFINITY, |cap| cap.cap),
+            pools: config.pools.iter().map(|pool| self.pool(pool, &targets, now)).collect(),
+            models: snapshot.routes.iter().map(|route| self.model(route, now)).collect(),
         }
     }
 
@@ -245,8 +225,7 @@ impl Source for State {
         if self.shared.is_draining() {
             reasons.push("draining".to_owned());
         }
-        let routes = &self.shared.snapshot.routes;
-        if !routes.iter().any(|route| route_available(route, now)) {
+        if !self.shared.snapshot().routes.iter().any(|route| route_available(route, now)) {
             reasons.push("no model can be answered".to_owned());
         }
         if reasons.is_empty() { Readiness::yes() } else { Readiness::no(reasons) }
@@ -256,12 +235,13 @@ impl Source for State {
         let now = self.shared.clock.now();
         let mut reasons = self.readiness().reasons;
         reasons.extend(self.board.sick_dependencies());
-        for embedded in &self.embedded {
+        let snapshot = self.shared.snapshot();
+        for embedded in &snapshot.embedded {
             if let Some(problem) = embedded.problem() {
                 reasons.push(format!("{}: {problem}", embedded.label));
             }
         }
-        for route in &self.shared.snapshot.routes {
+        for route in &snapshot.routes {
             for (step, plan) in route.steps.iter().zip(route.plan.steps()) {
                 let status = step_status(step, plan, now);
                 if !status.available && status.kind == StepKind::Pool {
@@ -315,7 +295,7 @@ fn step_status(step: &snapshot::Step, plan: &chain::Step, now: Moment) -> StepSt
 }
 
 /// How many members take requests now, and how many there are.
-fn answering(pool: &Pool, now: Moment) -> (usize, usize) {
+fn answering(pool: &chain::Pool, now: Moment) -> (usize, usize) {
     let can = pool.members.iter().filter(|member| {
         member.target.health.verdict().takes_traffic()
             && member.target.breaker.would_admit(now).is_ok()

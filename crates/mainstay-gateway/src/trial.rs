@@ -65,7 +65,7 @@ impl Trial {
     /// Gives the place at the target to whoever waits for it.
     fn free(worker: &Worker, target: &Target, sample: Sample, now: Moment) {
         target.limiter.release(sample, now);
-        worker.shared.gates.freed(target.id, now);
+        worker.freed(target.id, now);
     }
 
     /// From now on it waits for its client, to send its body or to read the answer: that its

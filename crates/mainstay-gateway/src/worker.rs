@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::client;
 use crate::shared::Shared;
+use crate::snapshot::View;
 use crate::timeouts::{self, Timeouts};
 use crate::upstream::Connections;
 
@@ -45,16 +46,21 @@ pub(crate) struct Worker {
     rng: RefCell<fastrand::Rng>,
     candidates: RefCell<Vec<Candidate>>,
     turn: Cell<u32>,
+    /// The number of the snapshot that `view` shows.
+    generation: Cell<u64>,
+    view: RefCell<View>,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, index: usize, seed: u64) -> Rc<Self> {
         let clock = shared.clock;
-        Rc::new(Self {
+        let generation = shared.generation();
+        let snapshot = shared.snapshot();
+        let worker = Rc::new(Self {
             index,
             clock,
             telemetry: shared.telemetry.worker(index),
-            connections: Connections::new(shared.snapshot.upstreams.len()),
+            connections: Connections::default(),
             clients: client::Clients::default(),
             timeouts: Timeouts::default(),
             in_flight: Cell::new(0),
@@ -63,8 +69,35 @@ impl Worker {
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             candidates: RefCell::default(),
             turn: Cell::new(0),
+            generation: Cell::new(generation),
+            view: RefCell::new(View::new(snapshot)),
             shared,
-        })
+        });
+        worker.connections.keep(&worker.view().upstreams);
+        worker
+    }
+
+    /// What holds now, for a request to keep until its end.
+    #[inline]
+    pub(crate) fn view(&self) -> View {
+        if self.generation.get() != self.shared.generation() {
+            self.renew();
+        }
+        self.view.borrow().clone()
+    }
+
+    #[cold]
+    fn renew(&self) {
+        // Read before the snapshot: what comes in between is seen the next time.
+        self.generation.set(self.shared.generation());
+        let view = View::new(self.shared.snapshot());
+        self.connections.keep(&view.upstreams);
+        *self.view.borrow_mut() = view;
+    }
+
+    /// A place at a target has become free.
+    pub(crate) fn freed(&self, target: u32, now: Moment) {
+        self.view.borrow().gates.freed(target, now);
     }
 
     /// What the climb does next.
@@ -76,7 +109,7 @@ impl Worker {
             rng: &mut self.rng.borrow_mut(),
             turn,
             shard: self.index,
-            retries: &self.shared.retries,
+            retries: &self.view().retries,
             candidates: &mut self.candidates.borrow_mut(),
         })
     }
@@ -95,7 +128,7 @@ impl Worker {
             rng: &mut self.rng.borrow_mut(),
             turn,
             shard: self.index,
-            retries: &self.shared.retries,
+            retries: &self.view().retries,
             candidates: &mut self.candidates.borrow_mut(),
         };
         climb.hedge(first, cx)
@@ -177,9 +210,9 @@ impl Worker {
         let now = self.clock.now();
         self.coarse_now.set(now);
         self.shared.pulses[self.index].beat(now);
-        let snapshot = &self.shared.snapshot;
-        self.clients.sweep(&snapshot.limits, now);
-        self.connections.sweep(|endpoint| snapshot.upstreams[endpoint].keep_alive, now);
+        let view = self.view();
+        self.clients.sweep(&view.limits, now);
+        self.connections.sweep(now);
     }
 }
 

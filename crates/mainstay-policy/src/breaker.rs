@@ -20,14 +20,17 @@
 //! and writes nothing that others read; windows are summed only when a call failed or was slow.
 //! Relaxed ordering is enough everywhere: no word says anything about another.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use crate::{Class, Moment, Outcome};
 
 use self::baseline::Baseline;
 use self::window::{Call, Totals, Window};
-use self::word::{Context, Event, Phase, Word};
+use self::word::{Admission, Context, Event, Phase, Word};
 
 mod baseline;
 mod report;
@@ -49,10 +52,40 @@ pub struct Breaker {
     /// the low two bits; 0 for nothing.
     forced: AtomicU64,
     baseline: Baseline,
-    window: Window,
-    settings: Settings,
+    /// Swapped whole when the configuration changes; a closed breaker admits without them.
+    rules: ArcSwap<Rules>,
     /// Set while all of its target's peers are slower than usual as well.
     excused: AtomicBool,
+}
+
+/// What it judges by, and the calls that it judges.
+#[derive(Debug)]
+struct Rules {
+    settings: Settings,
+    window: Window,
+}
+
+impl Rules {
+    fn new(settings: Settings, shards: usize) -> Arc<Self> {
+        Arc::new(Self { window: Window::new(settings.window, shards), settings })
+    }
+
+    /// The rate that the window has reached, if any.
+    fn rate(&self, now: Moment, period: u8) -> Option<Cause> {
+        let Totals { calls, failures, slow } = self.window.totals(now, period);
+        if calls < self.settings.minimum() {
+            return None;
+        }
+        if failures > 0 && self.settings.failure_rate.reached_by(failures, calls) {
+            return Some(Cause::FailureRate { failures, calls });
+        }
+        let rules = self.settings.slow.as_ref()?;
+        (slow > 0 && rules.rate.reached_by(slow, calls)).then_some(Cause::SlowCalls { slow, calls })
+    }
+
+    const fn context(&self, now: Moment, rate: Option<Cause>, chance: f32) -> Context<'_> {
+        Context { settings: &self.settings, now, chance, rate }
+    }
 }
 
 impl Breaker {
@@ -63,16 +96,23 @@ impl Breaker {
             word: AtomicU64::new(Word::NEW.pack()),
             forced: AtomicU64::new(0),
             baseline: Baseline::default(),
-            window: Window::new(settings.window, shards),
-            settings,
+            rules: ArcSwap::new(Rules::new(settings, shards)),
             excused: AtomicBool::new(false),
         }
     }
 
     /// Its rules.
     #[must_use]
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Settings {
+        self.rules.load().settings.clone()
+    }
+
+    /// Gives it other rules, if they are others. Its state, what an operator forced and what is
+    /// usual stay; the calls of its window are counted anew.
+    pub fn reconfigure(&self, settings: &Settings, shards: usize) {
+        if self.rules.load().settings != *settings {
+            self.rules.store(Rules::new(settings.clone(), shards));
+        }
     }
 
     /// Whether [`admit`](Self::admit) would let an attempt through; takes no permit.
@@ -84,7 +124,7 @@ impl Breaker {
         match self.forced_now(now) {
             Some((Forced::Open, _)) => Err(Refusal::ForcedOpen),
             Some((Forced::Closed, _)) => Ok(()),
-            None => self.load().admit(now, &self.settings).map(|_| ()),
+            None => self.admission(self.load(), now).map(|_| ()),
         }
     }
 
@@ -102,11 +142,20 @@ impl Breaker {
         }
         let mut seen = self.word.load(Ordering::Relaxed);
         loop {
-            let (next, permit, transition) = Word::unpack(seen).admit(now, &self.settings)?;
+            let (next, permit, transition) = self.admission(Word::unpack(seen), now)?;
             match self.swap(seen, next) {
                 Ok(()) => return Ok((permit, transition)),
                 Err(current) => seen = current,
             }
+        }
+    }
+
+    /// What a word says to one more attempt. A closed one needs no rules for that.
+    #[inline]
+    fn admission(&self, word: Word, now: Moment) -> Result<Admission, Refusal> {
+        match word.closed_admission() {
+            Some(admission) => Ok(admission),
+            None => word.admit(now, &self.rules.load().settings),
         }
     }
 
@@ -131,21 +180,24 @@ impl Breaker {
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> Option<Transition> {
-        let slow = self.is_slow(outcome.latency);
+        let rules = &**self.rules.load();
+        let slow = self.is_slow(rules, outcome.latency);
         let event = event(outcome.result, slow);
         match permit {
             Permit::Forced => None,
             Permit::Closed { .. } if event == Event::Void => None,
             Permit::Closed { period } => {
                 let streak = self.streak_in(period)?;
-                self.count(shard, period, outcome, slow, now);
+                self.count(&rules.window, (shard, period), outcome, slow, now);
                 if outcome.result.is_ok() && !slow {
                     // The way of nearly every answer: only a streak of failures must be ended.
-                    return streak.then(|| self.apply(permit, event, now, None, rng)).flatten();
+                    return streak
+                        .then(|| self.apply(rules, (permit, event), now, None, rng))
+                        .flatten();
                 }
-                self.apply(permit, event, now, self.rate(now, period), rng)
+                self.apply(rules, (permit, event), now, rules.rate(now, period), rng)
             }
-            Permit::Probe { .. } => self.apply(permit, event, now, None, rng),
+            Permit::Probe { .. } => self.apply(rules, (permit, event), now, None, rng),
         }
     }
 
@@ -153,15 +205,17 @@ impl Breaker {
     /// client went away for example.
     pub fn release(&self, permit: Permit) {
         if matches!(permit, Permit::Probe { .. }) {
-            let cx = self.context(Moment::ZERO, None, 0.0);
-            self.update(|word| word.step_with(permit, Event::Void, &cx));
+            let rules = self.rules.load();
+            let cx = rules.context(Moment::ZERO, None, 0.0);
+            self.update(&rules, |word| word.step_with(permit, Event::Void, &cx));
         }
     }
 
     /// Active probes found the target back: an open breaker becomes half-open at once.
     pub fn end_wait(&self, now: Moment) -> Option<Transition> {
-        let cx = self.context(now, None, 0.0);
-        self.update(|word| word.step(Event::ProbesSucceeded, &cx))
+        let rules = self.rules.load();
+        let cx = rules.context(now, None, 0.0);
+        self.update(&rules, |word| word.step(Event::ProbesSucceeded, &cx))
     }
 
     /// Overrides it until a moment, or ends the override. A moment that has passed is no
@@ -196,7 +250,7 @@ impl Breaker {
     /// from the quick answers alone, and shrink.
     pub fn overtaken(&self, permit: Permit, latency: Duration, now: Moment) {
         if self.usual().is_some_and(|usual| latency > usual) {
-            self.baseline.learn(latency, self.is_slow(latency), now);
+            self.baseline.learn(latency, self.is_slow(&self.rules.load(), latency), now);
         }
         self.release(permit);
     }
@@ -210,7 +264,10 @@ impl Breaker {
     /// From which latency on a call is slow; `None` while that is not known, or never.
     #[must_use]
     pub fn slow_from(&self) -> Option<Duration> {
-        let rules = self.settings.slow.as_ref()?;
+        self.slow_by(self.rules.load().settings.slow.as_ref()?)
+    }
+
+    fn slow_by(&self, rules: &SlowCalls) -> Option<Duration> {
         if rules.factor <= 0.0 {
             return Some(rules.floor);
         }
@@ -224,7 +281,7 @@ impl Breaker {
     pub fn status(&self, now: Moment) -> Status {
         let word = self.load();
         let Totals { calls, failures, slow } = match word.phase {
-            Phase::Closed { .. } => self.window.totals(now, word.period),
+            Phase::Closed { .. } => self.rules.load().window.totals(now, word.period),
             Phase::Open { .. } | Phase::HalfOpen { .. } => Totals::default(),
         };
         let (until, consecutive) = match word.phase {
@@ -262,11 +319,13 @@ impl Breaker {
         None
     }
 
-    fn is_slow(&self, latency: Duration) -> bool {
+    fn is_slow(&self, rules: &Rules, latency: Duration) -> bool {
         // Most answers are below the floor, and need no estimate to be looked at.
-        self.settings.slow.as_ref().is_some_and(|rules| latency > rules.floor)
-            && !self.excused.load(Ordering::Relaxed)
-            && self.slow_from().is_some_and(|limit| latency > limit)
+        rules.settings.slow.as_ref().is_some_and(|slow| {
+            latency > slow.floor
+                && !self.excused.load(Ordering::Relaxed)
+                && self.slow_by(slow).is_some_and(|limit| latency > limit)
+        })
     }
 
     /// Whether failures in a row are being counted; `None` unless closed in this same period.
@@ -282,60 +341,50 @@ impl Breaker {
 
     /// Counts a call of a closed period in the window, and learns from it what is usual.
     #[inline]
-    fn count(&self, shard: usize, period: u8, outcome: Outcome, slow: bool, now: Moment) {
+    fn count(
+        &self,
+        window: &Window,
+        (shard, period): (usize, u8),
+        outcome: Outcome,
+        slow: bool,
+        now: Moment,
+    ) {
         let call = Call { failed: outcome.result.is_err(), slow };
-        self.window.add(shard, now, period, call);
+        window.add(shard, now, period, call);
         if !call.failed {
             self.baseline.learn(outcome.latency, slow, now);
         }
     }
 
-    /// The rate that the window has reached, if any.
-    fn rate(&self, now: Moment, period: u8) -> Option<Cause> {
-        let Totals { calls, failures, slow } = self.window.totals(now, period);
-        if calls < self.settings.minimum() {
-            return None;
-        }
-        if failures > 0 && self.settings.failure_rate.reached_by(failures, calls) {
-            return Some(Cause::FailureRate { failures, calls });
-        }
-        let rules = self.settings.slow.as_ref()?;
-        (slow > 0 && rules.rate.reached_by(slow, calls)).then_some(Cause::SlowCalls { slow, calls })
-    }
-
-    const fn context(&self, now: Moment, rate: Option<Cause>, chance: f32) -> Context<'_> {
-        Context { settings: &self.settings, now, chance, rate }
-    }
-
     fn apply(
         &self,
-        permit: Permit,
-        event: Event,
+        rules: &Rules,
+        (permit, event): (Permit, Event),
         now: Moment,
         rate: Option<Cause>,
         rng: &mut fastrand::Rng,
     ) -> Option<Transition> {
-        let cx = self.context(now, rate, rng.f32() * 2.0 - 1.0);
-        self.update(|word| word.step_with(permit, event, &cx))
+        let cx = rules.context(now, rate, rng.f32() * 2.0 - 1.0);
+        self.update(rules, |word| word.step_with(permit, event, &cx))
     }
 
-    fn update(&self, step: impl Fn(Word) -> (Word, Option<Transition>)) -> Option<Transition> {
+    fn update(
+        &self,
+        rules: &Rules,
+        step: impl Fn(Word) -> (Word, Option<Transition>),
+    ) -> Option<Transition> {
         let mut seen = self.word.load(Ordering::Relaxed);
         loop {
             let (next, transition) = step(Word::unpack(seen));
             match self.swap(seen, next) {
                 Ok(()) => {
-                    self.begin_window(transition);
+                    if transition.is_some_and(|change| change.to == State::Closed) {
+                        rules.window.begin();
+                    }
                     return transition;
                 }
                 Err(current) => seen = current,
             }
-        }
-    }
-
-    fn begin_window(&self, transition: Option<Transition>) {
-        if transition.is_some_and(|change| change.to == State::Closed) {
-            self.window.begin();
         }
     }
 

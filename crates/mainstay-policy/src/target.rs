@@ -5,10 +5,10 @@
 //! outlives configurations: a reload finds the state of every target that it keeps. Only
 //! configured targets exist, so no client can make it grow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::balance::{Load, Locality};
 use crate::breaker::{self, Breaker};
@@ -42,7 +42,8 @@ impl fmt::Display for Key {
 /// The shared state of one target; every worker reads and writes the same one.
 #[derive(Debug)]
 pub struct Target {
-    /// Dense number within the registry: the index of metrics and records.
+    /// Dense number within the registry: the index of metrics and records. Given to another
+    /// target only when nobody holds this one any more.
     pub id: u32,
     /// Who it is.
     pub key: Key,
@@ -120,6 +121,10 @@ type Supplier = (Arc<str>, Arc<str>, Option<Arc<str>>);
 #[derive(Debug, Default)]
 struct Known {
     targets: HashMap<Key, Arc<Target>>,
+    /// By number, with those that were let go and that somebody may still hold.
+    numbers: Vec<Weak<Target>>,
+    /// Numbers that nobody holds any more.
+    free: Vec<u32>,
     /// By pool and endpoint.
     places: HashMap<(Arc<str>, Arc<str>), Arc<Place>>,
     localities: HashMap<Supplier, Arc<Locality>>,
@@ -128,21 +133,50 @@ struct Known {
 }
 
 impl Registry {
-    /// The target of this key, made with these settings if it is new.
+    /// The target of this key, which takes these settings; what is known of it stays.
     ///
     /// `shards` is the number of workers that will record outcomes. Meant for building a
     /// configuration, not for the way of a request: it takes a lock.
     pub fn target(&self, key: Key, settings: &Settings, shards: usize) -> Arc<Target> {
         let mut known = self.lock();
         if let Some(target) = known.targets.get(&key) {
+            target.breaker.reconfigure(&settings.breaker, shards);
+            target.limiter.reconfigure(settings.limit);
             return Arc::clone(target);
         }
-        let id = u32::try_from(known.targets.len()).unwrap_or(u32::MAX);
         let place = known.places.entry((Arc::clone(&key.pool), Arc::clone(&key.endpoint)));
         let place = Arc::clone(place.or_default());
+        let id = known.number();
         let target = Arc::new(Target { place, ..Target::new(id, key.clone(), settings, shards) });
+        known.numbers[id as usize] = Arc::downgrade(&target);
         known.targets.insert(key, Arc::clone(&target));
         target
+    }
+
+    /// Lets go of every target that `keep` does not name. Its number is given to another only
+    /// when nobody holds it any more.
+    pub fn retain(&self, keep: impl Fn(&Target) -> bool) {
+        let mut known = self.lock();
+        known.targets.retain(|_, target| keep(target));
+        let Known { targets, places, localities, .. } = &mut *known;
+        let used: HashSet<_> = targets.keys().map(|key| (&key.pool, &key.endpoint)).collect();
+        places.retain(|(pool, endpoint), _| used.contains(&(pool, endpoint)));
+        let pools: HashSet<_> = targets.keys().map(|key| &key.pool).collect();
+        localities.retain(|(pool, ..), _| pools.contains(pool));
+    }
+
+    /// Looks for numbers that nobody holds any more, so that new targets can have them.
+    pub fn sweep(&self) {
+        let known = &mut *self.lock();
+        let dead = |at: &usize| known.numbers[*at].strong_count() == 0;
+        known.free = (0..known.numbers.len()).rev().filter(dead).map(|at| at as u32).collect();
+        // Whoever held it last has written its counters before.
+        fence(Ordering::Acquire);
+    }
+
+    /// The target with this number.
+    pub fn get(&self, id: u32) -> Option<Arc<Target>> {
+        self.lock().numbers.get(id as usize)?.upgrade()
     }
 
     /// What the endpoint of a pool is for; `None` before it has a target.
@@ -166,7 +200,7 @@ impl Registry {
         Arc::clone(self.lock().sequences.entry(Arc::clone(model)).or_default())
     }
 
-    /// Every target, by its number.
+    /// Every target of the configuration, by its number.
     pub fn all(&self) -> Vec<Arc<Target>> {
         let mut all: Vec<_> = self.lock().targets.values().cloned().collect();
         all.sort_by_key(|target| target.id);
@@ -175,6 +209,16 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// A number for a new target: one that nobody holds, or the next.
+    fn number(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.numbers.push(Weak::new());
+            u32::try_from(self.numbers.len() - 1).unwrap_or(u32::MAX)
+        })
     }
 }
 
@@ -207,6 +251,39 @@ mod tests {
         registry.place("p", "e:1").unwrap().stand(crate::Standing::Away);
         assert!([first, second].iter().all(|t| t.place.standing() == crate::Standing::Away));
         assert!(registry.place("p", "e:2").is_none());
+    }
+
+    #[test]
+    fn a_number_is_given_again_only_when_nobody_holds_it() {
+        let registry = Registry::default();
+        let settings = Settings::default();
+        let first = registry.target(key("a"), &settings, 1);
+        registry.target(key("b"), &settings, 1);
+        registry.retain(|target| &*target.key.model == "b");
+        registry.sweep();
+        assert_eq!(registry.target(key("c"), &settings, 1).id, 2, "the first is still held");
+        assert!(registry.get(0).is_some());
+        drop(first);
+        registry.sweep();
+        assert_eq!(registry.target(key("d"), &settings, 1).id, 0);
+        assert_eq!(registry.all().iter().map(|t| t.id).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_known_target_takes_new_settings_and_keeps_its_state() {
+        let registry = Registry::default();
+        let now = crate::Moment::from_millis(5);
+        let target = registry.target(key("a"), &Settings::default(), 1);
+        let forced = (breaker::Forced::Open, now + std::time::Duration::from_secs(1));
+        target.breaker.force(Some(forced), now);
+        assert!(target.limiter.try_acquire());
+        let limit = limit::Settings { adaptive: false, min: 1, initial: 1, max: 1 };
+        let breaker = breaker::Settings { consecutive: 9, ..breaker::Settings::default() };
+        let again = registry.target(key("a"), &Settings { breaker, limit }, 1);
+        assert!(Arc::ptr_eq(&target, &again));
+        assert_eq!(target.breaker.settings().consecutive, 9);
+        assert!(target.breaker.would_admit(now).is_err());
+        assert!(!target.limiter.try_acquire(), "the one under way still counts");
     }
 
     #[test]

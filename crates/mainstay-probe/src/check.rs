@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 pub(crate) use self::http::read_page;
 
 /// Which model's readiness is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelName {
     /// Its name upstream.
     pub name: Arc<str>,

@@ -19,5 +19,5 @@ mod scraper;
 
 pub use check::golden::GoldenProbe;
 pub use check::{Found, ModelName, Probe, probe};
-pub use prober::{Observer, Prober, Subject};
-pub use scraper::{Page, Tally, scrape};
+pub use prober::{Observer, Prober, Probing, Subject};
+pub use scraper::{Page, Scraping, Tally, scrape};

@@ -3,24 +3,32 @@
 //! One task for each subject, so that a probe that hangs delays no other. A dependency that
 //! several servers declare is asked once for all of them.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use mainstay_config::{Check, Dependency, EndpointUrl};
+use mainstay_policy::Moment;
 use mainstay_policy::health::{Change, Settings, Streak, initial_spread, next_delay};
-use mainstay_policy::{Moment, Verdict};
 use mainstay_telemetry::Clock;
-use tokio::task::JoinSet;
+use tokio::task::AbortHandle;
 
 use crate::check::golden::GoldenProbe;
 use crate::check::{Found, ModelName, Probe, probe};
 
+mod dependencies;
 mod golden;
+
+use dependencies::Dependencies;
 
 /// The first probes are all made within this time: a gateway that has just started must know its
 /// endpoints soon, and yet not ask them all in one instant.
 const FIRST_WINDOW: Duration = Duration::from_millis(200);
+
+/// With many endpoints the first probes are made at least so far apart, as far as their interval
+/// has room for it: 2,000 a second.
+const FIRST_APART: Duration = Duration::from_micros(500);
 
 /// Who is probed, and how.
 #[derive(Clone, Debug)]
@@ -64,12 +72,6 @@ pub struct Prober {
     seed: u64,
 }
 
-/// A dependency and everyone who declared it.
-struct Shared {
-    dependency: Dependency,
-    dependants: Vec<Option<usize>>,
-}
-
 impl Prober {
     /// A prober of these subjects, and of the gateway's `own` dependencies.
     #[must_use]
@@ -84,70 +86,112 @@ impl Prober {
 
     /// Probes until it is dropped.
     pub async fn run(self, observer: Arc<dyn Observer>) {
-        let shared = shared_dependencies(&self.subjects, &self.own);
-        let mut loops = JoinSet::new();
-        let (subjects, dependencies) = (self.subjects.len(), shared.len());
-        for (index, subject) in self.subjects.into_iter().enumerate() {
-            if let Some(probe) = subject.golden.clone() {
-                let rng = fastrand::Rng::with_seed(self.seed.rotate_left(17) ^ index as u64);
-                let rhythm = Rhythm::new((index, subjects), &probe.settings, self.clock, rng);
-                let (address, model) = (subject.address.clone(), subject.model.clone());
-                let asked = golden::Asked { index, address, model, probe };
-                loops.spawn(golden::watch(asked, rhythm, Arc::clone(&observer)));
-            }
-            if matches!(subject.check, Check::Off) {
-                continue;
-            }
-            let rng = fastrand::Rng::with_seed(self.seed.wrapping_add(index as u64));
-            let rhythm = Rhythm::new((index, subjects), &subject.settings, self.clock, rng);
-            loops.spawn(watch_subject(index, subject, rhythm, Arc::clone(&observer)));
-        }
-        for (index, shared) in shared.into_iter().enumerate() {
-            let rng = fastrand::Rng::with_seed(!self.seed.wrapping_add(index as u64));
-            let settings = &shared.dependency.health;
-            let rhythm = Rhythm::new((index, dependencies), settings, self.clock, rng);
-            loops.spawn(watch_dependency(shared, rhythm, Arc::clone(&observer)));
-        }
-        while loops.join_next().await.is_some() {}
-        // With nothing to probe the prober still lasts until it is dropped.
+        let mut probing = Probing::new(observer, self.clock, self.seed);
+        probing.set(self.subjects.into_iter().enumerate().collect(), &self.own);
         std::future::pending::<()>().await;
     }
 }
 
-/// Each distinct dependency once, whoever declared it. Where two declarations differ in rhythm
-/// alone, the first one sets it.
-fn shared_dependencies(subjects: &[Subject], own: &[Dependency]) -> Vec<Shared> {
-    let mut all: Vec<Shared> = Vec::new();
-    let declared = subjects
-        .iter()
-        .enumerate()
-        .flat_map(|(at, subject)| subject.dependencies.iter().map(move |d| (Some(at), d)))
-        .chain(own.iter().map(|dependency| (None, dependency)));
-    for (dependant, dependency) in declared {
-        match all.iter_mut().find(|shared| is_same(&shared.dependency, dependency)) {
-            Some(shared) => shared.dependants.push(dependant),
-            None => {
-                let dependency = dependency.clone();
-                all.push(Shared { dependency, dependants: vec![dependant] });
+/// Probes that change while they run; all end when it is dropped.
+pub struct Probing {
+    observer: Arc<dyn Observer>,
+    clock: Clock,
+    seed: u64,
+    /// By subject.
+    loops: HashMap<usize, Loops>,
+    dependencies: Dependencies,
+}
+
+/// The loops of one subject.
+struct Loops {
+    /// Of what they ask, and how.
+    fingerprint: u64,
+    _tasks: Vec<Task>,
+}
+
+/// A task that ends when this is dropped.
+pub(crate) struct Task(AbortHandle);
+
+impl Task {
+    pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work).abort_handle())
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Probing {
+    /// Probes of nobody.
+    #[must_use]
+    pub fn new(observer: Arc<dyn Observer>, clock: Clock, seed: u64) -> Self {
+        let dependencies = Dependencies::default();
+        Self { observer, clock, seed, loops: HashMap::new(), dependencies }
+    }
+
+    /// From now on these subjects are probed, each with a number that stands for nobody else, and
+    /// the gateway's `own` dependencies. Whoever is asked the same as before goes on without a
+    /// break. Needs a runtime.
+    pub fn set(&mut self, subjects: Vec<(usize, Subject)>, own: &[Dependency]) {
+        let mut before = std::mem::take(&mut self.loops);
+        let depending = subjects.iter().flat_map(|(number, subject)| {
+            subject.dependencies.iter().map(move |dependency| (Some(*number), dependency))
+        });
+        let own = own.iter().map(|dependency| (None, dependency));
+        let asked = depending.chain(own).collect();
+        self.dependencies.set(asked, &self.observer, (self.clock, self.seed));
+        let mut new = Vec::new();
+        for (number, subject) in subjects {
+            let fingerprint = fingerprint(&subject);
+            match before.remove(&number).filter(|known| known.fingerprint == fingerprint) {
+                Some(known) => drop(self.loops.insert(number, known)),
+                None => new.push((number, fingerprint, subject)),
             }
         }
+        let count = new.len();
+        for (at, (number, fingerprint, subject)) in new.into_iter().enumerate() {
+            let tasks = self.start((at, count), number, subject);
+            self.loops.insert(number, Loops { fingerprint, _tasks: tasks });
+        }
     }
-    all
+
+    /// Starts the loops of one subject, the `place.0`th of `place.1` that start together.
+    fn start(&self, place: (usize, usize), number: usize, subject: Subject) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        if let Some(probe) = subject.golden.clone() {
+            let rng = fastrand::Rng::with_seed(self.seed.rotate_left(17) ^ number as u64);
+            let rhythm = Rhythm::new(place, &probe.settings, self.clock, rng);
+            let (address, model) = (subject.address.clone(), subject.model.clone());
+            let asked = golden::Asked { index: number, address, model, probe };
+            tasks.push(Task::spawn(golden::watch(asked, rhythm, Arc::clone(&self.observer))));
+        }
+        if !matches!(subject.check, Check::Off) {
+            let rng = fastrand::Rng::with_seed(self.seed.wrapping_add(number as u64));
+            let rhythm = Rhythm::new(place, &subject.settings, self.clock, rng);
+            let observer = Arc::clone(&self.observer);
+            tasks.push(Task::spawn(watch_subject(number, subject, rhythm, observer)));
+        }
+        tasks
+    }
 }
 
-fn is_same(left: &Dependency, right: &Dependency) -> bool {
-    let shown = |check: &Check| format!("{check:?}");
-    left.name == right.name
-        && left.address == right.address
-        && headers(&left.check) == headers(&right.check)
-        && shown(&left.check) == shown(&right.check)
+/// What is asked of a subject, and how; its dependencies are asked apart.
+fn fingerprint(subject: &Subject) -> u64 {
+    let Subject { address, model, check, settings, golden, .. } = subject;
+    let mut hasher = DefaultHasher::new();
+    format!("{address} {model:?} {settings:?} {golden:?}").hash(&mut hasher);
+    hash_check(check, &mut hasher);
+    hasher.finish()
 }
 
-/// Compared by value: secret ones all look the same when they are shown.
-const fn headers(check: &Check) -> Option<&HeaderMap> {
-    match check {
-        Check::Http(check) => Some(&check.headers),
-        _ => None,
+/// Headers go by their value: secret ones all look the same when they are shown.
+fn hash_check(check: &Check, hasher: &mut impl Hasher) {
+    format!("{check:?}").hash(hasher);
+    if let Check::Http(check) = check {
+        check.headers.iter().for_each(|(_, value)| value.as_bytes().hash(hasher));
     }
 }
 
@@ -162,7 +206,8 @@ struct Rhythm {
 impl Rhythm {
     /// The rhythm of the `place.0`th of `place.1` loops.
     fn new(place: (usize, usize), settings: &Settings, clock: Clock, rng: fastrand::Rng) -> Self {
-        let window = FIRST_WINDOW.min(settings.interval);
+        let many = FIRST_APART * u32::try_from(place.1).unwrap_or(u32::MAX);
+        let window = FIRST_WINDOW.max(many).min(settings.interval);
         let first = initial_spread(place.0, place.1, window);
         Self { first, clock, rng, settings: settings.clone() }
     }
@@ -192,16 +237,7 @@ struct Round {
     change: Option<Change>,
 }
 
-impl Round {
-    /// Whether a dependency became healthy or sick. It is taken to be healthy before the first
-    /// probe, so healthy from the beginning is no news.
-    fn health_changed(&self) -> Option<bool> {
-        let change = self.change?;
-        let was = matches!(change.from, Verdict::Unknown | Verdict::Ready);
-        let healthy = change.to == Verdict::Ready;
-        (healthy != was).then_some(healthy)
-    }
-}
+impl Round {}
 
 async fn watch_subject(
     index: usize,
@@ -223,29 +259,6 @@ async fn watch_subject(
         observer.probed(index, &round.found, round.took);
         if let Some(change) = &round.change {
             observer.changed(index, change, rhythm.clock.now());
-        }
-        rhythm.pause(&round).await;
-    }
-}
-
-async fn watch_dependency(shared: Shared, mut rhythm: Rhythm, observer: Arc<dyn Observer>) {
-    let Shared { dependency, dependants } = shared;
-    let asked = Probe {
-        address: dependency.address,
-        model: None,
-        check: dependency.check,
-        timeout: dependency.health.timeout,
-    };
-    let mut streak = Streak::default();
-    tokio::time::sleep(rhythm.first).await;
-    loop {
-        let round = rhythm.round(&asked, streak).await;
-        streak = round.streak;
-        if let (Some(healthy), Some(change)) = (round.health_changed(), &round.change) {
-            let why = format!("{} ({})", change.evidence, round.found.detail);
-            for dependant in &dependants {
-                observer.dependency(*dependant, &dependency.name, healthy, &why);
-            }
         }
         rhythm.pause(&round).await;
     }

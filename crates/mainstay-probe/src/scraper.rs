@@ -3,6 +3,7 @@
 //! One task for each page, so that one that hangs delays no other; a page is read once for all
 //! models of its server. Which series mean what is data in `mainstay_policy::health::counters`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +11,15 @@ use mainstay_config::EndpointUrl;
 use mainstay_policy::health::counters::{Kind, Reading};
 use mainstay_policy::health::initial_spread;
 use mainstay_protocol::prometheus;
-use tokio::task::JoinSet;
 
 use crate::check::{ModelName, read_page};
+use crate::prober::Task;
 
 /// The longest that one reading may take, if the interval is not shorter.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A page, and who stands on it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
     /// Where the page is, with its own port.
     pub address: EndpointUrl,
@@ -40,15 +41,38 @@ pub trait Tally: Send + Sync {
 
 /// Reads pages until it is dropped.
 pub async fn scrape(pages: Vec<Page>, tally: Arc<dyn Tally>) {
-    let mut loops = JoinSet::new();
-    let count = pages.len();
-    for (index, page) in pages.into_iter().enumerate() {
-        let first = initial_spread(index, count, page.interval);
-        loops.spawn(watch(page, first, Arc::clone(&tally)));
-    }
-    while loops.join_next().await.is_some() {}
+    let mut scraping = Scraping::new(tally);
+    scraping.set(pages);
     // With nothing to read it still lasts until it is dropped.
     std::future::pending::<()>().await;
+}
+
+/// Readings that change while they run; all end when it is dropped.
+pub struct Scraping {
+    tally: Arc<dyn Tally>,
+    loops: HashMap<Page, Task>,
+}
+
+impl Scraping {
+    /// Readings of nothing.
+    #[must_use]
+    pub fn new(tally: Arc<dyn Tally>) -> Self {
+        Self { tally, loops: HashMap::new() }
+    }
+
+    /// From now on these pages are read. Those that were read before, for the same readers, are
+    /// read on without a break. Needs a runtime.
+    pub fn set(&mut self, pages: Vec<Page>) {
+        let mut before = std::mem::take(&mut self.loops);
+        let count = pages.len();
+        for (index, page) in pages.into_iter().enumerate() {
+            let task = before.remove(&page).unwrap_or_else(|| {
+                let first = initial_spread(index, count, page.interval);
+                Task::spawn(watch(page.clone(), first, Arc::clone(&self.tally)))
+            });
+            self.loops.insert(page, task);
+        }
+    }
 }
 
 async fn watch(page: Page, first: Duration, tally: Arc<dyn Tally>) {

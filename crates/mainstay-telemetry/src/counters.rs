@@ -3,11 +3,9 @@
 //! Only the worker that owns them writes, so that an increment is a plain load and store; a
 //! reader sums the workers and may see one request half counted, never a wrong total later.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::histogram::Histograms;
-use crate::names::Names;
 use crate::record::{Attempt, End, Reason, Record};
+use crate::tally::Tally;
 use mainstay_policy::{Class, Guard, SentState};
 
 /// How many ways a request can end.
@@ -19,13 +17,9 @@ pub(crate) const CLASSES: usize = Class::ALL.len() + 1;
 /// How many guards an answer can break.
 pub(crate) const GUARDS: usize = Guard::ALL.len();
 
-/// Counters with a single writer.
-#[derive(Debug)]
-pub(crate) struct Tally(Box<[AtomicU64]>);
-
-/// Where the counters of a (model, step) stand. The last model is "none recognised", the last
-/// step of each model "none answered".
-#[derive(Debug)]
+/// Where the counters of a (model, step) stand. Model 0 is "none recognised", the last step of each
+/// model "none answered". Models are only ever added, so a layout is right for all that it knows.
+#[derive(Clone, Debug)]
 pub(crate) struct Layout {
     /// The first cell of each model, and the end of the last one.
     starts: Vec<usize>,
@@ -64,31 +58,15 @@ pub(crate) struct Counters {
     pub(crate) attempt_durations: Histograms,
 }
 
-impl Tally {
-    pub(crate) fn new(size: usize) -> Self {
-        Self((0..size).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    /// Adds to a counter; one that does not exist is left out.
-    pub(crate) fn add(&self, index: usize, by: u64) {
-        if let Some(counter) = self.0.get(index) {
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn get(&self, index: usize) -> u64 {
-        self.0.get(index).map_or(0, |counter| counter.load(Ordering::Relaxed))
-    }
-}
-
 impl Layout {
-    pub(crate) fn new(names: &Names) -> Self {
-        let mut starts = vec![0];
-        for model in 0..=names.models.len() {
-            let steps = names.steps.get(model).map_or(0, Vec::len);
-            starts.push(starts[model] + steps + 1);
-        }
-        Self { starts }
+    /// Without models.
+    pub(crate) fn new() -> Self {
+        Self { starts: vec![0, 1] }
+    }
+
+    /// Adds a model with so many steps.
+    pub(crate) fn add(&mut self, steps: usize) {
+        self.starts.push(self.all_cells() + steps + 1);
     }
 
     /// Models, with the one that stands for "none recognised".
@@ -96,9 +74,14 @@ impl Layout {
         self.starts.len() - 1
     }
 
-    /// The number of a record's model.
+    /// Whether it knows the model of a record.
+    pub(crate) fn knows(&self, model: u16) -> bool {
+        model == u16::MAX || usize::from(model) + 1 < self.models()
+    }
+
+    /// The place of a record's model.
     pub(crate) fn model(&self, model: u16) -> usize {
-        usize::from(model).min(self.models() - 1)
+        if model != u16::MAX && self.knows(model) { usize::from(model) + 1 } else { 0 }
     }
 
     /// The cells of a model, one for each step and a last one for "none answered".
@@ -135,6 +118,26 @@ impl Counters {
             durations: Histograms::new(models),
             attempt_durations: Histograms::new(targets),
         }
+    }
+
+    /// Makes room for so many models and targets; what was counted stays.
+    pub(crate) fn grow(&self, layout: &Layout, targets: usize) {
+        let (cells, models) = (layout.all_cells(), layout.models());
+        self.requests.grow(cells * ENDS);
+        self.degraded.grow(cells * REASONS);
+        let by_model = [&self.retries, &self.forwarded, &self.sent, &self.hedges, &self.hedges_won];
+        let others = [&self.poisoned, &self.replayed, &self.rows_moved];
+        by_model.into_iter().chain(others).for_each(|tally| tally.grow(models));
+        self.guards.grow(models * GUARDS);
+        self.attempts.grow(targets * CLASSES);
+        self.durations.grow(models);
+        self.attempt_durations.grow(targets);
+    }
+
+    /// Forgets a target whose number nobody counts under any more.
+    pub(crate) fn forget_target(&self, target: usize) {
+        self.attempts.clear(target * CLASSES..(target + 1) * CLASSES);
+        self.attempt_durations.clear(target);
     }
 
     /// Counts a finished request.

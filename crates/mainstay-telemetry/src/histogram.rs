@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::counters::Tally;
+use crate::tally::Tally;
 
 /// Half the lowest bound, in nanoseconds: the unit in which all bounds are whole.
 const UNIT: u64 = 25_000;
@@ -35,6 +35,18 @@ pub(crate) struct Snapshot {
 impl Histograms {
     pub(crate) fn new(series: usize) -> Self {
         Self { buckets: Tally::new(series * BUCKETS), sums: Tally::new(series) }
+    }
+
+    /// Makes room for so many series.
+    pub(crate) fn grow(&self, series: usize) {
+        self.buckets.grow(series * BUCKETS);
+        self.sums.grow(series);
+    }
+
+    /// Forgets a series that nobody writes to.
+    pub(crate) fn clear(&self, series: usize) {
+        self.buckets.clear(series * BUCKETS..(series + 1) * BUCKETS);
+        self.sums.clear(series..series + 1);
     }
 
     /// Counts one latency; a series that does not exist is left out.

@@ -15,12 +15,13 @@ pub mod log;
 mod names;
 pub mod record;
 mod ring;
+mod tally;
 mod telemetry;
 
 pub use clock::Clock;
 pub use error::Error;
 pub use event::{Event, EventKind, StampedEvent};
 pub use exposition::{Gauges, ModelGauges, TargetGauges};
-pub use names::{Names, TargetName};
+pub use names::{Catalog, Names, Shape, Shown, TargetName};
 pub use record::{Record, RequestId};
 pub use telemetry::{ModelTotals, Settings, Telemetry, Worker};

@@ -1,21 +1,21 @@
 //! What all workers of a gateway account for, and who reads it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_policy::Moment;
 use mainstay_policy::health::Check;
 use mainstay_policy::outlier::Cause;
 
 use crate::clock::Clock;
-use crate::counters::{Counters, ENDS, Layout, REASONS, Tally};
+use crate::counters::{Counters, ENDS, Layout, REASONS};
 use crate::event::{Event, EventKind, Journal, StampedEvent};
-use crate::names::Names;
+use crate::names::{Catalog, Names, Shape, Shown};
 use crate::record::{End, Record, RequestId};
 use crate::ring::Ring;
+use crate::tally::Tally;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct Settings {
 pub struct Telemetry {
     clock: Clock,
     started: Moment,
-    names: Names,
-    layout: Layout,
+    /// Changed by a reload alone.
+    book: Mutex<Book>,
     shards: Vec<Shard>,
     /// Golden requests by target and result; one task writes those of a target.
     golden: Tally,
@@ -44,12 +44,20 @@ pub struct Telemetry {
     ejections: [AtomicU64; Cause::KINDS.len()],
 }
 
+/// What the numbers stand for.
+#[derive(Clone, Debug)]
+pub(crate) struct Book {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) layout: Arc<Layout>,
+}
+
 /// The hand of one worker on the accounts: only one thread may hold it, so it is not `Sync`.
 #[derive(Debug)]
 pub struct Worker {
     telemetry: Arc<Telemetry>,
     index: usize,
-    one_thread: PhantomData<Cell<()>>,
+    /// As it was when a model was met for the first time.
+    layout: RefCell<Arc<Layout>>,
 }
 
 /// What became of all requests for one model since the start.
@@ -103,7 +111,8 @@ impl Telemetry {
     /// Accounts with room for what `names` names.
     #[must_use]
     pub fn new(settings: Settings, names: Names, clock: Clock) -> Arc<Self> {
-        let layout = Layout::new(&names);
+        let mut layout = Layout::new();
+        names.steps.iter().for_each(|steps| layout.add(steps.len()));
         let workers = settings.workers.max(1);
         let shard = |_| Shard {
             counters: Counters::new(&layout, names.targets.len()),
@@ -111,11 +120,68 @@ impl Telemetry {
             kept: Ring::new(settings.kept.div_ceil(workers)),
         };
         let shards = (0..workers).map(shard).collect();
-        let journal = Journal::default();
-        let ejections = Default::default();
         let golden = Tally::new(names.targets.len() * Check::ALL.len());
-        let started = clock.now();
-        Arc::new(Self { clock, started, names, layout, shards, golden, journal, ejections })
+        let book = Book { catalog: Arc::default(), layout: Arc::new(Layout::new()) };
+        let telemetry = Self {
+            clock,
+            started: clock.now(),
+            book: Mutex::new(book),
+            shards,
+            golden,
+            journal: Journal::default(),
+            ejections: Default::default(),
+        };
+        telemetry.begin(names);
+        Arc::new(telemetry)
+    }
+
+    fn begin(&self, names: Names) {
+        let shapes = names.models.into_iter().zip(names.steps);
+        let shapes: Vec<_> = shapes.map(|(model, steps)| Shape { model, steps }).collect();
+        let models = self.number_models(&shapes).into_iter().flatten().collect();
+        let targets = (0..).zip(names.targets).collect();
+        self.show_at(Shown { models, targets, golden: names.golden }, Moment::ZERO);
+    }
+
+    /// The number of each model in records; the same name with other steps is another number.
+    /// `None` for those that records have no room for.
+    pub fn number_models(&self, shapes: &[Shape]) -> Vec<Option<u16>> {
+        let mut book = self.lock();
+        let (mut catalog, mut layout) =
+            (Catalog::clone(&book.catalog), Layout::clone(&book.layout));
+        let number = |shape: &Shape| {
+            let (number, is_new) = catalog.number(shape);
+            if is_new {
+                layout.add(shape.steps.len());
+            }
+            number
+        };
+        let numbers = shapes.iter().map(number).collect();
+        let targets = catalog.target_room();
+        self.shards.iter().for_each(|shard| shard.counters.grow(&layout, targets));
+        *book = Book { catalog: Arc::new(catalog), layout: Arc::new(layout) };
+        numbers
+    }
+
+    /// From now on this is what is shown. Counters of a number that stands for another target
+    /// than before begin anew: nobody may count under it any more.
+    pub fn show(&self, shown: Shown) {
+        self.show_at(shown, self.clock.now());
+    }
+
+    fn show_at(&self, shown: Shown, now: Moment) {
+        let mut book = self.lock();
+        let mut catalog = Catalog::clone(&book.catalog);
+        let reused = catalog.show(shown, now);
+        let targets = catalog.target_room();
+        for shard in &self.shards {
+            shard.counters.grow(&book.layout, targets);
+            reused.iter().for_each(|target| shard.counters.forget_target(*target));
+        }
+        let each = Check::ALL.len();
+        self.golden.grow(targets * each);
+        reused.iter().for_each(|target| self.golden.clear(target * each..(target + 1) * each));
+        book.catalog = Arc::new(catalog);
     }
 
     /// The hand of worker `index` (counted from 0; beyond the number of workers the last one).
@@ -123,7 +189,8 @@ impl Telemetry {
     #[must_use]
     pub fn worker(self: &Arc<Self>, index: usize) -> Worker {
         let index = index.min(self.shards.len() - 1);
-        Worker { telemetry: Arc::clone(self), index, one_thread: PhantomData }
+        let layout = RefCell::new(self.book().layout);
+        Worker { telemetry: Arc::clone(self), index, layout }
     }
 
     /// The clock that all moments of these accounts come from.
@@ -140,8 +207,8 @@ impl Telemetry {
 
     /// What the indexes in records stand for.
     #[must_use]
-    pub const fn names(&self) -> &Names {
-        &self.names
+    pub fn names(&self) -> Arc<Catalog> {
+        self.book().catalog
     }
 
     /// The record of a request, if it is still in a ring.
@@ -193,22 +260,26 @@ impl Telemetry {
     /// What became of all requests for the model with this index.
     #[must_use]
     pub fn totals(&self, model: u16) -> ModelTotals {
-        let model = self.layout.model(model);
-        let cells = self.layout.cells(model);
+        let Book { catalog, layout } = self.book();
+        let models: Vec<_> = catalog.alike(model).into_iter().map(|it| layout.model(it)).collect();
+        let cells = models.iter().flat_map(|model| layout.cells(*model));
+        let each =
+            |kinds: usize| cells.clone().flat_map(move |cell| cell * kinds..(cell + 1) * kinds);
         let failed = cells.clone().flat_map(|cell| {
             [End::Failed, End::Shed, End::Cut].map(|end| cell * ENDS + end as usize)
         });
+        let of = |tally: fn(&Counters) -> &Tally| self.sum(tally, models.iter().copied());
         ModelTotals {
-            requests: self.sum(|c| &c.requests, cells.start * ENDS..cells.end * ENDS),
-            degraded: self.sum(|c| &c.degraded, cells.start * REASONS..cells.end * REASONS),
+            requests: self.sum(|c| &c.requests, each(ENDS)),
+            degraded: self.sum(|c| &c.degraded, each(REASONS)),
             failed: self.sum(|c| &c.requests, failed),
-            retries: self.sum(|c| &c.retries, [model]),
-            hedges: self.sum(|c| &c.hedges, [model]),
-            hedges_won: self.sum(|c| &c.hedges_won, [model]),
-            poisoned: self.sum(|c| &c.poisoned, [model]),
-            replayed: self.sum(|c| &c.replayed, [model]),
-            forwarded: self.sum(|c| &c.forwarded, [model]),
-            sent: self.sum(|c| &c.sent, [model]),
+            retries: of(|c| &c.retries),
+            hedges: of(|c| &c.hedges),
+            hedges_won: of(|c| &c.hedges_won),
+            poisoned: of(|c| &c.poisoned),
+            replayed: of(|c| &c.replayed),
+            forwarded: of(|c| &c.forwarded),
+            sent: of(|c| &c.sent),
         }
     }
 
@@ -231,8 +302,13 @@ impl Telemetry {
         Cause::KINDS.into_iter().zip(counts)
     }
 
-    pub(crate) const fn layout(&self) -> &Layout {
-        &self.layout
+    /// What the numbers stand for now.
+    pub(crate) fn book(&self) -> Book {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The counters of each worker.
@@ -257,10 +333,15 @@ fn golden_cell(target: u32, result: Check) -> usize {
 }
 
 impl Worker {
-    /// Accounts for a finished request. Takes no lock and allocates nothing.
+    /// Accounts for a finished request. Takes no lock (but for the first request to a model that
+    /// a reload brought) and allocates nothing.
     pub fn finish(&self, record: &Record) {
         let shard = &self.telemetry.shards[self.index];
-        shard.counters.count(&self.telemetry.layout, record);
+        let mut layout = self.layout.borrow_mut();
+        if !layout.knows(record.model) {
+            *layout = self.telemetry.book().layout;
+        }
+        shard.counters.count(&layout, record);
         shard.recent.push(record);
         if record.is_remarkable() {
             shard.kept.push(record);

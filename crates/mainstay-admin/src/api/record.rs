@@ -52,7 +52,7 @@ impl<'a> View<'a> {
 
     fn attempt(&self, record: &Record, attempt: &Attempt) -> Value {
         let names = self.telemetry.names();
-        let target = names.target(attempt.target);
+        let target = names.target(attempt.target, record.started);
         let pool = target.map(|target| &*target.pool);
         json!({
             "step": names.step(record.model, attempt.step),

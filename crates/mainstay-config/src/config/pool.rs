@@ -176,6 +176,21 @@ impl Call {
     }
 }
 
+impl Endpoint {
+    /// An endpoint of which nothing is said but where it is.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, url: EndpointUrl) -> Self {
+        Self {
+            name: name.into(),
+            url,
+            weight: 1.0,
+            dependencies: Vec::new(),
+            site: Default::default(),
+            standby: Default::default(),
+        }
+    }
+}
+
 /// The address of a server: `http://host:port/prefix`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

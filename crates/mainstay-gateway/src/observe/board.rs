@@ -1,10 +1,10 @@
 //! All that is known of the targets, looked at in a steady rhythm.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mainstay_config::Config;
+use mainstay_config::{self as config, Config, Pool};
 use mainstay_policy::health::counters::{Reading, Trend};
 use mainstay_policy::health::fusion::{self, Evidence, Fusion, Probes, Signals};
 use mainstay_policy::health::heartbeat::{self, Heart, Presence, State};
@@ -14,6 +14,7 @@ use mainstay_policy::{Moment, Verdict};
 use mainstay_telemetry::{Event, EventKind};
 
 use super::peers::{Groups, Shown};
+use super::witness::golden_of;
 use crate::build::Watched;
 use crate::shared::Shared;
 
@@ -32,30 +33,37 @@ pub(crate) struct Board {
     known: Mutex<Known>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Known {
-    /// By subject of the prober; which is also the order of the watched.
     entries: Vec<Entry>,
+    /// By the number of the prober's subject, the place of its entry.
+    subjects: HashMap<usize, usize>,
     /// By target's number, the place of its entry.
     places: HashMap<u32, usize>,
-    /// By pool and endpoint in the configuration.
-    hearts: HashMap<(usize, usize), Heart>,
+    /// The entries of each group of peers.
+    groups: Vec<Vec<usize>>,
+    /// By pool and endpoint.
+    hearts: HashMap<(Arc<str>, Arc<str>), Heart>,
     /// By pool, the heartbeats that are expected.
-    expected: Vec<Option<heartbeat::Settings>>,
+    expected: HashMap<Arc<str>, heartbeat::Settings>,
     /// The gateway's own dependencies that are sick, with the reasons.
     sick: BTreeMap<String, String>,
     looked: Option<Moment>,
+    /// Subjects so far.
+    numbered: usize,
 }
 
 /// What is known of one target.
 #[derive(Debug)]
 struct Entry {
     target: Arc<Target>,
-    /// Pool and endpoint in the configuration.
-    place: (usize, usize),
+    /// The prober's name for it: never that of another one.
+    subject: usize,
     /// The targets of one group are peers.
     group: usize,
     settings: fusion::Settings,
+    /// The heartbeats that are expected of it.
+    expected: Option<heartbeat::Settings>,
     probes: Probes,
     counters: Option<Trend>,
     /// How old a reading of its counters may be.
@@ -72,28 +80,37 @@ struct Entry {
 }
 
 impl Board {
-    pub(crate) fn new(config: &Config, shared: Arc<Shared>, watched: Vec<Watched>) -> Arc<Self> {
+    pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self { shared, known: Mutex::default() })
+    }
+
+    /// From now on these targets are looked at; what is known of those that were there before
+    /// stays. Gives the numbers that the prober is to call them by, in their order.
+    pub(crate) fn watch(&self, config: &Config, watched: &[Watched]) -> Vec<usize> {
+        let known = &mut *self.lock();
+        let mut before: HashMap<u32, Entry> =
+            known.entries.drain(..).map(|entry| (entry.target.id, entry)).collect();
         let mut groups = HashMap::new();
-        let entries: Vec<Entry> = watched
-            .into_iter()
-            .map(|watched| {
-                let key = &watched.target.key;
-                let next = groups.len();
-                let name = (watched.pool, Arc::clone(&key.model), key.version.clone());
-                let group = *groups.entry(name).or_insert(next);
-                Entry::new(config, watched, group)
-            })
-            .collect();
-        let places = entries.iter().enumerate().map(|(at, entry)| (entry.target.id, at)).collect();
-        let known = Known {
-            entries,
-            places,
-            hearts: HashMap::new(),
-            expected: config.pools.iter().map(|pool| pool.heartbeat).collect(),
-            sick: BTreeMap::new(),
-            looked: None,
-        };
-        Arc::new(Self { shared, known: Mutex::new(known) })
+        known.groups.clear();
+        for (at, watched) in watched.iter().enumerate() {
+            let key = &watched.target.key;
+            let group =
+                *groups.entry((watched.pool, &key.model, &key.version)).or_insert_with(|| {
+                    known.groups.push(Vec::new());
+                    known.groups.len() - 1
+                });
+            known.groups[group].push(at);
+            let same = before.remove(&watched.target.id);
+            let same = same.filter(|entry| Arc::ptr_eq(&entry.target, &watched.target));
+            let mut entry = same.unwrap_or_else(|| {
+                known.numbered += 1;
+                Entry::new(&watched.target, known.numbered)
+            });
+            entry.follow(&config.pools[watched.pool], group, self.shared.clock.now());
+            known.entries.push(entry);
+        }
+        known.renumber(config);
+        known.entries.iter().map(|entry| entry.subject).collect()
     }
 
     /// Looks and judges for as long as it is polled.
@@ -114,30 +131,54 @@ impl Board {
         let late = known.looked.replace(now).is_some_and(|last| now.since(last) > STOPPED);
         let seen: Vec<_> = known.entries.iter().map(Entry::see).collect();
         let groups = Groups::of(seen.iter().map(|(_, shown)| *shown));
-        for (at, entry) in known.entries.iter_mut().enumerate() {
+        for (entry, seen) in known.entries.iter_mut().zip(&seen) {
             if late {
                 entry.fusion.excuse(now);
             }
-            let heart = known.hearts.get_mut(&entry.place);
-            let expected = known.expected[entry.place.0].as_ref();
-            let heartbeat = heart.as_ref().and_then(|heart| heart.report(expected, now));
-            let signals = Signals {
-                now,
-                probes: entry.probes,
-                traffic: seen[at].0,
-                usual: seen[at].1.usual,
-                slow: entry.slow(now),
-                peers: groups.others(&seen[at].1),
-                heartbeat,
-                counters: entry.counters_at(now),
-                trial_open: entry.target.health.trial_is_open(),
-            };
-            self.judge(entry, &signals);
-            let gone = heartbeat.is_some_and(|report| report.presence == Presence::Gone);
-            if gone && entry.fusion.verdict() == Verdict::Dead && entry.probes.last.is_some() {
-                // Its process is gone. Whatever comes up there next speaks for itself.
-                heart.map(Heart::forget).unwrap_or_default();
-            }
+            let heart = heart_of(&mut known.hearts, entry);
+            self.weigh(entry, heart, (seen, groups.others(&seen.1)), now);
+        }
+    }
+
+    /// Judges one target by what is known now: all others wait for the next look.
+    pub(crate) fn look_at(&self, subject: usize) {
+        let now = self.shared.clock.now();
+        let known = &mut *self.lock();
+        let Some(at) = known.subjects.get(&subject).copied() else { return };
+        let members = &known.groups[known.entries[at].group];
+        let shown = members.iter().map(|at| Shown { group: 0, ..known.entries[*at].see().1 });
+        let peers = Groups::of(shown);
+        let entry = &mut known.entries[at];
+        let seen = entry.see();
+        let others = peers.others(&Shown { group: 0, ..seen.1 });
+        let heart = heart_of(&mut known.hearts, entry);
+        self.weigh(entry, heart, (&seen, others), now);
+    }
+
+    fn weigh(
+        &self,
+        entry: &mut Entry,
+        heart: Option<&mut Heart>,
+        (seen, peers): (&(Traffic, Shown), fusion::Peers),
+        now: Moment,
+    ) {
+        let heartbeat = heart.as_ref().and_then(|heart| heart.report(entry.expected.as_ref(), now));
+        let signals = Signals {
+            now,
+            probes: entry.probes,
+            traffic: seen.0,
+            usual: seen.1.usual,
+            slow: entry.slow(now),
+            peers,
+            heartbeat,
+            counters: entry.counters_at(now),
+            trial_open: entry.target.health.trial_is_open(),
+        };
+        self.judge(entry, &signals);
+        let gone = heartbeat.is_some_and(|report| report.presence == Presence::Gone);
+        if gone && entry.fusion.verdict() == Verdict::Dead && entry.probes.last.is_some() {
+            // Its process is gone. Whatever comes up there next speaks for itself.
+            heart.map(Heart::forget).unwrap_or_default();
         }
     }
 
@@ -185,31 +226,31 @@ impl Board {
     pub(crate) fn probed(&self, subject: usize, check: Check, took: Duration, words: String) {
         let began = self.shared.clock.now() - took;
         let mut known = self.lock();
-        let entry = &mut known.entries[subject];
+        let Some(entry) = known.subject(subject) else { return };
         entry.probes = entry.probes.step(check, None, began);
         entry.probed = Some(words);
     }
 
     /// Notes what its probes amount to from now on.
     pub(crate) fn probes_changed(&self, subject: usize, change: &ProbeChange) {
-        let probes = &mut self.lock().entries[subject].probes;
-        probes.verdict = change.to;
-        probes.evidence = Some(change.evidence);
+        if let Some(entry) = self.lock().subject(subject) {
+            entry.probes.verdict = change.to;
+            entry.probes.evidence = Some(change.evidence);
+        }
     }
 
-    /// Notes what an endpoint says of itself: its pool's and its own place in the configuration,
-    /// its state, its load and how long that holds. Gives after what time it should speak again,
+    /// Notes what an endpoint says of itself: its pool's name and its own, its state, its load and how long that holds. Gives after what time it should speak again,
     /// and after what time its word is gone.
     pub(crate) fn beat(
         &self,
-        place: (usize, usize),
+        place: (Arc<str>, Arc<str>),
         state: State,
         load: Option<f32>,
         lifetime: Option<Duration>,
     ) -> (Duration, Duration) {
         let now = self.shared.clock.now();
         let mut known = self.lock();
-        let expected = known.expected.get(place.0).copied().flatten();
+        let expected = known.expected.get(&place.0).copied();
         let usual = expected.unwrap_or_default();
         let lifetime = lifetime.unwrap_or_else(|| usual.interval * u32::from(usual.misses));
         let heart = known.hearts.entry(place).or_default();
@@ -226,7 +267,8 @@ impl Board {
     /// Notes what stands on a subject's page of counters, or why it could not be read.
     pub(crate) fn counted(&self, subject: usize, reading: Result<Reading, &str>) {
         let now = self.shared.clock.now();
-        let entry = &mut self.lock().entries[subject];
+        let mut known = self.lock();
+        let Some(entry) = known.subject(subject) else { return };
         match reading {
             Ok(reading) => {
                 entry.counters = Trend::step(entry.counters, &reading, now);
@@ -246,8 +288,9 @@ impl Board {
         why: &str,
     ) -> Option<Arc<Target>> {
         let known = &mut *self.lock();
-        let sick = match subject {
-            Some(subject) => &mut known.entries[subject].sick,
+        let at = subject.map(|subject| known.subjects.get(&subject).copied());
+        let sick = match at {
+            Some(at) => &mut known.entries[at?].sick,
             None => &mut known.sick,
         };
         if healthy {
@@ -255,21 +298,20 @@ impl Board {
         } else {
             sick.insert(name.to_owned(), why.to_owned());
         }
-        let entry = &known.entries[subject?];
+        let entry = &known.entries[at??];
         entry.target.health.set_deep(entry.sick.is_empty());
         Some(Arc::clone(&entry.target))
     }
 
     /// What the verdict on a target rests on, in one line.
     pub(crate) fn evidence(&self, target: u32) -> String {
-        let known = self.lock();
+        let known = &mut *self.lock();
         let Some(entry) = known.places.get(&target).map(|at| &known.entries[*at]) else {
             return String::new();
         };
         let now = self.shared.clock.now();
-        let heart = known.hearts.get(&entry.place);
-        let expected = known.expected[entry.place.0].as_ref();
-        entry.words(heart.and_then(|heart| heart.report(expected, now)), now)
+        let heart = heart_of(&mut known.hearts, entry);
+        entry.words(heart.and_then(|heart| heart.report(entry.expected.as_ref(), now)), now)
     }
 
     /// The gateway's own dependencies that are sick, with the reasons.
@@ -282,22 +324,74 @@ impl Board {
     }
 }
 
+impl Known {
+    fn subject(&mut self, subject: usize) -> Option<&mut Entry> {
+        self.subjects.get(&subject).map(|at| &mut self.entries[*at])
+    }
+
+    /// Sets right what follows from the entries and the configuration.
+    fn renumber(&mut self, config: &Config) {
+        let entries = || self.entries.iter().enumerate();
+        self.subjects = entries().map(|(at, entry)| (entry.subject, at)).collect();
+        self.places = entries().map(|(at, entry)| (entry.target.id, at)).collect();
+        let expected = config.pools.iter();
+        self.expected =
+            expected.filter_map(|it| Some((Arc::clone(&it.name), it.heartbeat?))).collect();
+        let pools = config.pools.iter();
+        let endpoints: HashSet<_> = pools
+            .flat_map(|pool| pool.endpoints.iter().map(move |it| (&pool.name, &it.name)))
+            .collect();
+        self.hearts.retain(|(pool, endpoint), _| endpoints.contains(&(pool, endpoint)));
+    }
+}
+
+/// What an entry's endpoint says of itself.
+fn heart_of<'h>(
+    hearts: &'h mut HashMap<(Arc<str>, Arc<str>), Heart>,
+    entry: &Entry,
+) -> Option<&'h mut Heart> {
+    if hearts.is_empty() {
+        return None;
+    }
+    let key = &entry.target.key;
+    hearts.get_mut(&(Arc::clone(&key.pool), Arc::clone(&key.endpoint)))
+}
+
 impl Entry {
-    fn new(config: &Config, watched: Watched, group: usize) -> Self {
-        let pool = &config.pools[watched.pool];
+    fn new(target: &Arc<Target>, subject: usize) -> Self {
         Self {
-            target: watched.target,
-            place: (watched.pool, watched.endpoint),
-            group,
-            settings: pool.progress,
-            probes: Probes { fall: pool.probe.health.fall, ..Probes::default() },
+            target: Arc::clone(target),
+            subject,
+            group: 0,
+            settings: fusion::Settings::default(),
+            expected: None,
+            probes: Probes::default(),
             counters: None,
-            counted_within: pool.counters.as_ref().map_or(Duration::ZERO, |c| c.interval * 3),
+            counted_within: Duration::ZERO,
             uncounted: None,
             fusion: Fusion::default(),
             probed: None,
             golden: None,
             sick: BTreeMap::new(),
+        }
+    }
+
+    /// What the configuration says of it from now on.
+    fn follow(&mut self, pool: &Pool, group: usize, now: Moment) {
+        self.group = group;
+        self.settings = pool.progress;
+        self.expected = pool.heartbeat;
+        self.probes.fall = pool.probe.health.fall;
+        self.counted_within = pool.counters.as_ref().map_or(Duration::ZERO, |c| c.interval * 3);
+        if pool.counters.is_none() {
+            (self.counters, self.uncounted) = (None, None);
+        }
+        if matches!(pool.probe.check, config::Check::Off) {
+            (self.probes.verdict, self.probes.last, self.probed) = (Verdict::Unknown, None, None);
+        }
+        if golden_of(pool, &self.target.key.model).is_none() {
+            self.golden = None;
+            self.target.health.set_wrong(false, now);
         }
     }
 

@@ -8,7 +8,9 @@ use mainstay_config::{Config, Pool};
 use mainstay_policy::Moment;
 use mainstay_policy::health::Change;
 use mainstay_policy::health::counters::Reading;
-use mainstay_probe::{Found, GoldenProbe, ModelName, Observer, Page, Subject, Tally};
+use mainstay_probe::{
+    Found, GoldenProbe, ModelName, Observer, Page, Probing, Scraping, Subject, Tally,
+};
 use mainstay_protocol::oip::golden::Golden;
 use mainstay_telemetry::{Event, EventKind};
 
@@ -16,11 +18,10 @@ use super::Board;
 use crate::build::Watched;
 use crate::shared::Shared;
 
-/// Everything that observes, ready to run.
-#[derive(Debug)]
+/// Everything that observes.
 pub(crate) struct Prober {
-    prober: mainstay_probe::Prober,
-    pages: Vec<Page>,
+    probing: Probing,
+    scraping: Scraping,
     witness: Arc<Witness>,
 }
 
@@ -32,19 +33,14 @@ struct Witness {
 }
 
 impl Prober {
-    pub(crate) fn new(
-        config: &Config,
-        shared: Arc<Shared>,
-        watched: Vec<Watched>,
-        seed: u64,
-    ) -> Self {
-        let subjects = watched.iter().map(|watched| subject(config, watched)).collect();
-        let pages = pages(config, &watched);
+    /// An observer of nobody.
+    pub(crate) fn new(shared: Arc<Shared>, seed: u64) -> Self {
         let clock = shared.clock;
-        let own = config.dependencies.clone();
-        let board = Board::new(config, Arc::clone(&shared), watched);
+        let board = Board::new(Arc::clone(&shared));
         let witness = Arc::new(Witness { shared, board });
-        Self { prober: mainstay_probe::Prober::new(subjects, own, clock, seed), pages, witness }
+        let probing = Probing::new(Arc::<Witness>::clone(&witness), clock, seed);
+        let scraping = Scraping::new(Arc::<Witness>::clone(&witness));
+        Self { probing, scraping, witness }
     }
 
     /// Where what is found is kept.
@@ -52,19 +48,21 @@ impl Prober {
         Arc::clone(&self.witness.board)
     }
 
-    /// Observes until it is dropped.
-    pub(crate) async fn run(self) {
-        let board = self.board();
-        let tally = Arc::clone(&self.witness);
-        let pages = mainstay_probe::scrape(self.pages, tally);
-        tokio::join!(self.prober.run(self.witness), pages, board.run());
+    /// From now on these are observed; whoever was before, and is observed in the same way, goes
+    /// on without a break. Needs a runtime.
+    pub(crate) fn watch(&mut self, config: &Config, watched: &[Watched]) {
+        let numbers = self.witness.board.watch(config, watched);
+        let subjects = numbers.iter().zip(watched);
+        let subjects = subjects.map(|(number, watched)| (*number, subject(config, watched)));
+        self.probing.set(subjects.collect(), &config.dependencies);
+        self.scraping.set(pages(config, &numbers, watched));
     }
 }
 
 /// The pages of counters that are read: one for each endpoint of a pool that asks for them.
-fn pages(config: &Config, watched: &[Watched]) -> Vec<Page> {
+fn pages(config: &Config, numbers: &[usize], watched: &[Watched]) -> Vec<Page> {
     let mut pages: BTreeMap<(usize, usize), Page> = BTreeMap::new();
-    for (subject, watched) in watched.iter().enumerate() {
+    for (subject, watched) in numbers.iter().zip(watched) {
         let pool = &config.pools[watched.pool];
         let Some(counters) = &pool.counters else { continue };
         let page = pages.entry((watched.pool, watched.endpoint)).or_insert_with(|| {
@@ -78,7 +76,7 @@ fn pages(config: &Config, watched: &[Watched]) -> Vec<Page> {
                 readers: Vec::new(),
             }
         });
-        page.readers.push((subject, model(watched)));
+        page.readers.push((*subject, model(watched)));
     }
     pages.into_values().collect()
 }
@@ -98,13 +96,13 @@ fn subject(config: &Config, watched: &Watched) -> Subject {
         model: model(watched),
         check: pool.probe.check.clone(),
         settings: pool.probe.health.clone(),
-        golden: golden(pool, &watched.target.key.model),
+        golden: golden_of(pool, &watched.target.key.model),
         dependencies: endpoint.dependencies.clone(),
     }
 }
 
 /// The golden requests for a model of this name at a pool; a route for any name takes them all.
-fn golden(pool: &Pool, model: &str) -> Option<GoldenProbe> {
+pub(super) fn golden_of(pool: &Pool, model: &str) -> Option<GoldenProbe> {
     let probe = pool.probe.golden.as_ref()?;
     let is_for = |golden: &Golden| match &golden.model {
         Some(named) => named == model || model == "*",
@@ -126,7 +124,7 @@ impl Observer for Witness {
 
     fn changed(&self, subject: usize, change: &Change, _now: Moment) {
         self.board.probes_changed(subject, change);
-        self.board.look();
+        self.board.look_at(subject);
     }
 
     fn golden(&self, subject: usize, found: &Found, took: Duration, change: Option<&Change>) {

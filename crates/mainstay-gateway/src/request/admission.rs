@@ -54,7 +54,7 @@ pub(super) async fn wait(
         }
         Err(refusal) => {
             climb.no_room();
-            Some(refuse(flight, ask, refusal))
+            Some(refuse(ask, refusal))
         }
     }
 }
@@ -66,14 +66,12 @@ async fn line_up(
     number: Option<u64>,
     mut now: Moment,
 ) -> Result<Ticket, Refusal> {
-    let worker = &flight.worker;
-    let shared = &worker.shared;
-    let gate = shared.gates.get(ask.route.id).ok_or(Refusal::Full)?;
+    let (worker, gate) = (&flight.worker, &ask.route.gate);
     let (until, short) = patience(flight, ask, now, gate.pace().service);
     let Ask { priority, deadline, strict, .. } = *ask;
     let mut wish = Wish { priority, deadline, number, strict };
     loop {
-        let mut ticket = Ticket::take(shared, ask.route.id, wish, now)?;
+        let mut ticket = Ticket::take(gate, worker.clock, wish, now)?;
         wish.number = Some(ticket.number());
         loop {
             let left = until.remaining(now);
@@ -97,7 +95,7 @@ async fn line_up(
 
 /// Until when a wait makes sense, and what is said when that has passed.
 fn patience(flight: &Flight, ask: &Ask, now: Moment, service: Duration) -> (Moment, Refusal) {
-    let gate_wait = flight.worker.shared.gates.get(ask.route.id).map_or(Duration::ZERO, |g| g.wait);
+    let gate_wait = ask.route.concurrency.wait;
     let left = ask.deadline.remaining(now);
     let needs =
         if ask.plan().has_local_from(0) { service.max(LOCAL_NEEDS.min(left / 2)) } else { service };
@@ -107,11 +105,9 @@ fn patience(flight: &Flight, ask: &Ask, now: Moment, service: Duration) -> (Mome
 }
 
 /// What the client is told, should nobody else answer it.
-fn refuse(flight: &Flight, ask: &Ask, refusal: Refusal) -> Fault {
-    let gates = &flight.worker.shared.gates;
-    let retry_after = gates.get(ask.route.id).map_or(1, |gate| {
-        gate.turn_away(ask.priority);
-        gate.pace().retry_after(gate.waiting() as usize)
-    });
+fn refuse(ask: &Ask, refusal: Refusal) -> Fault {
+    let gate = &ask.route.gate;
+    gate.turn_away(ask.priority);
+    let retry_after = gate.pace().retry_after(gate.waiting() as usize);
     Fault::shed(&ask.route.name, ask.priority, refusal, retry_after)
 }

@@ -34,7 +34,7 @@ pub(super) async fn admit(
     if body.is_end_stream() {
         return Ok(());
     }
-    let limits = &worker.shared.snapshot.limits;
+    let limits = &worker.view().limits;
     let announced = content_length(&ask.headers);
     if announced.is_some_and(|size| size > limits.body) {
         return Err(Fault::too_large(limits.body));

@@ -1,7 +1,6 @@
 //! A recognised request: what is asked of which model, ready to be sent as often as needed.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
@@ -10,7 +9,7 @@ use mainstay_policy::chain::Plan;
 use mainstay_policy::limit::Priority;
 
 use crate::memory::Reservation;
-use crate::snapshot::Route;
+use crate::snapshot::RouteView;
 use crate::upstream::OutBody;
 
 /// What is asked of a model.
@@ -36,7 +35,7 @@ pub(crate) struct Ask {
     /// What of the client's headers may go on.
     pub(crate) headers: HeaderMap,
     pub(crate) kind: Kind,
-    pub(crate) route: Arc<Route>,
+    pub(crate) route: RouteView,
     /// Whether answers of lesser quality are refused.
     pub(crate) strict: bool,
     /// Whether the answer is to be kept whole, to be given again.

@@ -17,7 +17,7 @@ use super::reply::{self, Mark};
 use super::{admission, exhausted, judge, refuse};
 use crate::client::AnswerBody;
 use crate::flight::Flight;
-use crate::poison::{PoisonTable, Suspects};
+use crate::poison::Suspects;
 
 /// What is known while a request climbs.
 #[derive(Default)]
@@ -122,7 +122,7 @@ fn deliver(
         Rung::Broken(fault) => refuse(flight, &fault),
         Rung::Poison => {
             flight.record.reason = Reason::Poison;
-            let remember = ask.route.poison.as_ref().map(PoisonTable::remember);
+            let remember = ask.route.poison.as_ref().map(|table| table.remember());
             refuse(flight, &Fault::poison(&ask.route.name, remember.unwrap_or_default()))
         }
         Rung::Onward => refuse(flight, &Fault::no_source(&ask.route.name, reason.as_str())),

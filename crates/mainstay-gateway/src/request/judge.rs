@@ -24,7 +24,7 @@ use crate::upstream::Failure;
 
 /// What must be judged or marked is held whole, as far as bodies are ever kept whole.
 pub(super) fn hold_limit(flight: &Flight, ask: &Ask, progress: &Progress, step: usize) -> usize {
-    let limits = &flight.worker.shared.snapshot.limits;
+    let limits = &flight.worker.view().limits;
     let step = &ask.route.steps[step];
     let whole =
         ask.kind == Kind::Infer && (step.degraded || must_be_read(ask, step, &progress.assembly));

@@ -46,7 +46,7 @@ pub(super) async fn answer(
 ) -> Response<AnswerBody> {
     let worker = Rc::clone(&flight.worker);
     let Some(request) = request(&ask) else {
-        return refuse(flight, &Fault::not_kept(worker.shared.snapshot.limits.replay));
+        return refuse(flight, &Fault::not_kept(worker.view().limits.replay));
     };
     let key = key(&ask);
     ask.once = true;
@@ -122,7 +122,7 @@ async fn first(
     let closed = Rc::new(Cell::new(None));
     flight.witness = Some(Rc::clone(&closed));
     let (worker, id) = (Rc::clone(&flight.worker), flight.id());
-    let (route, model) = (Arc::clone(&ask.route), Arc::clone(&ask.route.name));
+    let (route, model) = (ask.route.clone(), Arc::clone(&ask.route.name));
     let run = tokio::task::spawn_local(async move {
         let response = climb::climb(flight, ask).await;
         let (now, closed) = (worker.clock.now(), closed.get());

@@ -1,7 +1,5 @@
 //! What the gateway answers for itself: health, metadata, and which models can be asked.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use mainstay_policy::Moment;
@@ -12,13 +10,13 @@ use mainstay_protocol::oip::{Encoded, metadata, repository};
 use super::fault::Fault;
 use super::reply;
 use crate::client::AnswerBody;
-use crate::snapshot::Route;
+use crate::snapshot::{Route, RouteView};
 use crate::worker::Worker;
 
 /// The route of a model, or a fault that names the models there are.
-pub(super) fn route<'w>(worker: &'w Worker, model: &str) -> Result<&'w Arc<Route>, Fault> {
-    let snapshot = &worker.shared.snapshot;
-    snapshot.route(model).ok_or_else(|| Fault::unknown_model(model, snapshot.model_names()))
+pub(super) fn route(worker: &Worker, model: &str) -> Result<RouteView, Fault> {
+    let view = worker.view();
+    view.route(model).ok_or_else(|| Fault::unknown_model(model, view.model_names()))
 }
 
 /// Answers a call that no model's servers are needed for.
@@ -44,7 +42,7 @@ pub(super) fn answer(
         Call::RepositoryIndex => (true, list_models(worker)),
         _ => {
             let model = call.model().unwrap_or_default();
-            let ready = route_available(route(worker, model)?, worker.clock.now());
+            let ready = route_available(&*route(worker, model)?, worker.clock.now());
             (ready, metadata::model_ready(model, ready))
         }
     };
@@ -55,8 +53,8 @@ pub(super) fn answer(
 /// Whether requests should come here: not while draining, and only if a model can be answered.
 fn is_ready(worker: &Worker) -> bool {
     let now = worker.clock.now();
-    let shared = &worker.shared;
-    !shared.is_draining() && shared.snapshot.routes.iter().any(|route| route_available(route, now))
+    let view = worker.view();
+    !worker.shared.is_draining() && view.routes.iter().any(|route| route_available(route, now))
 }
 
 /// Whether some step of the route could answer now.
@@ -80,9 +78,8 @@ fn describe_server() -> Bytes {
 
 fn list_models(worker: &Worker) -> Bytes {
     let now = worker.clock.now();
-    let entries: Vec<_> = worker
-        .shared
-        .snapshot
+    let view = worker.view();
+    let entries: Vec<_> = view
         .routes
         .iter()
         .map(|route| {

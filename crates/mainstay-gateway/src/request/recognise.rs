@@ -1,6 +1,5 @@
 //! Protocol, model and version from the path and headers; the body is not looked at.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use super::ask::{Ask, Kind, Payload};
 use super::fault::Fault;
 use super::{headers, own};
 use crate::client::AnswerBody;
-use crate::snapshot::Route;
+use crate::snapshot::RouteView;
 use crate::worker::Worker;
 
 /// What came of a request's head.
@@ -43,7 +42,6 @@ pub(super) fn recognise(
     };
     check_method(kind, &parts.method)?;
     let route = own::route(worker, call.model().unwrap_or_default())?;
-    let route = Arc::clone(route);
     drop(call);
     ask(worker, parts, kind, (route, trusted, now)).map(Recognised::Ask)
 }
@@ -65,7 +63,7 @@ fn ask(
     worker: &Worker,
     parts: Parts,
     kind: Kind,
-    (route, trusted, now): (Arc<Route>, bool, Moment),
+    (route, trusted, now): (RouteView, bool, Moment),
 ) -> Result<Ask, Fault> {
     let Parts { method, uri, mut headers, .. } = parts;
     let seen = headers::Seen::of(&headers);
@@ -73,9 +71,8 @@ fn ask(
     let json_len = if seen.json_len { json_len(&headers)? } else { None };
     let wished = if seen.timeout { wished(&headers) } else { None };
     let deadline = now + wished.map_or(route.deadline, |wished| wished.min(route.deadline));
-    let priority =
-        priority(&mut headers, (worker.shared.snapshot.priorities.header.as_ref(), trusted))
-            .unwrap_or(route.priority);
+    let priority = priority(&mut headers, (worker.view().priorities.header.as_ref(), trusted))
+        .unwrap_or(route.priority);
     headers::clean(&mut headers, seen);
     if !route.guards.is_empty() || route.steps.iter().any(|step| step.confidence.is_some()) {
         // What must be judged must be readable.

@@ -8,6 +8,7 @@
 //! sweep, or when it is taken.
 
 use std::cell::{RefCell, RefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_policy::Moment;
@@ -21,24 +22,41 @@ struct Idle {
     since: Moment,
 }
 
+/// The idle connections to one endpoint.
+#[derive(Debug, Default)]
+struct Berth {
+    idle: Vec<Idle>,
+    /// How long they are kept; `None` where no endpoint has this number.
+    keep_alive: Option<Duration>,
+}
+
 /// The idle connections of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    by_endpoint: Vec<RefCell<Vec<Idle>>>,
+    by_slot: RefCell<Vec<Berth>>,
     /// Where heads of requests are written.
     scratch: RefCell<Vec<u8>>,
 }
 
 impl Connections {
-    /// Room for the connections to so many endpoints.
-    pub(crate) fn new(endpoints: usize) -> Self {
-        let by_endpoint = (0..endpoints).map(|_| RefCell::default()).collect();
-        Self { by_endpoint, scratch: RefCell::default() }
+    /// Connections to these endpoints are kept from now on, and those to others closed.
+    pub(crate) fn keep(&self, upstreams: &[Arc<Upstream>]) {
+        let mut berths = self.by_slot.borrow_mut();
+        let most = upstreams.iter().map(|upstream| upstream.slot.0 + 1).max().unwrap_or_default();
+        berths.resize_with(most, Berth::default);
+        berths.iter_mut().for_each(|berth| berth.keep_alive = None);
+        for upstream in upstreams {
+            berths[upstream.slot.0].keep_alive = Some(upstream.keep_alive);
+        }
+        for berth in berths.iter_mut().filter(|berth| berth.keep_alive.is_none()) {
+            berth.idle = Vec::new();
+        }
     }
 
     /// The open connection that was used last, if there is one.
     pub(crate) fn take(&self, upstream: &Upstream, now: Moment) -> Option<Connection> {
-        let mut idle = self.by_endpoint.get(upstream.index)?.borrow_mut();
+        let mut berths = self.by_slot.borrow_mut();
+        let idle = &mut berths.get_mut(upstream.slot.0)?.idle;
         while let Some(Idle { connection, since }) = idle.pop() {
             if now.since(since) < upstream.keep_alive && connection.is_quiet() {
                 return Some(connection);
@@ -53,20 +71,23 @@ impl Connections {
             return;
         }
         connection.reused = true;
-        let Some(idle) = self.by_endpoint.get(upstream.index) else { return };
-        let mut idle = idle.borrow_mut();
-        if idle.len() >= upstream.max_idle {
-            idle.remove(0);
+        let mut berths = self.by_slot.borrow_mut();
+        let Some(berth) = berths.get_mut(upstream.slot.0) else { return };
+        if berth.keep_alive.is_none() {
+            // The endpoint went away while it answered.
+            return;
         }
-        idle.push(Idle { connection, since: now });
+        if berth.idle.len() >= upstream.max_idle {
+            berth.idle.remove(0);
+        }
+        berth.idle.push(Idle { connection, since: now });
     }
 
     /// Closes what has been idle for too long, and what the server has closed.
-    pub(crate) fn sweep(&self, keep_alive: impl Fn(usize) -> Duration, now: Moment) {
-        for (endpoint, idle) in self.by_endpoint.iter().enumerate() {
-            let limit = keep_alive(endpoint);
-            idle.borrow_mut()
-                .retain(|entry| now.since(entry.since) < limit && entry.connection.is_quiet());
+    pub(crate) fn sweep(&self, now: Moment) {
+        for Berth { idle, keep_alive } in &mut *self.by_slot.borrow_mut() {
+            let limit = keep_alive.unwrap_or_default();
+            idle.retain(|entry| now.since(entry.since) < limit && entry.connection.is_quiet());
         }
     }
 

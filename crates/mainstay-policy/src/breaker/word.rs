@@ -128,6 +128,15 @@ impl Word {
         }
     }
 
+    /// The admission by a closed breaker, if this is one.
+    #[inline]
+    pub(super) const fn closed_admission(self) -> Option<Admission> {
+        match self.phase {
+            Phase::Closed { .. } => Some((self, Permit::Closed { period: self.period }, None)),
+            Phase::Open { .. } | Phase::HalfOpen { .. } => None,
+        }
+    }
+
     /// Lets an attempt through, or says why not.
     #[inline]
     pub(super) fn admit(self, now: Moment, settings: &Settings) -> Result<Admission, Refusal> {

@@ -15,7 +15,7 @@ const BLEND: u64 = 16;
 /// Requests of one model under way, bounded, shared by all workers.
 #[derive(Debug)]
 pub struct Bulkhead {
-    max: u32,
+    max: AtomicU32,
     in_flight: AtomicU32,
     /// Nanoseconds until an answer usually begins; 0 before the first.
     answer: AtomicU64,
@@ -46,17 +46,28 @@ impl Bulkhead {
     #[must_use]
     pub const fn new(max: u32) -> Self {
         let (answer, whole) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { max, in_flight: AtomicU32::new(0), answer, whole }
+        Self { max: AtomicU32::new(max), in_flight: AtomicU32::new(0), answer, whole }
+    }
+
+    /// Another bound from now on; what is under way stays.
+    pub fn resize(&self, max: u32) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn bound(&self) -> u32 {
+        self.max.load(Ordering::Relaxed)
     }
 
     /// Takes a place, if there is one. Each place taken must be [left](Self::leave).
     #[inline]
     pub fn enter(&self) -> bool {
-        if self.max == u32::MAX {
+        let max = self.bound();
+        if max == u32::MAX {
             self.in_flight.fetch_add(1, Ordering::SeqCst);
             return true;
         }
-        let another = |count: u32| (count < self.max).then_some(count + 1);
+        let another = |count: u32| (count < max).then_some(count + 1);
         self.in_flight.fetch_update(Ordering::SeqCst, Ordering::Relaxed, another).is_ok()
     }
 
@@ -75,7 +86,7 @@ impl Bulkhead {
     /// Places left.
     #[must_use]
     pub fn free(&self) -> u32 {
-        self.max.saturating_sub(self.in_flight())
+        self.bound().saturating_sub(self.in_flight())
     }
 
     /// Requests under way.
@@ -86,8 +97,9 @@ impl Bulkhead {
 
     /// The bound; `None` where there is none.
     #[must_use]
-    pub const fn max(&self) -> Option<u32> {
-        if self.max == u32::MAX { None } else { Some(self.max) }
+    pub fn max(&self) -> Option<u32> {
+        let max = self.bound();
+        (max != u32::MAX).then_some(max)
     }
 
     /// How fast requests are served now.

@@ -161,6 +161,23 @@ impl Gradient {
         }
     }
 
+    /// Other rules from now on, and the limit under them; `None` where they are the same. What was
+    /// learned stays.
+    pub fn reconfigure(&mut self, settings: Settings) -> Option<u32> {
+        if self.settings == settings {
+            return None;
+        }
+        let follows = self.settings.adaptive && settings.adaptive;
+        self.settings = settings;
+        self.limit = if follows {
+            self.limit.clamp(self.least(), f64::from(settings.max.max(1)))
+        } else {
+            f64::from(settings.first())
+        };
+        self.trial = None;
+        Some(self.limit.round() as u32)
+    }
+
     /// What an answer takes without a queue, as far as is known.
     #[must_use]
     pub fn baseline(&self) -> Option<Duration> {

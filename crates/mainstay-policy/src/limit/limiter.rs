@@ -5,8 +5,8 @@
 //! decides on the next limit ([`Gradient`]); the lock around that decision is only ever tried,
 //! so nobody waits for it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::Moment;
@@ -56,8 +56,8 @@ pub struct Limiter {
     /// Nanoseconds: when it may be closed.
     due: AtomicU64,
     gradient: Mutex<Gradient>,
-    adaptive: bool,
-    off: bool,
+    adaptive: AtomicBool,
+    off: AtomicBool,
 }
 
 /// What an ended attempt says about its target's load.
@@ -99,15 +99,33 @@ impl Limiter {
             since: AtomicU64::new(0),
             due: AtomicU64::new(0),
             gradient: Mutex::new(Gradient::new(settings)),
-            adaptive: settings.adaptive,
-            off: settings.is_off(),
+            adaptive: AtomicBool::new(settings.adaptive),
+            off: AtomicBool::new(settings.is_off()),
         }
+    }
+
+    /// Gives it other rules, if they are others. What is under way stays counted; an adaptive
+    /// limit goes on from where it is, as far as the new rules allow.
+    pub fn reconfigure(&self, settings: Settings) {
+        let mut gradient = self.gradient.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limit) = gradient.reconfigure(settings) {
+            self.limit.store(limit, Ordering::Relaxed);
+            self.adaptive.store(settings.adaptive, Ordering::Relaxed);
+            self.off.store(settings.is_off(), Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn is_off(&self) -> bool {
+        self.off.load(Ordering::Relaxed)
     }
 
     /// Takes a place, if there is one. Each place taken must be [released](Self::release).
     #[inline]
     pub fn try_acquire(&self) -> bool {
-        if self.off {
+        if self.is_off() {
+            // Counted all the same: a limit may be set while it is under way.
+            self.in_flight.fetch_add(1, Ordering::Relaxed);
             return true;
         }
         let limit = self.limit.load(Ordering::Relaxed);
@@ -129,12 +147,9 @@ impl Limiter {
     /// Gives a place back and says what came of it; whether the limit grew.
     #[inline]
     pub fn release(&self, sample: Sample, now: Moment) {
-        if self.off {
-            return;
-        }
         let one_less = |count: u32| count.checked_sub(1);
         let _ = self.in_flight.fetch_update(Ordering::SeqCst, Ordering::Relaxed, one_less);
-        if self.adaptive && sample != Sample::Nothing {
+        if self.adaptive.load(Ordering::Relaxed) && sample != Sample::Nothing {
             self.observe(sample, now);
         }
     }
@@ -143,7 +158,9 @@ impl Limiter {
     #[inline]
     #[must_use]
     pub fn is_full(&self) -> bool {
-        if self.off || self.in_flight.load(Ordering::Relaxed) < self.limit.load(Ordering::Relaxed) {
+        if self.is_off()
+            || self.in_flight.load(Ordering::Relaxed) < self.limit.load(Ordering::Relaxed)
+        {
             return false;
         }
         self.limited.store(true, Ordering::Relaxed);
@@ -167,10 +184,10 @@ impl Limiter {
     /// The limit now; `None` where there is none.
     #[must_use]
     pub fn limit(&self) -> Option<u32> {
-        (!self.off).then(|| self.limit.load(Ordering::Relaxed))
+        (!self.is_off()).then(|| self.limit.load(Ordering::Relaxed))
     }
 
-    /// Attempts under way; 0 where there is no limit to count them for.
+    /// Attempts under way.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::SeqCst)

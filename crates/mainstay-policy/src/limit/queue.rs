@@ -54,6 +54,11 @@ impl<T> Queue<T> {
         Self { size, waiting: BTreeMap::new(), counts: [0; Priority::ALL.len()], next: 0 }
     }
 
+    /// Another number of places from now on; nobody who waits is sent away.
+    pub const fn resize(&mut self, size: usize) {
+        self.size = size;
+    }
+
     /// A number for a newcomer, so that equals are served in the order in which they came.
     pub const fn number(&mut self) -> u64 {
         self.next += 1;

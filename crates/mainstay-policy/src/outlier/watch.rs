@@ -4,6 +4,7 @@
 //! shell only calls it and tells of the changes. The targets' rotations are written by nobody
 //! else.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +88,25 @@ impl Watch {
     ) -> Self {
         let members = targets.into_iter().map(Watched::new).collect();
         Self { settings, failback, slow_start, members, last: None }
+    }
+
+    /// Other rules and other targets from now on. Who was there before keeps its history and its
+    /// place on the way back.
+    pub fn reconfigure(
+        &mut self,
+        settings: Settings,
+        failback: failback::Settings,
+        slow_start: SlowStart,
+        targets: Vec<Arc<Target>>,
+    ) {
+        let mut known: HashMap<u32, Watched> =
+            self.members.drain(..).map(|member| (member.target.id, member)).collect();
+        let kept = |target: Arc<Target>| match known.remove(&target.id) {
+            Some(member) if Arc::ptr_eq(&member.target, &target) => member,
+            _ => Watched::new(target),
+        };
+        self.members = targets.into_iter().map(kept).collect();
+        (self.settings, self.failback, self.slow_start) = (settings, failback, slow_start);
     }
 
     /// What can be said of each target.

@@ -3,6 +3,8 @@
 //! Series that could count are there from the start, at zero: a rate over a series that appears
 //! with its first event misses just that event.
 
+use std::ops::Deref;
+
 use mainstay_policy::health::Check;
 use mainstay_policy::limit::Priority;
 use mainstay_policy::{Class, Guard, Verdict};
@@ -10,12 +12,14 @@ use mainstay_policy::{Class, Guard, Verdict};
 use super::Gauges;
 use super::family::{self, Family};
 use super::page::{Histogram, Page};
-use crate::counters::{CLASSES, Counters, ENDS, GUARDS, REASONS, Tally};
+use crate::counters::{CLASSES, Counters, ENDS, GUARDS, Layout, REASONS};
 use crate::event::EventKind;
 use crate::histogram::{BOUNDED, Histograms, Snapshot, bound};
 use crate::log;
+use crate::names::Catalog;
 use crate::record::{End, Reason};
-use crate::telemetry::Telemetry;
+use crate::tally::Tally;
+use crate::telemetry::{Book, Telemetry};
 
 /// Stands where no model was recognised.
 const NO_MODEL: &str = "unknown";
@@ -24,8 +28,65 @@ const NO_STEP: &str = "none";
 /// The class of a usable answer.
 const OK: &str = "ok";
 
+/// What has been counted, under the names of this moment.
+struct Accounts<'a> {
+    telemetry: &'a Telemetry,
+    catalog: &'a Catalog,
+    models: Vec<Model<'a>>,
+}
+
+/// A model with the places where it is counted; several where its chain has changed.
+struct Model<'a> {
+    name: &'a str,
+    at: Vec<usize>,
+    /// The steps of its chain with their cells, and a last one for "none answered".
+    steps: Vec<(&'a str, Vec<usize>)>,
+}
+
+impl Deref for Accounts<'_> {
+    type Target = Telemetry;
+
+    fn deref(&self) -> &Telemetry {
+        self.telemetry
+    }
+}
+
+impl<'a> Accounts<'a> {
+    fn new(telemetry: &'a Telemetry, catalog: &'a Catalog, layout: &Layout) -> Self {
+        let models = catalog.models().map(|(shape, numbers)| {
+            let cells = |step: &str| cells(catalog, layout, &numbers, step);
+            // A pool may stand in a chain more than once.
+            let first = |at: usize| !shape.steps[..at].contains(&shape.steps[at]);
+            let steps = (0..shape.steps.len()).filter(|at| first(*at));
+            let steps = steps.map(|at| &*shape.steps[at]).chain([NO_STEP]);
+            Model {
+                name: &shape.model,
+                at: numbers.iter().map(|number| layout.model(*number)).collect(),
+                steps: steps.map(|step| (step, cells(step))).collect(),
+            }
+        });
+        let none = Model { name: NO_MODEL, at: vec![0], steps: vec![(NO_STEP, vec![0])] };
+        Self { telemetry, catalog, models: models.chain([none]).collect() }
+    }
+}
+
+/// The cells of a step in all chains that a model has had.
+fn cells(catalog: &Catalog, layout: &Layout, numbers: &[u16], step: &str) -> Vec<usize> {
+    let named = |number: u16, at: usize| {
+        let at = u8::try_from(at).unwrap_or(u8::MAX);
+        catalog.step(number, at).map_or(NO_STEP, |name| &**name) == step
+    };
+    let cells = numbers.iter().flat_map(|number| {
+        let cells = layout.cells(layout.model(*number)).enumerate();
+        cells.filter(move |(at, _)| named(*number, *at)).map(|(_, cell)| cell)
+    });
+    cells.collect()
+}
+
 /// The page of this moment.
 pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
+    let Book { catalog, layout } = telemetry.book();
+    let telemetry = &Accounts::new(telemetry, &catalog, &layout);
     let mut page = Page::default();
     gateway(&mut page, gauges);
     requests(&mut page, telemetry);
@@ -56,21 +117,23 @@ fn gateway(page: &mut Page, gauges: &Gauges) {
     page.samples(&family::READY).flag(&[], gauges.ready);
 }
 
-fn requests(page: &mut Page, telemetry: &Telemetry) {
+fn requests(page: &mut Page, telemetry: &Accounts<'_>) {
     let samples = page.samples(&family::REQUESTS);
-    for_cells(telemetry, |model, step, cell| {
+    for_cells(telemetry, |model, step, cells| {
         for end in End::ALL {
-            let count = telemetry.sum(|c| &c.requests, [cell * ENDS + end as usize]);
+            let at = cells.iter().map(|cell| cell * ENDS + end as usize);
+            let count = telemetry.sum(|c| &c.requests, at);
             samples.count(&[model, step, end.as_str()], count);
         }
     });
 }
 
-fn degraded(page: &mut Page, telemetry: &Telemetry) {
+fn degraded(page: &mut Page, telemetry: &Accounts<'_>) {
     let samples = page.samples(&family::DEGRADED);
-    for_cells(telemetry, |model, step, cell| {
+    for_cells(telemetry, |model, step, cells| {
         for reason in Reason::ALL {
-            let count = telemetry.sum(|c| &c.degraded, [cell * REASONS + reason as usize]);
+            let at = cells.iter().map(|cell| cell * REASONS + reason as usize);
+            let count = telemetry.sum(|c| &c.degraded, at);
             let possible = step != NO_STEP && reason != Reason::None;
             if possible || count > 0 {
                 samples.count(&[model, step, reason.as_str()], count);
@@ -79,33 +142,34 @@ fn degraded(page: &mut Page, telemetry: &Telemetry) {
     });
 }
 
-fn guards(page: &mut Page, telemetry: &Telemetry) {
+fn guards(page: &mut Page, telemetry: &Accounts<'_>) {
     let samples = page.samples(&family::GUARD_BROKEN);
-    for model in 0..telemetry.names().models.len() {
+    for model in telemetry.models.iter().filter(|model| model.at != [0]) {
         for (at, guard) in Guard::ALL.iter().enumerate() {
-            let count = telemetry.sum(|c| &c.guards, [model * GUARDS + at]);
-            samples.count(&[model_name(telemetry, model), guard.as_str()], count);
+            let at = model.at.iter().map(|model| model * GUARDS + at);
+            let count = telemetry.sum(|c| &c.guards, at);
+            samples.count(&[model.name, guard.as_str()], count);
         }
     }
 }
 
-fn durations(page: &mut Page, telemetry: &Telemetry) {
+fn durations(page: &mut Page, telemetry: &Accounts<'_>) {
     let samples = page.samples(&family::REQUEST_DURATION);
-    for model in 0..telemetry.layout().models() {
-        let total = summed(telemetry, |c| &c.durations, model);
-        samples.histogram(&[model_name(telemetry, model)], shown(&total, 1));
+    for model in &telemetry.models {
+        let total = summed(telemetry, |c| &c.durations, &model.at);
+        samples.histogram(&[model.name], shown(&total, 1));
     }
 }
 
 fn by_model(
     page: &mut Page,
     family: &'static Family,
-    telemetry: &Telemetry,
+    telemetry: &Accounts<'_>,
     tally: fn(&Counters) -> &Tally,
 ) {
     let samples = page.samples(family);
-    for model in 0..telemetry.layout().models() {
-        samples.count(&[model_name(telemetry, model)], telemetry.sum(tally, [model]));
+    for model in &telemetry.models {
+        samples.count(&[model.name], telemetry.sum(tally, model.at.iter().copied()));
     }
 }
 
@@ -133,9 +197,9 @@ fn queues(page: &mut Page, gauges: &Gauges) {
     }
 }
 
-fn attempts(page: &mut Page, telemetry: &Telemetry) {
+fn attempts(page: &mut Page, telemetry: &Accounts<'_>) {
     let samples = page.samples(&family::ATTEMPTS);
-    for (at, name) in telemetry.names().targets.iter().enumerate() {
+    for (at, name) in telemetry.catalog.targets() {
         for class in 0..CLASSES {
             let count = telemetry.sum(|c| &c.attempts, [at * CLASSES + class]);
             let class = Class::from_code(class as u8).map_or(OK, Class::as_str);
@@ -145,18 +209,17 @@ fn attempts(page: &mut Page, telemetry: &Telemetry) {
 }
 
 /// One bucket for each octave: there are many more targets than models.
-fn attempt_durations(page: &mut Page, telemetry: &Telemetry) {
+fn attempt_durations(page: &mut Page, telemetry: &Accounts<'_>) {
     let samples = page.samples(&family::ATTEMPT_DURATION);
-    for (at, name) in telemetry.names().targets.iter().enumerate() {
-        let total = summed(telemetry, |c| &c.attempt_durations, at);
+    for (at, name) in telemetry.catalog.targets() {
+        let total = summed(telemetry, |c| &c.attempt_durations, &[at]);
         samples.histogram(&[&name.pool, &name.endpoint, &name.model], shown(&total, 2));
     }
 }
 
-fn golden(page: &mut Page, telemetry: &Telemetry) {
+fn golden(page: &mut Page, telemetry: &Accounts<'_>) {
     let samples = page.samples(&family::GOLDEN);
-    for target in telemetry.names().golden.iter().copied() {
-        let Some(name) = telemetry.names().target(target) else { continue };
+    for (target, name) in telemetry.catalog.golden() {
         for result in Check::ALL {
             let labels: [&str; 4] = [&name.pool, &name.endpoint, &name.model, result.as_str()];
             samples.count(&labels, telemetry.golden_count(target, result));
@@ -203,7 +266,7 @@ fn verdicts(page: &mut Page, gauges: &Gauges) {
     }
 }
 
-fn events(page: &mut Page, telemetry: &Telemetry) {
+fn events(page: &mut Page, telemetry: &Accounts<'_>) {
     let samples = page.samples(&family::EVENTS);
     for kind in EventKind::ALL {
         samples.count(&[kind.as_str()], telemetry.event_count(kind));
@@ -215,28 +278,24 @@ fn events(page: &mut Page, telemetry: &Telemetry) {
     page.samples(&family::LOG_LINES_LOST).count(&[], log::lines_lost());
 }
 
-/// Calls `each` with the names of every (model, step) and the number of its cell.
-fn for_cells<'a>(telemetry: &'a Telemetry, mut each: impl FnMut(&'a str, &'a str, usize)) {
-    for model in 0..telemetry.layout().models() {
-        let steps = telemetry.names().steps.get(model).map_or(&[][..], Vec::as_slice);
-        let steps = steps.iter().map(|step| &**step).chain([NO_STEP]);
-        for (step, cell) in steps.zip(telemetry.layout().cells(model)) {
-            each(model_name(telemetry, model), step, cell);
+/// Calls `each` with the names of every (model, step) and the numbers of its cells.
+fn for_cells<'a>(telemetry: &'a Accounts<'_>, mut each: impl FnMut(&'a str, &'a str, &'a [usize])) {
+    for model in &telemetry.models {
+        for (step, cells) in &model.steps {
+            each(model.name, step, cells);
         }
     }
-}
-
-fn model_name(telemetry: &Telemetry, model: usize) -> &str {
-    telemetry.names().models.get(model).map_or(NO_MODEL, |name| &**name)
 }
 
 fn summed(
     telemetry: &Telemetry,
     histograms: fn(&Counters) -> &Histograms,
-    series: usize,
+    series: &[usize],
 ) -> Snapshot {
     let mut total = Snapshot::default();
-    telemetry.counters().for_each(|counters| histograms(counters).add_to(series, &mut total));
+    for counters in telemetry.counters() {
+        series.iter().for_each(|series| histograms(counters).add_to(*series, &mut total));
+    }
     total
 }
 

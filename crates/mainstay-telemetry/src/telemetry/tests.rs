@@ -130,3 +130,56 @@ fn the_latest_records_come_first() {
     assert_eq!(ids(3), [6, 5, 4]);
     assert_eq!(ids(100), [6, 5, 4, 3, 2, 1]);
 }
+
+#[test]
+fn a_model_keeps_its_counts_when_its_chain_changes_and_comes_back() {
+    let telemetry = telemetry(1);
+    let worker = telemetry.worker(0);
+    worker.finish(&answered(1));
+    let shape = |steps: &[&str]| Shape {
+        model: "fraud".into(),
+        steps: steps.iter().map(|step| (*step).into()).collect(),
+    };
+    let (new, old) = (shape(&["default", "fraud-v2", "fraud-v3"]), shape(&["fraud-v2", "default"]));
+    let numbers = telemetry.number_models(&[new.clone(), old, new]);
+    assert_eq!(numbers, [Some(2), Some(0), Some(2)]);
+    telemetry.show(Shown { models: vec![2], ..Shown::default() });
+    worker.finish(&Record { model: 2, step: 1, ..answered(2) });
+    assert_eq!(telemetry.totals(2).requests, 2);
+    assert_eq!(telemetry.totals(0).requests, 2);
+    let mut page = String::new();
+    telemetry.encode(&crate::Gauges::default(), &mut page).unwrap();
+    let line = r#"mainstay_requests_total{model="fraud",step="fraud-v2",outcome="answered"} 2"#;
+    assert!(page.contains(line), "{page}");
+    assert!(!page.contains("churn"), "it is not in the configuration any more");
+}
+
+#[test]
+fn a_number_that_is_given_to_another_target_counts_anew() {
+    let telemetry = telemetry(1);
+    let worker = telemetry.worker(0);
+    worker.finish(&retried(1));
+    let name =
+        |endpoint: &str| TargetName { endpoint: endpoint.into(), ..names().targets[0].clone() };
+    let shown = |targets| telemetry.show(Shown { targets, ..Shown::default() });
+    let at = |at| telemetry.names().target(1, at).map(|name| name.endpoint.to_string());
+    shown(vec![(0, name("a:8000"))]);
+    assert_eq!(at(telemetry.clock().now()).unwrap(), "b:8000", "its records are still there");
+    shown(vec![(0, name("a:8000")), (1, name("c:8000")), (500, name("d:8000"))]);
+    assert_eq!(at(telemetry.clock().now()).unwrap(), "c:8000");
+    assert_eq!(at(Moment::ZERO), None, "it was another one then");
+    worker.finish(&Record {
+        attempts: [Attempt { target: 500, ..Attempt::default() }; 6],
+        ..answered(2)
+    });
+    let mut page = String::new();
+    telemetry.encode(&crate::Gauges::default(), &mut page).unwrap();
+    let count = |endpoint: &str| {
+        let labels = format!(
+            r#"attempts_total{{pool="fraud-v2",endpoint="{endpoint}",model="fraud",class="ok"}} "#
+        );
+        page.lines()
+            .find_map(|line| line.strip_prefix("mainstay_")?.strip_prefix(&labels)?.parse().ok())
+    };
+    assert_eq!([count("b:8000"), count("c:8000"), count("d:8000")], [None, Some(0u64), Some(1)]);
+}

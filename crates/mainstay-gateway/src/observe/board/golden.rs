@@ -21,7 +21,7 @@ impl Board {
     ) {
         let now = self.shared.clock.now();
         let mut known = self.lock();
-        let entry = &mut known.entries[subject];
+        let Some(entry) = known.subject(subject) else { return };
         entry.golden = Some(words.clone());
         let (target, group) = (Arc::clone(&entry.target), entry.group);
         drop(known);
@@ -49,7 +49,7 @@ impl Board {
     /// Whether several targets of one group are there, and all answer wrongly.
     fn are_all_wrong(&self, group: usize) -> bool {
         let known = self.lock();
-        let members = || known.entries.iter().filter(|entry| entry.group == group);
+        let members = || known.groups[group].iter().map(|at| &known.entries[*at]);
         members().count() > 1 && members().all(|entry| entry.target.health.answers_wrongly())
     }
 }

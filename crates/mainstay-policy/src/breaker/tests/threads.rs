@@ -52,9 +52,10 @@ fn a_step_that_was_overtaken_is_taken_again() {
     bench.wait(2_000);
     let (breaker, now) = (&bench.breaker, bench.now);
     let (mine, other) = (bench.permit(), bench.permit());
-    let cx = breaker.context(now, None, 0.0);
+    let rules = breaker.rules.load();
+    let cx = rules.context(now, None, 0.0);
     let overtaken = Cell::new(false);
-    breaker.update(|word| {
+    breaker.update(&rules, |word| {
         if !overtaken.replace(true) {
             breaker.release(other);
         }
