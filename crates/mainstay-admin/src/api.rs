@@ -51,7 +51,7 @@ pub(crate) fn routes(source: Arc<dyn Source>) -> Router {
         .route("/api/configuration", get(lifecycle::configuration))
         .route(RELOAD, post(lifecycle::reload))
         .route(UPGRADE, post(lifecycle::upgrade))
-        .route("/v1/heartbeats/{pool}/{endpoint}", put(heartbeats::beat))
+        .route("/v1/heartbeats/{pool}/{endpoint}", put(heartbeats::beat).delete(heartbeats::leave))
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY))

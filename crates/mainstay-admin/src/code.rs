@@ -40,11 +40,13 @@ pub enum Code {
     Unreachable,
     /// The admin listener answered with something else than expected.
     BadAnswer,
+    /// A server that may not register itself.
+    Unregistered,
 }
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::TokenFile,
         Self::TokenExposed,
         Self::TokenMalformed,
@@ -61,6 +63,7 @@ impl Code {
         Self::UpgradeFailed,
         Self::Unreachable,
         Self::BadAnswer,
+        Self::Unregistered,
     ];
 
     /// The code as it is printed; also the name of its page under `docs/errors/`.
@@ -83,6 +86,7 @@ impl Code {
             Self::UpgradeFailed => "MS0321",
             Self::Unreachable => "MS0313",
             Self::BadAnswer => "MS0314",
+            Self::Unregistered => "MS0322",
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use mainstay_telemetry::{Gauges, ModelGauges, TargetGauges, TargetName};
+use mainstay_telemetry::{Gauges, ModelGauges, SourceGauges, TargetGauges, TargetName};
 
-use crate::status::{BreakerState, EndpointStatus, ModelStatus, Status, TargetStatus};
+use crate::status::{
+    BreakerState, EndpointStatus, ModelStatus, SourceStatus, Status, TargetStatus,
+};
 
 /// The gauges of this status.
 pub(crate) fn of(status: &Status) -> Gauges {
@@ -21,6 +23,22 @@ pub(crate) fn of(status: &Status) -> Gauges {
         amplification_cap: status.amplification_cap,
         targets: targets.collect(),
         models: status.models.iter().map(model).collect(),
+        sources: status
+            .pools
+            .iter()
+            .flat_map(|pool| pool.sources.iter().map(|of| source(&pool.name, of)))
+            .collect(),
+    }
+}
+
+fn source(pool: &str, source: &SourceStatus) -> SourceGauges {
+    SourceGauges {
+        pool: pool.to_owned(),
+        source: source.name.clone(),
+        endpoints: [source.endpoints as u64, source.leaving as u64],
+        fine: source.trouble.is_none(),
+        age: source.since_success_seconds.map(seconds),
+        looks: [source.succeeded, source.failed],
     }
 }
 

@@ -38,6 +38,8 @@ pub use code::Code;
 pub use error::Error;
 pub use lifecycle::{Later, Lifecycle, Refused};
 pub use server::Admin;
-pub use source::{Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source};
+pub use source::{
+    Beat, BreakerOverride, Force, OverrideError, Readiness, Registration, Renewal, Source,
+};
 pub use status::Status;
 pub use token::Token;

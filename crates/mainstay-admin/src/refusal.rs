@@ -57,6 +57,11 @@ impl From<serde_json::Error> for Refusal {
 
 impl From<OverrideError> for Refusal {
     fn from(error: OverrideError) -> Self {
-        Self::new(StatusCode::NOT_FOUND, Code::UnknownTarget, error.to_string())
+        match &error {
+            OverrideError::Unregistered(_) => {
+                Self::new(StatusCode::CONFLICT, Code::Unregistered, error.to_string())
+            }
+            _ => Self::new(StatusCode::NOT_FOUND, Code::UnknownTarget, error.to_string()),
+        }
     }
 }

@@ -34,7 +34,15 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// Nothing has that name.
+    /// Where the pool takes endpoints that register themselves, one that it does not know is
+    /// registered by the beat.
     fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError>;
+
+    /// An endpoint that registered itself says that it goes: it gets no new requests from now on.
+    ///
+    /// # Errors
+    /// Nothing has that name, or it did not register itself.
+    fn leave(&self, pool: &str, endpoint: &str) -> Result<(), OverrideError>;
 
     /// The accounts: metrics, records, events.
     fn telemetry(&self) -> &Arc<Telemetry>;
@@ -108,6 +116,21 @@ pub struct Beat {
     pub load: Option<f32>,
     /// How long its word holds; `None` leaves that to the pool.
     pub lifetime: Option<Duration>,
+    /// Who it is, where it registers itself.
+    pub registration: Registration,
+}
+
+/// What an endpoint that registers itself says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registration {
+    /// `http://ADDRESS:PORT`; needed for the first beat.
+    pub url: Option<String>,
+    /// Its share relative to the others.
+    pub weight: Option<f32>,
+    /// The region that it runs in.
+    pub region: Option<String>,
+    /// The zone of that region.
+    pub zone: Option<String>,
 }
 
 /// When an endpoint must speak again.
@@ -134,6 +157,9 @@ pub enum OverrideError {
         /// The endpoints' names.
         known: Vec<String>,
     },
+    /// The endpoint is not known, and may not register itself.
+    #[error("the endpoint cannot register itself: {0}")]
+    Unregistered(String),
     /// The endpoint does not serve that model.
     #[error("the endpoint has no such model; its models are: {}", .known.join(", "))]
     Model {

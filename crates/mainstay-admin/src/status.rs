@@ -38,6 +38,30 @@ pub struct PoolStatus {
     pub name: String,
     /// Its endpoints, in the order of the configuration.
     pub endpoints: Vec<EndpointStatus>,
+    /// Where more endpoints come from.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
+}
+
+/// One source of endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// `dns NAME:PORT`, `srv NAME`, `file PATH` or `registered`.
+    pub name: String,
+    /// Endpoints that it names.
+    pub endpoints: usize,
+    /// Endpoints that it no longer names and that are drained.
+    pub leaving: usize,
+    /// Whether nothing has come from it since the start, so that what was known before holds.
+    pub restored: bool,
+    /// Since its last usable answer; none before the first, and where nobody is asked.
+    pub since_success_seconds: Option<f64>,
+    /// What is wrong with it, in one line.
+    pub trouble: Option<String>,
+    /// Looks that brought something, or heartbeats that were taken.
+    pub succeeded: u64,
+    /// Looks that brought nothing, or heartbeats that were refused.
+    pub failed: u64,
 }
 
 /// One endpoint.
@@ -47,6 +71,9 @@ pub struct EndpointStatus {
     pub name: String,
     /// Where it is.
     pub url: String,
+    /// The source that named it; empty for one of the configuration.
+    #[serde(default)]
+    pub source: String,
     /// The models that are asked of it.
     pub models: Vec<TargetStatus>,
 }

@@ -168,7 +168,7 @@ impl Discovery {
     /// A server registers, or renews its word.
     ///
     /// # Errors
-    /// The pool takes nobody, or not this one.
+    /// The pool takes nobody but those in its file, of whom this may be one; or not this one.
     pub fn beat(&self, beat: &Beat) -> Result<(), Unregistered> {
         let now = self.clock.now();
         let mut guard = self.lock();
@@ -177,6 +177,9 @@ impl Discovery {
         let (at, pool) = at.map(|at| (at, &mut state.pools[at])).ok_or(Unregistered::Closed)?;
         let source = pool.sources.iter().position(Source::is_registered);
         let source = source.ok_or(Unregistered::Closed)?;
+        if pool.is_written(&beat.name) {
+            return Err(Unregistered::Closed);
+        }
         let url = beat.url.as_ref().and_then(|url| url.parse().ok());
         if url.is_some_and(|url| pool.is_fixed(&url)) {
             let why = "the configuration has an endpoint with this address already";

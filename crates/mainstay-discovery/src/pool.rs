@@ -87,6 +87,11 @@ impl Pool {
         Self { name: Arc::clone(&pool.name), fixed, sources: Vec::new(), set: Vec::new() }
     }
 
+    /// Whether the file has an endpoint with this name, which needs not register.
+    pub(crate) fn is_written(&self, name: &str) -> bool {
+        self.fixed.names.contains(name)
+    }
+
     /// Whether the file has an endpoint with this address.
     pub(crate) fn is_fixed(&self, url: &EndpointUrl) -> bool {
         self.fixed.addresses.contains(&url.authority())

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::accept::{self, HANDOVER};
 use crate::build;
+use crate::discovered::Sources;
 use crate::embedded::LOOK_EVERY;
 use crate::error::Error;
 use crate::observe::{self, Board};
@@ -32,6 +33,7 @@ pub struct Gateway {
     board: Arc<Board>,
     outliers: Arc<Outliers>,
     reconfigure: Reconfigure,
+    sources: Sources,
     listener: std::net::TcpListener,
     admin: Admin,
     stop: watch::Sender<bool>,
@@ -66,14 +68,32 @@ impl Gateway {
         let prober = observe::Prober::new(Arc::clone(&shared), seed);
         let board = prober.board();
         let reconfigure = Reconfigure::new(Arc::clone(&shared), prober, Arc::clone(&outliers));
-        let state = State::new(Arc::clone(&shared), Arc::clone(&board), outliers.rotations());
+        let sources = Sources::new(&shared, Arc::clone(&board), seed);
+        sources.begin(&config, &reconfigure).await;
+        let state = State::new(
+            Arc::clone(&shared),
+            Arc::clone(&board),
+            outliers.rotations(),
+            Arc::clone(&sources.discovery),
+        );
         let token =
             config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
         let admin = Admin::bind(config.admin.address, &token, Arc::new(state))
             .await
             .and_then(|admin| admin.with_heartbeats(&config.state_dir.join("heartbeat-token")))
             .map_err(Error::Admin)?;
-        Ok(Self { config, shared, board, outliers, reconfigure, listener, admin, stop, seed })
+        Ok(Self {
+            config,
+            shared,
+            board,
+            outliers,
+            reconfigure,
+            sources,
+            listener,
+            admin,
+            stop,
+            seed,
+        })
     }
 
     /// Where it listens.
@@ -96,8 +116,18 @@ impl Gateway {
     /// # Errors
     /// A worker could not be started.
     pub async fn run(self, shutdown: impl Future<Output = String>) -> Result<(), Error> {
-        let Self { config, shared, board, outliers, reconfigure, listener, admin, stop, seed } =
-            self;
+        let Self {
+            config,
+            shared,
+            board,
+            outliers,
+            reconfigure,
+            sources,
+            listener,
+            admin,
+            stop,
+            seed,
+        } = self;
         let (alive, mut ended) = mpsc::channel::<()>(1);
         let mut senders = Vec::with_capacity(config.workers);
         for index in 0..config.workers {
@@ -122,6 +152,7 @@ impl Gateway {
         let judging = tokio::spawn(async move { board.run().await });
         let watch = tokio::spawn(outliers.run());
         let models = tokio::spawn(look_after(Arc::clone(&shared)));
+        let sources = tokio::spawn(sources.run(reconfigure.clone()));
         let gates = tokio::spawn(overload::watch(Arc::clone(&shared)));
         tell_started(&shared, config.workers);
 
@@ -134,7 +165,7 @@ impl Gateway {
         if !drained {
             tracing::warn!(?limit, "the drain limit passed with requests in flight");
         }
-        for task in [&acceptor, &judging, &watch, &models, &gates] {
+        for task in [&acceptor, &judging, &watch, &models, &sources, &gates] {
             task.abort();
         }
         admin.abort();

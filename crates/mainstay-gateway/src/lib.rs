@@ -15,6 +15,7 @@
 mod accept;
 mod build;
 mod client;
+mod discovered;
 mod embedded;
 mod error;
 mod flight;

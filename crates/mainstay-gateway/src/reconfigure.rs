@@ -61,6 +61,11 @@ impl Reconfigure {
         Self(Arc::new(Inner { shared, outliers, state, overlay }))
     }
 
+    /// The configuration as it was read, without what lies over it.
+    pub(crate) async fn file(&self) -> Arc<Config> {
+        Arc::clone(&self.0.state.lock().await.file)
+    }
+
     /// What another configuration would change. Changes nothing.
     pub async fn compare(&self, config: &Config) -> Difference {
         Difference::between(&self.0.state.lock().await.file, config)

@@ -11,12 +11,14 @@ use mainstay_admin::{
     Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source, Status,
 };
 use mainstay_config::Pool;
+use mainstay_discovery::{Discovery, SourceReport, Unregistered};
 use mainstay_policy::Moment;
 use mainstay_policy::breaker::{Forced, State as Breaker};
 use mainstay_policy::chain;
 use mainstay_policy::target::{Key, Target};
 use mainstay_telemetry::{Event, EventKind, Telemetry};
 
+use crate::discovered;
 use crate::gate::Gate;
 use crate::observe::Board;
 use crate::outliers::Rotations;
@@ -29,6 +31,7 @@ pub(crate) struct State {
     shared: Arc<Shared>,
     board: Arc<Board>,
     rotations: Arc<Rotations>,
+    discovery: Arc<Discovery>,
     /// What operators said of the targets that they forced.
     reasons: Mutex<HashMap<Key, String>>,
 }
@@ -37,11 +40,21 @@ pub(crate) struct State {
 type ByEndpoint<'t> = HashMap<(&'t str, &'t str), Vec<&'t Arc<Target>>>;
 
 impl State {
-    pub(crate) fn new(shared: Arc<Shared>, board: Arc<Board>, rotations: Arc<Rotations>) -> Self {
-        Self { shared, board, rotations, reasons: Mutex::default() }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        board: Arc<Board>,
+        rotations: Arc<Rotations>,
+        discovery: Arc<Discovery>,
+    ) -> Self {
+        Self { shared, board, rotations, discovery, reasons: Mutex::default() }
     }
 
-    fn pool(&self, pool: &Pool, targets: &ByEndpoint<'_>, now: Moment) -> PoolStatus {
+    fn pool(
+        &self,
+        pool: &Pool,
+        (targets, sources): (&ByEndpoint<'_>, &[SourceReport]),
+        now: Moment,
+    ) -> PoolStatus {
         let endpoints = pool.endpoints.iter().map(|endpoint| EndpointStatus {
             name: endpoint.name.to_string(),
             url: endpoint.url.to_string(),
@@ -51,8 +64,13 @@ impl State {
                 .flatten()
                 .map(|target| self.target(target, now))
                 .collect(),
+            source: discovered::source_of(sources, &endpoint.name),
         });
-        PoolStatus { name: pool.name.to_string(), endpoints: endpoints.collect() }
+        PoolStatus {
+            name: pool.name.to_string(),
+            endpoints: endpoints.collect(),
+            sources: sources.iter().map(discovered::source_status).collect(),
+        }
     }
 
     fn target(&self, target: &Target, now: Moment) -> TargetStatus {
@@ -147,6 +165,24 @@ impl State {
         Ok((Arc::clone(&known.name), Arc::clone(&found.name)))
     }
 
+    /// The names of the pool and the endpoint that speaks, registered where its pool lets it.
+    fn registered(&self, beat: &Beat) -> Result<(Arc<str>, Arc<str>), OverrideError> {
+        let snapshot = self.shared.snapshot();
+        let pool = snapshot.config.pools.iter().find(|pool| *pool.name == *beat.pool);
+        let usual = pool.and_then(|pool| pool.heartbeat).unwrap_or_default();
+        let lifetime = beat.lifetime.unwrap_or_else(|| usual.interval * u32::from(usual.misses));
+        match (discovered::register(&self.discovery, beat, lifetime), pool) {
+            (Ok(()), Some(pool)) => Ok((Arc::clone(&pool.name), beat.endpoint.as_str().into())),
+            (Err(Unregistered::Refused(why)), _) if beat.registration.url.is_some() => {
+                Err(OverrideError::Unregistered(why))
+            }
+            (Err(Unregistered::Refused(why)), _) => {
+                self.place(&beat.pool, &beat.endpoint).map_err(|_| OverrideError::Unregistered(why))
+            }
+            _ => self.place(&beat.pool, &beat.endpoint),
+        }
+    }
+
     /// The targets that an operator means.
     fn meant(&self, request: &BreakerOverride) -> Result<Vec<Arc<Target>>, OverrideError> {
         let names = |names: Vec<&Arc<str>>| names.iter().map(ToString::to_string).collect();
@@ -197,6 +233,7 @@ impl Source for State {
         let snapshot = self.shared.snapshot();
         let config = &snapshot.config;
         let mut targets = ByEndpoint::new();
+        let sources = self.discovery.report();
         for watched in &snapshot.watched {
             let key = &watched.target.key;
             targets.entry((&key.pool, &key.endpoint)).or_default().push(&watched.target);
@@ -209,7 +246,15 @@ impl Source for State {
             ready: self.readiness().ready,
             amplification: snapshot.retries.amplification(now),
             amplification_cap: snapshot.retries.cap().map_or(f64::INFINITY, |cap| cap.cap),
-            pools: config.pools.iter().map(|pool| self.pool(pool, &targets, now)).collect(),
+            pools: config
+                .pools
+                .iter()
+                .map(|pool| {
+                    let of = sources.iter().find(|(name, _)| *name == pool.name);
+                    let of = of.map_or(&[][..], |(_, reports)| reports);
+                    self.pool(pool, (&targets, of), now)
+                })
+                .collect(),
             models: snapshot.routes.iter().map(|route| self.model(route, now)).collect(),
         }
     }
@@ -262,9 +307,17 @@ impl Source for State {
     }
 
     fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError> {
-        let place = self.place(&beat.pool, &beat.endpoint)?;
+        let place = self.registered(beat)?;
         let (renew, lifetime) = self.board.beat(place, beat.state, beat.load, beat.lifetime);
         Ok(Renewal { renew, lifetime })
+    }
+
+    fn leave(&self, pool: &str, endpoint: &str) -> Result<(), OverrideError> {
+        if self.discovery.leave(pool, endpoint) {
+            return Ok(());
+        }
+        self.place(pool, endpoint)?;
+        Err(OverrideError::Unregistered("it did not register itself".to_owned()))
     }
 
     fn telemetry(&self) -> &Arc<Telemetry> {

@@ -38,6 +38,25 @@ pub struct Gauges {
     pub targets: Vec<TargetGauges>,
     /// Every model.
     pub models: Vec<ModelGauges>,
+    /// Every source of endpoints.
+    pub sources: Vec<SourceGauges>,
+}
+
+/// The state of one source of endpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceGauges {
+    /// The pool that it brings endpoints to.
+    pub pool: String,
+    /// The source.
+    pub source: String,
+    /// Endpoints that it names, and those that it no longer names and that are drained.
+    pub endpoints: [u64; 2],
+    /// Whether nothing is wrong with it.
+    pub fine: bool,
+    /// Since its last usable answer; `None` where there was none, or where nobody is asked.
+    pub age: Option<Duration>,
+    /// Looks that brought something, and those that brought nothing.
+    pub looks: [u64; 2],
 }
 
 /// The state of one target.

@@ -43,7 +43,7 @@ pub(crate) struct AdminClient {
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct AdminAddress(String);
+pub(crate) struct AdminAddress(String);
 
 /// An answer, whatever it is.
 struct Answer {
@@ -56,6 +56,12 @@ struct Answer {
 struct Refusal {
     error: String,
     code: String,
+}
+
+impl From<AdminAddress> for AdminClient {
+    fn from(address: AdminAddress) -> Self {
+        Self { address }
+    }
 }
 
 impl AdminClient {
@@ -80,6 +86,26 @@ impl AdminClient {
         let head = Request::post(path).header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
         let answer = self.ask(head, serde_json::to_vec(body)?.into()).await?;
         self.read(&answer)
+    }
+
+    /// Says as a server that it lives, and reads when to say so again.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        token: &Token,
+        body: &serde_json::Value,
+    ) -> anyhow::Result<T> {
+        let head = Request::put(path).header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        let answer = self.ask(head, serde_json::to_vec(body)?.into()).await?;
+        self.read(&answer)
+    }
+
+    /// Takes away what is at `path`.
+    pub(crate) async fn delete(&self, path: &str, token: &Token) -> anyhow::Result<()> {
+        let head =
+            Request::delete(path).header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        let answer = self.ask(head, Bytes::new()).await?;
+        if answer.status.is_success() { Ok(()) } else { self.read(&answer) }
     }
 
     async fn ask(&self, head: Builder, body: Bytes) -> anyhow::Result<Answer> {

@@ -26,11 +26,16 @@ impl Source for Fake {
             name: "a:8000".to_owned(),
             url: "http://a:8000".to_owned(),
             models: vec![target],
+            ..EndpointStatus::default()
         };
         Status {
             node: "gw-test".to_owned(),
             ready: true,
-            pools: vec![PoolStatus { name: "fraud-v2".to_owned(), endpoints: vec![endpoint] }],
+            pools: vec![PoolStatus {
+                name: "fraud-v2".to_owned(),
+                endpoints: vec![endpoint],
+                ..PoolStatus::default()
+            }],
             ..Status::default()
         }
     }
@@ -57,6 +62,10 @@ impl Source for Fake {
 
     fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError> {
         Err(OverrideError::Pool { known: vec![beat.pool.clone()] })
+    }
+
+    fn leave(&self, _: &str, _: &str) -> Result<(), OverrideError> {
+        Ok(())
     }
 
     fn telemetry(&self) -> &Arc<Telemetry> {

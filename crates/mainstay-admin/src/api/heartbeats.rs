@@ -1,7 +1,9 @@
 //! `PUT /v1/heartbeats/{pool}/{endpoint}`: an endpoint says that it lives, and how it is.
 //!
-//! Registration and renewal are the same request. Only configured endpoints exist, so nobody can
-//! make the gateway remember more, or send it anywhere.
+//! Registration and renewal are the same request. Endpoints that are not configured exist only
+//! where their pool lets servers register themselves, from networks and in numbers that it names:
+//! so nobody can make the gateway remember more, or send it anywhere. `DELETE` says that a server
+//! goes.
 
 use std::time::Duration;
 
@@ -9,13 +11,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use mainstay_policy::health::heartbeat::State as Said;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Gateway;
 use crate::refusal::Refusal;
-use crate::source::Beat;
+use crate::source::{Beat, Registration};
 
 /// The longest that a word may hold without being renewed: longer, and a server that died while
 /// it said that it drains would do so for a day.
@@ -33,6 +36,10 @@ struct Body {
     #[serde(default)]
     state: Word,
     load: Option<f32>,
+    url: Option<String>,
+    weight: Option<f32>,
+    region: Option<String>,
+    zone: Option<String>,
 }
 
 /// A state as servers write it.
@@ -62,12 +69,27 @@ pub(super) async fn beat(
         },
         load: body.load.map(load).transpose()?,
         lifetime: body.lifetime.as_deref().map(lifetime).transpose()?,
+        registration: Registration {
+            url: body.url,
+            weight: body.weight,
+            region: body.region,
+            zone: body.zone,
+        },
     };
     let renewal = source.heartbeat(&beat)?;
     Ok(Json(json!({
         "renew_seconds": renewal.renew.as_secs_f64(),
         "lifetime_seconds": renewal.lifetime.as_secs_f64(),
     })))
+}
+
+pub(super) async fn leave(
+    State(source): Gateway,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<StatusCode, Refusal> {
+    let Path((pool, endpoint)) = path.map_err(|e| Refusal::bad_request(e.body_text()))?;
+    source.leave(&pool, &endpoint)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn load(load: f32) -> Result<f32, Refusal> {

@@ -35,6 +35,7 @@ fn status() -> Status {
         name: "a:8000".to_owned(),
         url: "http://a:8000".to_owned(),
         models: vec![target],
+        ..EndpointStatus::default()
     };
     let step = StepStatus {
         kind: StepKind::Pool,
@@ -50,7 +51,11 @@ fn status() -> Status {
         ready: true,
         amplification: 1.25,
         amplification_cap: 1.5,
-        pools: vec![PoolStatus { name: "fraud-v2".to_owned(), endpoints: vec![endpoint] }],
+        pools: vec![PoolStatus {
+            name: "fraud-v2".to_owned(),
+            endpoints: vec![endpoint],
+            ..PoolStatus::default()
+        }],
         models: vec![ModelStatus {
             name: "fraud".to_owned(),
             available: true,
@@ -75,8 +80,8 @@ fn the_json_of_the_status_is_an_interface() {
     let expected = json!({
         "node": "gw-a", "version": "0.1.0", "config": "1f2e3d", "uptime_seconds": 61.0,
         "ready": true, "amplification": 1.25, "amplification_cap": 1.5,
-        "pools": [{"name": "fraud-v2", "endpoints": [{
-            "name": "a:8000", "url": "http://a:8000", "models": [{
+        "pools": [{"name": "fraud-v2", "sources": [], "endpoints": [{
+            "name": "a:8000", "url": "http://a:8000", "source": "", "models": [{
                 "model": "fraud", "verdict": "ready", "since_seconds": 12.5,
                 "evidence": "3 checks passed", "deep": true,
                 "breaker": {

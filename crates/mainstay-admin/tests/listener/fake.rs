@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mainstay_admin::status::{
-    BreakerState, BreakerStatus, EndpointStatus, ModelStatus, PoolStatus, StepKind, StepStatus,
-    TargetStatus,
+    BreakerState, BreakerStatus, EndpointStatus, ModelStatus, PoolStatus, SourceStatus, StepKind,
+    StepStatus, TargetStatus,
 };
 use mainstay_admin::{Beat, BreakerOverride, OverrideError, Readiness, Renewal, Source, Status};
 use mainstay_policy::Verdict;
@@ -96,6 +96,16 @@ impl Source for Fake {
         Ok(Renewal { renew: lifetime / 3, lifetime })
     }
 
+    fn leave(&self, pool: &str, endpoint: &str) -> Result<(), OverrideError> {
+        if pool != "fraud-v2" {
+            return Err(OverrideError::Pool { known: vec!["fraud-v2".to_owned()] });
+        }
+        if endpoint != "a:8000" {
+            return Err(OverrideError::Unregistered("it did not register itself".to_owned()));
+        }
+        Ok(())
+    }
+
     fn telemetry(&self) -> &Arc<Telemetry> {
         &self.telemetry
     }
@@ -117,6 +127,16 @@ pub(crate) fn status() -> Status {
                 endpoint("a:8000", Verdict::Ready, BreakerState::Closed),
                 endpoint("b:8000", Verdict::Dead, BreakerState::Open),
             ],
+            sources: vec![SourceStatus {
+                name: "dns models.internal:8000".to_owned(),
+                endpoints: 2,
+                leaving: 1,
+                since_success_seconds: Some(4.0),
+                trouble: Some("SERVFAIL".to_owned()),
+                succeeded: 7,
+                failed: 3,
+                ..SourceStatus::default()
+            }],
         }],
         models: vec![ModelStatus {
             name: "fraud".to_owned(),
@@ -135,7 +155,12 @@ fn endpoint(name: &str, verdict: Verdict, state: BreakerState) -> EndpointStatus
         breaker: BreakerStatus { state, ..BreakerStatus::default() },
         ..TargetStatus::default()
     };
-    EndpointStatus { name: name.to_owned(), url: format!("http://{name}"), models: vec![target] }
+    EndpointStatus {
+        name: name.to_owned(),
+        url: format!("http://{name}"),
+        models: vec![target],
+        ..EndpointStatus::default()
+    }
 }
 
 fn step(kind: StepKind, name: &str) -> StepStatus {

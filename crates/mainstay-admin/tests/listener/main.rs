@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use mainstay_admin::{Admin, Beat, BreakerOverride, Code, Force, Readiness, Status};
+use mainstay_admin::{Admin, Beat, BreakerOverride, Code, Force, Readiness, Registration, Status};
 use mainstay_policy::health::heartbeat;
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_telemetry::record::{Attempt, End, Reason, Record, RequestId, Skipped};
@@ -339,6 +339,7 @@ async fn an_endpoint_says_how_it_is_and_is_told_when_to_speak_again() {
         state: heartbeat::State::Draining,
         load: Some(0.4),
         lifetime: Some(Duration::from_secs(3)),
+        registration: Registration::default(),
     };
     assert_eq!(listener.source.beats(), [beat]);
     assert_eq!(put(path, "{}").await.status, 200, "everything has a default");
@@ -362,4 +363,27 @@ async fn an_endpoint_says_how_it_is_and_is_told_when_to_speak_again() {
     assert_eq!((unknown.status, unknown.json()["code"].clone()), (404, json!("MS0309")));
     assert_eq!(listener.send("PUT", path, &[], "{}").await.status, 401);
     assert_eq!(listener.source.beats().len(), 2);
+}
+
+#[tokio::test]
+async fn an_endpoint_says_who_it_is_and_that_it_goes() {
+    let listener = Listener::start().await;
+    let token = listener.bearer();
+    let send = async |method: &str, path: &str, body: &str| {
+        listener.send(method, path, &[("authorization", &token)], body).await
+    };
+    let path = "/v1/heartbeats/fraud-v2/a%3A8000";
+    let who = r#"{"url": "http://10.0.0.1:8000", "weight": 2, "zone": "z", "region": "r"}"#;
+    assert_eq!(send("PUT", path, who).await.status, 200);
+    let registration = Registration {
+        url: Some("http://10.0.0.1:8000".to_owned()),
+        weight: Some(2.0),
+        region: Some("r".to_owned()),
+        zone: Some("z".to_owned()),
+    };
+    assert_eq!(listener.source.beats()[0].registration, registration);
+    assert_eq!(send("DELETE", path, "").await.status, 204);
+    let refused = send("DELETE", "/v1/heartbeats/fraud-v2/b", "").await;
+    assert_eq!((refused.status, refused.json()["code"].clone()), (409, json!("MS0322")));
+    assert_eq!(listener.send("DELETE", path, &[], "").await.status, 401);
 }

@@ -26,6 +26,15 @@ const LOOK: Duration = Duration::from_millis(100);
 /// targets may have been its own.
 const STOPPED: Duration = Duration::from_secs(1);
 
+/// What counts for an endpoint that is on its way out, whatever it says itself.
+const LEAVING: heartbeat::Report = heartbeat::Report {
+    state: State::Draining,
+    load: None,
+    presence: Presence::Present,
+    age: Duration::ZERO,
+    phi: 0.0,
+};
+
 /// What is known of every target.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -62,6 +71,8 @@ struct Entry {
     /// The targets of one group are peers.
     group: usize,
     settings: fusion::Settings,
+    /// Whether its endpoint is on its way out of the pool.
+    leaving: bool,
     /// The heartbeats that are expected of it.
     expected: Option<heartbeat::Settings>,
     probes: Probes,
@@ -162,7 +173,8 @@ impl Board {
         (seen, peers): (&(Traffic, Shown), fusion::Peers),
         now: Moment,
     ) {
-        let heartbeat = heart.as_ref().and_then(|heart| heart.report(entry.expected.as_ref(), now));
+        let said = heart.as_ref().and_then(|heart| heart.report(entry.expected.as_ref(), now));
+        let heartbeat = if entry.leaving { Some(LEAVING) } else { said };
         let signals = Signals {
             now,
             probes: entry.probes,
@@ -262,6 +274,20 @@ impl Board {
             self.look();
         }
         (usual.interval.min(lifetime / 3), lifetime)
+    }
+
+    /// Notes whether an endpoint, by its pool's name and its own, is on its way out: from the very
+    /// next request on it is asked only as a last resort.
+    pub(crate) fn leaves(&self, pool: &str, endpoint: &str, leaving: bool) {
+        let mut known = self.lock();
+        for entry in &mut known.entries {
+            let key = &entry.target.key;
+            if *key.pool == *pool && *key.endpoint == *endpoint {
+                entry.leaving = leaving;
+            }
+        }
+        drop(known);
+        self.look();
     }
 
     /// Notes what stands on a subject's page of counters, or why it could not be read.
@@ -370,6 +396,7 @@ impl Entry {
             counted_within: Duration::ZERO,
             uncounted: None,
             fusion: Fusion::default(),
+            leaving: false,
             probed: None,
             golden: None,
             sick: BTreeMap::new(),

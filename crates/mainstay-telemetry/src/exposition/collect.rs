@@ -107,6 +107,7 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     attempt_durations(&mut page, telemetry);
     targets(&mut page, gauges);
     golden(&mut page, telemetry);
+    sources(&mut page, gauges);
     events(&mut page, telemetry);
     page
 }
@@ -115,6 +116,31 @@ fn gateway(page: &mut Page, gauges: &Gauges) {
     page.samples(&family::BUILD).info(&[&gauges.version]);
     page.samples(&family::UPTIME).gauge(&[], gauges.uptime.as_secs_f64());
     page.samples(&family::READY).flag(&[], gauges.ready);
+}
+
+fn sources(page: &mut Page, gauges: &Gauges) {
+    let samples = page.samples(&family::DISCOVERY_ENDPOINTS);
+    for source in &gauges.sources {
+        for (state, count) in ["present", "leaving"].iter().zip(source.endpoints) {
+            samples.gauge(&[&source.pool, &source.source, state], count as f64);
+        }
+    }
+    let samples = page.samples(&family::DISCOVERY_FINE);
+    for source in &gauges.sources {
+        samples.flag(&[&source.pool, &source.source], source.fine);
+    }
+    let samples = page.samples(&family::DISCOVERY_AGE);
+    for source in &gauges.sources {
+        if let Some(age) = source.age {
+            samples.gauge(&[&source.pool, &source.source], age.as_secs_f64());
+        }
+    }
+    let samples = page.samples(&family::DISCOVERY_LOOKS);
+    for source in &gauges.sources {
+        for (result, count) in ["usable", "failed"].iter().zip(source.looks) {
+            samples.count(&[&source.pool, &source.source, result], count);
+        }
+    }
 }
 
 fn requests(page: &mut Page, telemetry: &Accounts<'_>) {

@@ -21,6 +21,9 @@ pub struct Family {
 /// Labels of one model at one endpoint.
 const TARGET: &[&str] = &["pool", "endpoint", "model"];
 
+/// Labels of one source of endpoints.
+const SOURCE: &[&str] = &["pool", "source"];
+
 pub(super) const BUILD: Family = Family {
     stem: "mainstay_build",
     kind: MetricType::Info,
@@ -147,6 +150,25 @@ pub(super) const EJECTIONS: Family = counter(
     &["cause"],
     "Targets that were taken out for being worse than their peers, by what was worse.",
 );
+pub(super) const DISCOVERY_ENDPOINTS: Family = gauge(
+    "mainstay_discovery_endpoints",
+    &["pool", "source", "state"],
+    "Endpoints that a source names (present), or no longer names and that are drained (leaving).",
+);
+pub(super) const DISCOVERY_FINE: Family = gauge(
+    "mainstay_discovery_fine",
+    SOURCE,
+    "1 while a source of endpoints says what it should, 0 while its last good set is kept.",
+);
+pub(super) const DISCOVERY_AGE: Family = Family {
+    seconds: true,
+    ..gauge("mainstay_discovery_age", SOURCE, "Time since a source's last usable answer.")
+};
+pub(super) const DISCOVERY_LOOKS: Family = counter(
+    "mainstay_discovery_looks",
+    &["pool", "source", "result"],
+    "Looks at a source, or heartbeats of servers that register, by what came of them.",
+);
 pub(super) const EVENTS: Family =
     counter("mainstay_events", &["kind"], "Changes of state, by what changed.");
 pub(super) const LOG_LINES_LOST: Family = counter(
@@ -169,7 +191,7 @@ pub(super) const SHED: Family = counter(
 );
 
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 34] = [
+pub const ALL: [&Family; 38] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -201,6 +223,10 @@ pub const ALL: [&Family; 34] = [
     &EJECTED,
     &SHARE,
     &GOLDEN,
+    &DISCOVERY_ENDPOINTS,
+    &DISCOVERY_FINE,
+    &DISCOVERY_AGE,
+    &DISCOVERY_LOOKS,
     &EVENTS,
     &EJECTIONS,
     &LOG_LINES_LOST,

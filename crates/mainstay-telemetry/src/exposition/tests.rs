@@ -54,6 +54,14 @@ fn gauges() -> Gauges {
             shed: [0, 0, 1, 5],
             steps,
         }],
+        sources: vec![SourceGauges {
+            pool: "fraud-v2".to_owned(),
+            source: "dns models.internal:8000".to_owned(),
+            endpoints: [2, 1],
+            fine: false,
+            age: Some(Duration::from_secs(4)),
+            looks: [7, 3],
+        }],
     }
 }
 

@@ -9,6 +9,10 @@ use mainstay_model_server::{Error, Options, Server};
 use mainstay_onnx::Engine;
 use tokio::signal::unix::{SignalKind, signal};
 
+mod register;
+
+use register::Register;
+
 /// Arguments of `mainstay model-server`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -34,6 +38,8 @@ pub(crate) struct Args {
     /// The shared library of onnxruntime.
     #[arg(long, value_name = "PATH", required_if_eq("engine", "onnxruntime"))]
     library: Option<PathBuf>,
+    #[command(flatten)]
+    register: Register,
 }
 
 /// The engines by name.
@@ -63,7 +69,8 @@ impl Args {
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
-        runtime.block_on(serve(self.into_options()))
+        let register = self.register.clone();
+        runtime.block_on(serve(self.into_options(), register))
     }
 
     fn into_options(self) -> Options {
@@ -82,7 +89,7 @@ impl Args {
     }
 }
 
-async fn serve(options: Options) -> anyhow::Result<ExitCode> {
+async fn serve(options: Options, register: Register) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let server = match Server::bind(options) {
@@ -96,10 +103,15 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
         eprintln!("mainstay: the model {name} is not ready: {reason}");
     }
     println!("mainstay: listening on http://{}", server.local_addr());
+    let registration = register.begin(server.local_addr())?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+        }
+        // While it still serves: whoever is asked at this moment answers.
+        if let Some(registration) = registration {
+            registration.end().await;
         }
     };
     server.run(stop).await;

@@ -11,6 +11,7 @@ mod admin;
 mod chain;
 mod client_faults;
 mod demo;
+mod discovery;
 mod drain;
 mod freeze;
 mod golden;

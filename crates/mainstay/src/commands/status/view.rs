@@ -6,7 +6,8 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Tab
 use console::Term;
 use mainstay_admin::Status;
 use mainstay_admin::status::{
-    BreakerState, BreakerStatus, EndpointStatus, ModelStatus, StepStatus, TargetStatus,
+    BreakerState, BreakerStatus, EndpointStatus, ModelStatus, SourceStatus, StepStatus,
+    TargetStatus,
 };
 use mainstay_policy::Verdict;
 
@@ -36,6 +37,9 @@ pub(super) fn render(status: &Status, look: Look) -> String {
     if status.pools.iter().any(|pool| !pool.endpoints.is_empty()) {
         // Writing to a string does not fail.
         let _ = write!(page, "\n\n{}", pools(status, look).trim_fmt());
+    }
+    if status.pools.iter().any(|pool| !pool.sources.is_empty()) {
+        let _ = write!(page, "\n\n{}", sources(status, look).trim_fmt());
     }
     page
 }
@@ -133,14 +137,53 @@ fn pools(status: &Status, look: Look) -> Table {
     table
 }
 
+/// Where endpoints come from beside the configuration.
+fn sources(status: &Status, look: Look) -> Table {
+    let mut table = table(&["POOL", "SOURCE", "ENDPOINTS", "LEAVING", "LAST ANSWER", "WHY"], look);
+    for column in [2, 3] {
+        align_right(&mut table, column);
+    }
+    for pool in &status.pools {
+        let mut name = pool.name.as_str();
+        for source in &pool.sources {
+            table.add_row([
+                Cell::new(std::mem::take(&mut name)),
+                Cell::new(&source.name),
+                Cell::new(source.endpoints),
+                Cell::new(source.leaving),
+                Cell::new(last_answer(source)),
+                cell(source.trouble.as_deref().unwrap_or_default(), Some(Color::Red), look),
+            ]);
+        }
+    }
+    table
+}
+
+fn last_answer(source: &SourceStatus) -> String {
+    match source.since_success_seconds {
+        Some(seconds) => format!("{} ago", age(seconds)),
+        None if source.restored => "before the start".to_owned(),
+        None => String::new(),
+    }
+}
+
+/// An endpoint's name, with the kind of the source that named it.
+fn named(endpoint: &EndpointStatus) -> String {
+    match endpoint.source.split_whitespace().next() {
+        Some(kind) => format!("{} ({kind})", endpoint.name),
+        None => endpoint.name.clone(),
+    }
+}
+
 fn endpoint_rows<'a>(
     pool: &'a str,
     endpoint: &'a EndpointStatus,
     look: Look,
 ) -> impl Iterator<Item = Vec<Cell>> + 'a {
     endpoint.models.iter().enumerate().map(move |(at, target)| {
-        let names = if at == 0 { [pool, &endpoint.name] } else { ["", ""] };
-        let mut row: Vec<_> = names.map(Cell::new).into();
+        let named = if at == 0 { named(endpoint) } else { String::new() };
+        let pool = if at == 0 { pool } else { "" };
+        let mut row = vec![Cell::new(pool), Cell::new(named)];
         row.extend(target_cells(target, look));
         row
     })

@@ -30,13 +30,24 @@ impl ModelServer {
         servers
     }
 
-    async fn start_at(listen: &str) -> Self {
+    /// Starts one at this address.
+    pub(crate) async fn start_at(listen: &str) -> Self {
         Self::start_with(listen, &demo("digits-forest.onnx")).await
     }
 
+    /// Starts one on a free port with more arguments.
+    pub(crate) async fn start_as(more: &[&str]) -> Self {
+        Self::start_all("127.0.0.1:0", &demo("digits-forest.onnx"), more).await
+    }
+
     async fn start_with(listen: &str, file: &Path) -> Self {
+        Self::start_all(listen, file, &[]).await
+    }
+
+    async fn start_all(listen: &str, file: &Path, more: &[&str]) -> Self {
         let model = format!("{MODEL}={}", file.display());
-        let mut process = Process::start(&["model-server", "--model", &model, "--listen", listen]);
+        let arguments = ["model-server", "--model", &model, "--listen", listen];
+        let mut process = Process::start(&[&arguments[..], more].concat());
         let address = process.announced("listening on http://").await;
         Self { process, address: address.parse().expect("an address") }
     }

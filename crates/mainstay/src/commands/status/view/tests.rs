@@ -22,7 +22,12 @@ fn target(verdict: Verdict, evidence: &str, breaker: BreakerStatus) -> TargetSta
 }
 
 fn endpoint(name: &str, target: TargetStatus) -> EndpointStatus {
-    EndpointStatus { name: name.to_owned(), url: format!("http://{name}"), models: vec![target] }
+    EndpointStatus {
+        name: name.to_owned(),
+        url: format!("http://{name}"),
+        models: vec![target],
+        ..EndpointStatus::default()
+    }
 }
 
 fn step(kind: StepKind, name: &str, available: bool, why: &str) -> StepStatus {
@@ -57,7 +62,7 @@ fn status() -> Status {
         ready: true,
         amplification: 1.0,
         amplification_cap: 1.5,
-        pools: vec![PoolStatus { name: "fraud-v2".to_owned(), endpoints }],
+        pools: vec![PoolStatus { name: "fraud-v2".to_owned(), endpoints, ..PoolStatus::default() }],
         models: vec![ModelStatus {
             name: "fraud".to_owned(),
             available: true,
