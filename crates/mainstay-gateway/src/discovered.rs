@@ -23,6 +23,7 @@ const SOURCE: &str = "discovery";
 /// How long the gateway waits before it listens for sources that were never asked: a lookup takes
 /// milliseconds, and a resolver that is down must not keep other pools from being served.
 const FIRST: Duration = Duration::from_secs(3);
+
 /// What pools are to have, until it is in effect.
 #[derive(Debug)]
 struct Discovered {

@@ -113,6 +113,9 @@ impl Reconfigure {
             return Err(Error::Fixed { keys: difference.restart.clone() });
         }
         self.swap(state, &file).await?;
+        // What was known of a pool that is gone must not come back with one of the same name.
+        let here = |pool: &Arc<str>| file.pools.iter().any(|known| known.name == *pool);
+        self.overlay().sets.retain(|(pool, _), _| here(pool));
         state.file = file;
         Ok(())
     }

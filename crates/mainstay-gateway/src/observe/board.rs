@@ -35,6 +35,9 @@ const LEAVING: heartbeat::Report = heartbeat::Report {
     phi: 0.0,
 };
 
+/// And why.
+const GOES: &str = "it is leaving the pool, and drained before it is removed";
+
 /// What is known of every target.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -205,19 +208,21 @@ impl Board {
             health.set_favour(favour);
         }
         if let Some(change) = &ruling.change {
-            self.tell(&entry.target, change, signals.now);
+            let leaves = entry.leaving && change.to == Verdict::Draining;
+            let cause = if leaves { GOES.to_owned() } else { change.evidence.to_string() };
+            self.tell(&entry.target, change, cause, signals.now);
         }
     }
 
-    fn tell(&self, target: &Target, change: &fusion::Change, now: Moment) {
-        let fusion::Change { from, to, evidence } = change;
+    fn tell(&self, target: &Target, change: &fusion::Change, cause: String, now: Moment) {
+        let fusion::Change { from, to, .. } = change;
         target.health.set(*to, now);
         self.shared.telemetry.event(Event {
             kind: EventKind::Verdict,
             subject: target.key.to_string(),
             from: from.as_str().to_owned(),
             to: to.as_str().to_owned(),
-            cause: evidence.to_string(),
+            cause,
         });
         let was_away = !from.takes_traffic() || *from == Verdict::Unknown;
         if to.takes_traffic() && was_away {
@@ -444,6 +449,7 @@ impl Entry {
         let mut parts = Vec::new();
         match self.fusion.evidence() {
             Evidence::Nothing | Evidence::Probes(_) => {}
+            _ if self.leaving => parts.push(GOES.to_owned()),
             evidence => parts.push(evidence.to_string()),
         }
         let unprobed = || "not probed; judged by its traffic".to_owned();

@@ -2,7 +2,7 @@
 //! that register themselves. Real servers, a real DNS server, and a load that loses no request.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -52,7 +52,9 @@ async fn pool(gateway: &Gateway) -> (Vec<String>, Value) {
     let pool = status["pools"][0].clone();
     let endpoints = pool["endpoints"].as_array().expect("endpoints");
     let names = endpoints.iter().map(|endpoint| endpoint["name"].as_str().unwrap().to_owned());
-    (names.collect(), pool["sources"][0].clone())
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    (names, pool["sources"][0].clone())
 }
 
 /// Waits until the pool has just these endpoints, and all of them are ready.
@@ -74,7 +76,9 @@ async fn until_trouble(gateway: &Gateway, part: &str) {
 }
 
 fn names(servers: &[ModelServer]) -> Vec<String> {
-    servers.iter().map(ModelServer::name).collect()
+    let mut names: Vec<_> = servers.iter().map(ModelServer::name).collect();
+    names.sort();
+    names
 }
 
 fn dns(server: &DnsServer, port: u16) -> Value {
@@ -165,9 +169,7 @@ async fn servers_register_serve_die_and_leave() {
         (pool(&gateway).await.1["endpoints"] == 3).then_some(())
     })
     .await;
-    let mut wanted = names(&servers);
-    wanted.sort();
-    until_has(&gateway, &wanted).await;
+    until_has(&gateway, &names(&servers)).await;
     let load = load(&gateway);
     load.more(100).await;
 
@@ -209,12 +211,17 @@ async fn who_registers_from_elsewhere_is_refused() {
     assert_eq!(answer.status(), 200, "{}", answer.text());
 }
 
-/// A gateway on a state folder that outlives it.
-async fn gateway_in(folder: &TempDir, config: &Value) -> (Process, SocketAddr) {
+fn write_config(folder: &TempDir, config: &Value) -> PathBuf {
     let mut config = config.clone();
     config["state-dir"] = json!(folder.path());
     let path = folder.path().join("mainstay.yaml");
     std::fs::write(&path, config.to_string()).unwrap();
+    path
+}
+
+/// A gateway on a state folder that outlives it.
+async fn gateway_in(folder: &TempDir, config: &Value) -> (Process, SocketAddr) {
+    let path = write_config(folder, config);
     let mut process = Process::start(&["serve", "--config", path.to_str().unwrap()]);
     let http = process.announced("listening on http://").await;
     (process, http.parse().unwrap())
