@@ -20,11 +20,13 @@ mod breakers;
 mod events;
 mod heartbeats;
 mod lifecycle;
+mod orders;
 mod record;
 mod requests;
 
 pub use breakers::LONGEST_OVERRIDE;
 pub use heartbeats::LONGEST_LIFETIME;
+pub use orders::LONGEST_ORDER;
 
 /// The largest body that a verb may have, in bytes.
 const BODY: usize = 16 * 1024;
@@ -52,6 +54,8 @@ pub(crate) fn routes(source: Arc<dyn Source>) -> Router {
         .route(RELOAD, post(lifecycle::reload))
         .route(UPGRADE, post(lifecycle::upgrade))
         .route("/v1/heartbeats/{pool}/{endpoint}", put(heartbeats::beat).delete(heartbeats::leave))
+        .route("/v1/orders", get(orders::list).post(orders::order))
+        .route("/v1/forecast", get(orders::forecast))
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY))

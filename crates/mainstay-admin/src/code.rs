@@ -42,11 +42,17 @@ pub enum Code {
     BadAnswer,
     /// A server that may not register itself.
     Unregistered,
+    /// An order that would leave too little.
+    TooLittle,
+    /// An order that has nothing to do.
+    Pointless,
+    /// The file of the orders cannot be read or written.
+    OrdersFile,
 }
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::TokenFile,
         Self::TokenExposed,
         Self::TokenMalformed,
@@ -64,6 +70,9 @@ impl Code {
         Self::Unreachable,
         Self::BadAnswer,
         Self::Unregistered,
+        Self::TooLittle,
+        Self::Pointless,
+        Self::OrdersFile,
     ];
 
     /// The code as it is printed; also the name of its page under `docs/errors/`.
@@ -87,6 +96,9 @@ impl Code {
             Self::Unreachable => "MS0313",
             Self::BadAnswer => "MS0314",
             Self::Unregistered => "MS0322",
+            Self::TooLittle => "MS0315",
+            Self::Pointless => "MS0316",
+            Self::OrdersFile => "MS0317",
         }
     }
 }

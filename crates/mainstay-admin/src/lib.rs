@@ -18,6 +18,9 @@
 //! GET  /api/configuration                hashes of what is in effect, to compare with
 //! POST /api/reload                       read the configuration's file again
 //! POST /api/upgrade                      hand over to the program's new file
+//! GET  /v1/orders                        operators' orders that hold
+//! POST /v1/orders                        drain, maintenance, weight, failover and the way back
+//! GET  /v1/forecast?zone=Z               what would come of a zone's death, or another's
 //! PUT  /v1/heartbeats/{pool}/{endpoint}  an endpoint says that it lives, and how it is
 //! ```
 
@@ -26,6 +29,7 @@ pub mod code;
 mod error;
 mod gauges;
 mod guard;
+mod instruction;
 pub mod lifecycle;
 mod refusal;
 mod server;
@@ -33,9 +37,10 @@ pub mod source;
 pub mod status;
 pub mod token;
 
-pub use api::{LONGEST_LIFETIME, LONGEST_OVERRIDE};
+pub use api::{LONGEST_LIFETIME, LONGEST_ORDER, LONGEST_OVERRIDE};
 pub use code::Code;
 pub use error::Error;
+pub use instruction::{Act, Carried, Instruction, Met, OrderError, OrderStatus};
 pub use lifecycle::{Later, Lifecycle, Refused};
 pub use server::Admin;
 pub use source::{

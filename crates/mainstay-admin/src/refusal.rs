@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::code::Code;
+use crate::instruction::OrderError;
 use crate::source::OverrideError;
 
 /// An answer in place of the one that was asked for.
@@ -63,5 +64,17 @@ impl From<OverrideError> for Refusal {
             }
             _ => Self::new(StatusCode::NOT_FOUND, Code::UnknownTarget, error.to_string()),
         }
+    }
+}
+
+impl From<OrderError> for Refusal {
+    fn from(error: OrderError) -> Self {
+        let (status, code) = match error {
+            OrderError::Unknown { .. } => (StatusCode::NOT_FOUND, Code::UnknownTarget),
+            OrderError::TooLittle(_) => (StatusCode::CONFLICT, Code::TooLittle),
+            OrderError::Pointless(_) => (StatusCode::CONFLICT, Code::Pointless),
+            OrderError::NotKept { .. } => (StatusCode::INTERNAL_SERVER_ERROR, Code::OrdersFile),
+        };
+        Self::new(status, code, error.to_string())
     }
 }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_control::forecast::Forecast;
+use mainstay_control::orders::Scope;
 use mainstay_policy::health::heartbeat;
 use mainstay_telemetry::Telemetry;
 use serde::{Deserialize, Serialize};
 
+use crate::instruction::{Carried, Instruction, OrderError, OrderStatus};
 use crate::lifecycle::Lifecycle;
 use crate::status::Status;
 
@@ -29,6 +32,22 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Nothing has that name.
     fn force_breaker(&self, request: &BreakerOverride) -> Result<usize, OverrideError>;
+
+    /// Carries an operator's order out, or says what would come of it. It is kept before it is
+    /// answered, so this may wait for a disk.
+    ///
+    /// # Errors
+    /// Nothing has that name, too little would be left, or it could not be kept.
+    fn order(&self, instruction: &Instruction) -> Result<Carried, OrderError>;
+
+    /// The orders that hold, the oldest first.
+    fn orders(&self) -> Vec<OrderStatus>;
+
+    /// What would come of the sudden death of everybody in `scope`.
+    ///
+    /// # Errors
+    /// Nothing has that name.
+    fn forecast(&self, scope: &Scope) -> Result<Forecast, OrderError>;
 
     /// An endpoint says that it lives, and how it is.
     ///

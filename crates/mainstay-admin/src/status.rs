@@ -6,6 +6,8 @@
 use mainstay_policy::Verdict;
 use serde::{Deserialize, Serialize};
 
+use crate::instruction::OrderStatus;
+
 mod verdict;
 
 /// The whole gateway.
@@ -29,6 +31,9 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// The models, in the order of the configuration.
     pub models: Vec<ModelStatus>,
+    /// Operators' orders that hold, the oldest first.
+    #[serde(default)]
+    pub orders: Vec<OrderStatus>,
 }
 
 /// One pool.
@@ -76,6 +81,21 @@ pub struct EndpointStatus {
     pub source: String,
     /// The models that are asked of it.
     pub models: Vec<TargetStatus>,
+    /// Where it is.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// And its zone.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// What it is for: `active`, `spare`, `drained` or `away`.
+    #[serde(default)]
+    pub standing: String,
+    /// What its weight is multiplied by, by operators and failbacks: 1 is all of it.
+    #[serde(default)]
+    pub factor: f64,
+    /// The order that it stands under, with its reason.
+    #[serde(default)]
+    pub order: Option<OrderStatus>,
 }
 
 /// One model at one endpoint.

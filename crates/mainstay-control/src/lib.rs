@@ -7,3 +7,4 @@
 
 pub mod forecast;
 pub mod group;
+pub mod orders;

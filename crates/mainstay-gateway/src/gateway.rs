@@ -15,6 +15,7 @@ use crate::discovered::Sources;
 use crate::embedded::LOOK_EVERY;
 use crate::error::Error;
 use crate::observe::{self, Board};
+use crate::orders::Orders;
 use crate::outliers::Outliers;
 use crate::overload;
 use crate::reconfigure::Reconfigure;
@@ -34,6 +35,7 @@ pub struct Gateway {
     outliers: Arc<Outliers>,
     reconfigure: Reconfigure,
     sources: Sources,
+    orders: Arc<Orders>,
     listener: std::net::TcpListener,
     admin: Admin,
     stop: watch::Sender<bool>,
@@ -70,11 +72,12 @@ impl Gateway {
         let reconfigure = Reconfigure::new(Arc::clone(&shared), prober, Arc::clone(&outliers));
         let sources = Sources::new(&shared, Arc::clone(&board), seed);
         sources.begin(&config, &reconfigure).await;
+        let orders = Orders::restore(&shared);
         let state = State::new(
             Arc::clone(&shared),
-            Arc::clone(&board),
-            outliers.rotations(),
+            (Arc::clone(&board), outliers.rotations()),
             Arc::clone(&sources.discovery),
+            Arc::clone(&orders),
         );
         let token =
             config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
@@ -89,6 +92,7 @@ impl Gateway {
             outliers,
             reconfigure,
             sources,
+            orders,
             listener,
             admin,
             stop,
@@ -123,6 +127,7 @@ impl Gateway {
             outliers,
             reconfigure,
             sources,
+            orders,
             listener,
             admin,
             stop,
@@ -154,6 +159,7 @@ impl Gateway {
         let models = tokio::spawn(look_after(Arc::clone(&shared)));
         let sources = tokio::spawn(sources.run(reconfigure.clone()));
         let gates = tokio::spawn(overload::watch(Arc::clone(&shared)));
+        let orders = tokio::spawn(orders.run());
         tell_started(&shared, config.workers);
 
         let cause = shutdown.await;
@@ -165,7 +171,7 @@ impl Gateway {
         if !drained {
             tracing::warn!(?limit, "the drain limit passed with requests in flight");
         }
-        for task in [&acceptor, &judging, &watch, &models, &sources, &gates] {
+        for task in [&acceptor, &judging, &watch, &models, &sources, &gates, &orders] {
             task.abort();
         }
         admin.abort();

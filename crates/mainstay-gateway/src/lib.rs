@@ -24,6 +24,7 @@ mod gateway;
 mod idempotency;
 mod memory;
 mod observe;
+mod orders;
 mod outliers;
 mod overload;
 mod poison;

@@ -8,9 +8,12 @@ use mainstay_admin::status::{
     RotationStatus, ShedStatus, StepKind, StepStatus, TargetStatus,
 };
 use mainstay_admin::{
-    Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source, Status,
+    Beat, BreakerOverride, Carried, Force, Instruction, OrderError, OrderStatus, OverrideError,
+    Readiness, Renewal, Source, Status,
 };
 use mainstay_config::Pool;
+use mainstay_control::forecast::Forecast;
+use mainstay_control::orders::Scope;
 use mainstay_discovery::{Discovery, SourceReport, Unregistered};
 use mainstay_policy::Moment;
 use mainstay_policy::breaker::{Forced, State as Breaker};
@@ -21,6 +24,7 @@ use mainstay_telemetry::{Event, EventKind, Telemetry};
 use crate::discovered;
 use crate::gate::Gate;
 use crate::observe::Board;
+use crate::orders::Orders;
 use crate::outliers::Rotations;
 use crate::request::route_available;
 use crate::shared::Shared;
@@ -32,6 +36,7 @@ pub(crate) struct State {
     board: Arc<Board>,
     rotations: Arc<Rotations>,
     discovery: Arc<Discovery>,
+    orders: Arc<Orders>,
     /// What operators said of the targets that they forced.
     reasons: Mutex<HashMap<Key, String>>,
 }
@@ -42,11 +47,11 @@ type ByEndpoint<'t> = HashMap<(&'t str, &'t str), Vec<&'t Arc<Target>>>;
 impl State {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        board: Arc<Board>,
-        rotations: Arc<Rotations>,
+        (board, rotations): (Arc<Board>, Arc<Rotations>),
         discovery: Arc<Discovery>,
+        orders: Arc<Orders>,
     ) -> Self {
-        Self { shared, board, rotations, discovery, reasons: Mutex::default() }
+        Self { shared, board, rotations, discovery, orders, reasons: Mutex::default() }
     }
 
     fn pool(
@@ -65,6 +70,7 @@ impl State {
                 .map(|target| self.target(target, now))
                 .collect(),
             source: discovered::source_of(sources, &endpoint.name),
+            ..self.orders.standing(&pool.name, &endpoint.name)
         });
         PoolStatus {
             name: pool.name.to_string(),
@@ -256,6 +262,7 @@ impl Source for State {
                 })
                 .collect(),
             models: snapshot.routes.iter().map(|route| self.model(route, now)).collect(),
+            orders: self.orders.list(),
         }
     }
 
@@ -304,6 +311,18 @@ impl Source for State {
             self.force(target, request, now);
         }
         Ok(meant.len())
+    }
+
+    fn order(&self, instruction: &Instruction) -> Result<Carried, OrderError> {
+        self.orders.order(instruction)
+    }
+
+    fn orders(&self) -> Vec<OrderStatus> {
+        self.orders.list()
+    }
+
+    fn forecast(&self, scope: &Scope) -> Result<Forecast, OrderError> {
+        self.orders.forecast(scope)
     }
 
     fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError> {

@@ -3,6 +3,7 @@
 //! What goes wrong is told with a stable code and its remedy, since the one who reads it is an
 //! operator in front of a gateway that may be in trouble.
 
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -52,10 +53,13 @@ struct Answer {
 }
 
 /// What the listener says where it does not do what was asked.
-#[derive(Deserialize)]
-struct Refusal {
+#[derive(Debug, Deserialize)]
+pub(crate) struct Refusal {
     error: String,
     code: String,
+    /// Whether the gateway failed, and not the one who asked.
+    #[serde(skip)]
+    is_failure: bool,
 }
 
 impl From<AdminAddress> for AdminClient {
@@ -63,6 +67,21 @@ impl From<AdminAddress> for AdminClient {
         Self { address }
     }
 }
+
+impl Refusal {
+    /// Whether asking otherwise would have helped.
+    pub(crate) const fn is_refused(&self) -> bool {
+        !self.is_failure
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.error)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl AdminClient {
     /// Where it asks.
@@ -139,7 +158,10 @@ impl AdminClient {
             return serde_json::from_slice(&answer.body).with_context(|| self.strange(answer));
         }
         match serde_json::from_slice::<Refusal>(&answer.body) {
-            Ok(refusal) => bail!("{}: {}", refusal.code, refusal.error),
+            Ok(refusal) => {
+                let is_failure = answer.status.is_server_error();
+                Err(Refusal { is_failure, ..refusal }.into())
+            }
             Err(_) => bail!(self.strange(answer)),
         }
     }

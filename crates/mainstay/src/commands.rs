@@ -11,7 +11,9 @@ mod demo;
 mod exchange;
 mod golden;
 mod init;
+mod look;
 mod model_server;
+mod orders;
 mod schema;
 mod serve;
 mod status;
@@ -44,6 +46,20 @@ pub(crate) enum Command {
     Status(status::Args),
     /// Force the breakers of an endpoint open or closed for a time, or let them decide again.
     Breaker(breaker::Args),
+    /// Take an endpoint, a zone or a region out of traffic; what is in flight is finished.
+    Drain(orders::Drain),
+    /// Put back what was drained.
+    Undrain(orders::Undrain),
+    /// Keep an endpoint from ever being asked while it is worked on.
+    Maintenance(orders::Maintenance),
+    /// Give an endpoint more or less of the traffic.
+    Weight(orders::Weight),
+    /// Put a standby of a pool into use, by hand.
+    Failover(orders::Failover),
+    /// Give a pool's traffic back to whom it belongs.
+    Failback(orders::Failback),
+    /// Say what would happen if a zone, a region or an endpoint died now.
+    Forecast(orders::WhatIf),
     /// Print the JSON Schema of the configuration, or an example with every option.
     Schema(schema::Args),
     /// Print a shell completion script.
@@ -65,6 +81,13 @@ impl Command {
             Self::Serve(args) => args.run(),
             Self::Status(args) => args.run(),
             Self::Breaker(args) => args.run(),
+            Self::Drain(args) => args.run(),
+            Self::Undrain(args) => args.run(),
+            Self::Maintenance(args) => args.run(),
+            Self::Weight(args) => args.run(),
+            Self::Failover(args) => args.run(),
+            Self::Failback(args) => args.run(),
+            Self::Forecast(args) => args.run(),
             Self::Schema(args) => Ok(args.run()),
             Self::Completions(args) => Ok(args.run()),
             Self::Tethered(args) => args.run(),

@@ -9,14 +9,18 @@ use std::sync::{Arc, Mutex};
 
 use mainstay_admin::status::{EndpointStatus, PoolStatus, TargetStatus};
 use mainstay_admin::{
-    Admin, Beat, BreakerOverride, Force, OverrideError, Readiness, Renewal, Source, Status,
+    Admin, Beat, BreakerOverride, Carried, Force, Instruction, OrderError, OrderStatus,
+    OverrideError, Readiness, Renewal, Source, Status,
 };
+use mainstay_control::forecast::Forecast;
+use mainstay_control::orders::Scope;
 use mainstay_telemetry::{Clock, Names, Settings, Telemetry};
 use tempfile::TempDir;
 
 struct Fake {
     telemetry: Arc<Telemetry>,
     forced: Mutex<Vec<BreakerOverride>>,
+    told: Mutex<Vec<Instruction>>,
 }
 
 impl Source for Fake {
@@ -60,6 +64,22 @@ impl Source for Fake {
         Ok(2)
     }
 
+    fn order(&self, instruction: &Instruction) -> Result<Carried, OrderError> {
+        if instruction.scope.to_string() == "p/last" {
+            return Err(OrderError::TooLittle(vec!["it is the last".to_owned()]));
+        }
+        self.told.lock().unwrap().push(instruction.clone());
+        Ok(Carried { done: !instruction.dry_run, ..Carried::default() })
+    }
+
+    fn orders(&self) -> Vec<OrderStatus> {
+        Vec::new()
+    }
+
+    fn forecast(&self, scope: &Scope) -> Result<Forecast, OrderError> {
+        Ok(Forecast { change: format!("{scope} dies"), ..Forecast::default() })
+    }
+
     fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError> {
         Err(OverrideError::Pool { known: vec![beat.pool.clone()] })
     }
@@ -85,7 +105,7 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("admin-token");
         let telemetry = Telemetry::new(Settings::default(), Names::default(), Clock::start());
-        let source = Arc::new(Fake { telemetry, forced: Mutex::default() });
+        let source = Arc::new(Fake { telemetry, forced: Mutex::default(), told: Mutex::default() });
         let any = ([127, 0, 0, 1], 0).into();
         let admin = Admin::bind(any, &token, source.clone()).await.unwrap();
         let address = admin.local_addr().to_string();
@@ -94,9 +114,13 @@ impl Gateway {
     }
 
     async fn breaker(&self, arguments: &[&str]) -> Output {
+        self.operator(&[&["breaker"], arguments].concat()).await
+    }
+
+    async fn operator(&self, arguments: &[&str]) -> Output {
         let token = self.token.to_str().unwrap();
-        let mut all = vec!["breaker", "--admin", &self.address, "--token-file", token];
-        all.extend(arguments);
+        let mut all = arguments.to_vec();
+        all.extend(["--admin", &self.address, "--token-file", token]);
         mainstay(&all).await
     }
 }
@@ -165,4 +189,57 @@ async fn an_order_that_cannot_be_followed_is_refused() {
     let message = text(&output.stderr);
     assert!(message.contains("MS0309") && message.contains("fraud-v2"), "{message}");
     assert!(gateway.source.forced.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn every_verb_is_one_order() {
+    let gateway = Gateway::start().await;
+    for (arguments, verb) in [
+        (&["drain", "p/a:8000", "--wait", "1s"][..], "drain"),
+        (&["drain", "--zone", "z1", "--for", "2h"], "drain"),
+        (&["undrain", "--region", "eu"], "undrain"),
+        (&["maintenance", "p/a:8000", "--for", "30m"], "maintenance"),
+        (&["maintenance", "p/a:8000", "--end"], "end-maintenance"),
+        (&["weight", "p/a:8000", "0.5"], "weight"),
+        (&["failover", "p", "--to", "b:8000"], "failover"),
+        (&["failback", "p/a:8000"], "failback"),
+    ] {
+        let output = gateway.operator(&[arguments, &["--reason", "why not"]].concat()).await;
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        let told = gateway.source.told.lock().unwrap().last().cloned().unwrap();
+        assert_eq!((told.act.as_str(), &*told.reason), (verb, "why not"));
+    }
+    let help = text(&mainstay(&["drain", "--help"]).await.stdout);
+    assert!(help.contains("Examples:") && help.contains("--dry-run"), "{help}");
+}
+
+#[tokio::test]
+async fn what_is_refused_exits_with_2_and_a_gateway_that_is_gone_with_1() {
+    let gateway = Gateway::start().await;
+    let refused = gateway.operator(&["drain", "p/last", "--reason", "x"]).await;
+    assert_eq!(refused.status.code(), Some(2));
+    let says = text(&refused.stderr);
+    assert!(says.contains("MS0315") && says.contains("it is the last"), "{says}");
+    for wrong in [
+        &["drain", "--reason", "x"][..],
+        &["drain", "p/a"],
+        &["drain", "p", "--reason", "x"],
+        &["drain", "p/a", "--zone", "z1", "--reason", "x"],
+        &["maintenance", "p/a", "--end", "--for", "1m", "--reason", "x"],
+    ] {
+        assert_eq!(gateway.operator(wrong).await.status.code(), Some(2), "{wrong:?}");
+    }
+    let token = gateway.token.to_str().unwrap();
+    let gone = ["drain", "p/a", "--reason", "x", "--admin", "127.0.0.1:1", "--token-file", token];
+    assert_eq!(mainstay(&gone).await.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_forecast_is_asked_for_by_name() {
+    let gateway = Gateway::start().await;
+    let asked = mainstay(&["forecast", "p/10.0.0.1:8000", "--admin", &gateway.address]).await;
+    assert!(text(&asked.stdout).starts_with("p/10.0.0.1:8000 dies"), "{}", text(&asked.stdout));
+    let zone = ["forecast", "--zone", "eu west", "--json", "--admin", &gateway.address];
+    let forecast: Forecast = serde_json::from_slice(&mainstay(&zone).await.stdout).unwrap();
+    assert_eq!(forecast.change, "zone eu west dies");
 }

@@ -90,7 +90,7 @@ fn lasts(force: Force, text: Option<&str>) -> Result<Duration, Refusal> {
 }
 
 /// The reason is shown in logs and tables: one line of some length.
-fn reason(text: &str) -> Result<String, Refusal> {
+pub(super) fn reason(text: &str) -> Result<String, Refusal> {
     let reason = text.trim();
     let sound = (1..=REASON).contains(&reason.chars().count());
     if sound && !reason.contains(char::is_control) {

@@ -4,6 +4,17 @@ use serde_json::json;
 
 use super::*;
 
+fn order() -> OrderStatus {
+    OrderStatus {
+        scope: "fraud-v2/a:8000".to_owned(),
+        order: "drain".to_owned(),
+        reason: "a disk".to_owned(),
+        since_seconds: 60.0,
+        until_seconds: Some(240.0),
+        orphaned: false,
+    }
+}
+
 fn status() -> Status {
     let target = TargetStatus {
         model: "fraud".to_owned(),
@@ -35,6 +46,10 @@ fn status() -> Status {
         name: "a:8000".to_owned(),
         url: "http://a:8000".to_owned(),
         models: vec![target],
+        zone: Some("z1".to_owned()),
+        standing: "drained".to_owned(),
+        factor: 1.0,
+        order: Some(order()),
         ..EndpointStatus::default()
     };
     let step = StepStatus {
@@ -72,11 +87,16 @@ fn status() -> Status {
             queued: 3,
             shed: ShedStatus { low: 9, ..ShedStatus::default() },
         }],
+        orders: vec![order()],
     }
 }
 
 #[test]
 fn the_json_of_the_status_is_an_interface() {
+    let order = json!({
+        "scope": "fraud-v2/a:8000", "order": "drain", "reason": "a disk",
+        "since_seconds": 60.0, "until_seconds": 240.0, "orphaned": false
+    });
     let expected = json!({
         "node": "gw-a", "version": "0.1.0", "config": "1f2e3d", "uptime_seconds": 61.0,
         "ready": true, "amplification": 1.25, "amplification_cap": 1.5,
@@ -93,7 +113,8 @@ fn the_json_of_the_status_is_an_interface() {
                 "rotation": {
                     "phase": "ramp", "share": 0.25, "why": "3 probation requests answered"
                 }
-            }]
+            }],
+            "zone": "z1", "region": null, "standing": "drained", "factor": 1.0, "order": order
         }]}],
         "models": [{
             "name": "fraud", "available": true,
@@ -105,7 +126,8 @@ fn the_json_of_the_status_is_an_interface() {
             "hedges": 12, "hedges_won": 9, "poisoned": 1, "replayed": 2,
             "in_flight": 7, "queued": 3,
             "shed": {"critical": 0, "high": 0, "normal": 0, "low": 9}
-        }]
+        }],
+        "orders": [order]
     });
     assert_eq!(serde_json::to_value(status()).unwrap(), expected);
     assert_eq!(serde_json::from_value::<Status>(expected).unwrap(), status());

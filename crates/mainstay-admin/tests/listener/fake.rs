@@ -8,7 +8,12 @@ use mainstay_admin::status::{
     BreakerState, BreakerStatus, EndpointStatus, ModelStatus, PoolStatus, SourceStatus, StepKind,
     StepStatus, TargetStatus,
 };
-use mainstay_admin::{Beat, BreakerOverride, OverrideError, Readiness, Renewal, Source, Status};
+use mainstay_admin::{
+    Beat, BreakerOverride, Carried, Instruction, OrderError, OrderStatus, OverrideError, Readiness,
+    Renewal, Source, Status,
+};
+use mainstay_control::forecast::Forecast;
+use mainstay_control::orders::Scope;
 use mainstay_policy::Verdict;
 use mainstay_telemetry::{Clock, Names, Settings, TargetName, Telemetry};
 
@@ -18,6 +23,7 @@ pub(crate) struct Fake {
     ready: Mutex<Readiness>,
     forced: Mutex<Vec<BreakerOverride>>,
     beats: Mutex<Vec<Beat>>,
+    told: Mutex<Vec<Instruction>>,
 }
 
 impl Fake {
@@ -39,6 +45,7 @@ impl Fake {
             ready: Mutex::new(Readiness::yes()),
             forced: Mutex::default(),
             beats: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -53,6 +60,11 @@ impl Fake {
     /// What endpoints said of themselves.
     pub(crate) fn beats(&self) -> Vec<Beat> {
         self.beats.lock().unwrap().clone()
+    }
+
+    /// The orders that it was given.
+    pub(crate) fn told(&self) -> Vec<Instruction> {
+        self.told.lock().unwrap().clone()
     }
 
     /// What it was told to force.
@@ -85,6 +97,19 @@ impl Source for Fake {
         }
         self.forced.lock().unwrap().push(request.clone());
         Ok(1)
+    }
+
+    fn order(&self, instruction: &Instruction) -> Result<Carried, OrderError> {
+        self.told.lock().unwrap().push(instruction.clone());
+        Ok(Carried { done: !instruction.dry_run, ..Carried::default() })
+    }
+
+    fn orders(&self) -> Vec<OrderStatus> {
+        Vec::new()
+    }
+
+    fn forecast(&self, scope: &Scope) -> Result<Forecast, OrderError> {
+        Ok(Forecast { change: format!("{scope} dies"), ..Forecast::default() })
     }
 
     fn heartbeat(&self, beat: &Beat) -> Result<Renewal, OverrideError> {
@@ -145,6 +170,7 @@ pub(crate) fn status() -> Status {
             amplification: 1.0,
             ..ModelStatus::default()
         }],
+        ..Status::default()
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 mod client;
 mod fake;
+mod orders;
 
 use client::{Answer, Listener};
 

@@ -42,7 +42,13 @@ impl Change {
             let Some(endpoint) = endpoints.and_then(|all| all.get_mut(*at)) else { continue };
             match effect {
                 Effect::Gone => endpoint.readiness = Readiness::Out,
-                Effect::Stands(standing) => endpoint.standing = *standing,
+                Effect::Stands(standing) => {
+                    endpoint.standing = *standing;
+                    // Who was taken out is nobody's standby.
+                    if endpoint.readiness.is_standby() && *standing != Standing::Active {
+                        endpoint.readiness = Readiness::Out;
+                    }
+                }
                 Effect::Weighs(factor) => endpoint.weight *= factor,
             }
         }

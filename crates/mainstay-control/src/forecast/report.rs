@@ -235,7 +235,8 @@ fn becomes(then: &Endpoint, gone: bool) -> String {
 
 /// When it answers, if it comes into use.
 fn ready(pool: &Pool, before: &Endpoint, then: &Endpoint) -> Option<Ready> {
-    if before.standing == Standing::Active || !then.is_serving() {
+    let standby = before.standing == Standing::Spare || before.readiness.is_standby();
+    if !standby || !then.is_serving() {
         return None;
     }
     let (how, takes) = match before.readiness {

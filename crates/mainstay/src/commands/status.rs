@@ -11,10 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::admin_client::AdminClient;
+use crate::commands::look::Look;
 
 mod view;
-
-use view::Look;
 
 /// Between two looks of `--watch`.
 const LOOK: Duration = Duration::from_secs(1);

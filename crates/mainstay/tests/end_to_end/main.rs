@@ -20,6 +20,7 @@ mod hedging;
 mod idempotency;
 mod kill;
 mod network_faults;
+mod orders;
 mod outliers;
 mod overload;
 mod passthrough;

@@ -2,30 +2,15 @@
 
 use std::fmt::Write;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
-use console::Term;
-use mainstay_admin::Status;
+use comfy_table::{Cell, Color, Table};
 use mainstay_admin::status::{
     BreakerState, BreakerStatus, EndpointStatus, ModelStatus, SourceStatus, StepStatus,
     TargetStatus,
 };
+use mainstay_admin::{OrderStatus, Status};
 use mainstay_policy::Verdict;
 
-/// How the tables look.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    colours: bool,
-    /// Columns of the terminal; `None` where lines may be as long as they are.
-    width: Option<u16>,
-}
-
-impl Look {
-    /// What standard output can show.
-    pub(super) fn of_stdout() -> Self {
-        let width = Term::stdout().size_checked().map(|(_, columns)| columns);
-        Self { colours: console::colors_enabled(), width }
-    }
-}
+use crate::commands::look::{Look, age, align_right, cell, grouped, table};
 
 /// The whole status.
 pub(super) fn render(status: &Status, look: Look) -> String {
@@ -40,6 +25,9 @@ pub(super) fn render(status: &Status, look: Look) -> String {
     }
     if status.pools.iter().any(|pool| !pool.sources.is_empty()) {
         let _ = write!(page, "\n\n{}", sources(status, look).trim_fmt());
+    }
+    if !status.orders.is_empty() {
+        let _ = write!(page, "\n\n{}", orders(&status.orders, look).trim_fmt());
     }
     page
 }
@@ -119,17 +107,53 @@ fn step_cells(at: usize, step: &StepStatus, look: Look) -> [Cell; 3] {
     [Cell::new(format!("{}. {name}", at + 1)), cell(word, Some(colour), look), Cell::new(&step.why)]
 }
 
+/// Columns that only some gateways need.
+#[derive(Clone, Copy)]
+struct Extra {
+    /// Some endpoint says where it is.
+    zones: bool,
+    /// Some endpoint is not simply in use.
+    standings: bool,
+}
+
+impl Extra {
+    fn of(status: &Status) -> Self {
+        let endpoints = || status.pools.iter().flat_map(|pool| &pool.endpoints);
+        Self {
+            zones: endpoints().any(|endpoint| place(endpoint).is_some()),
+            standings: endpoints().any(|endpoint| standing(endpoint).0 != ACTIVE),
+        }
+    }
+
+    fn cells(self, endpoint: &EndpointStatus, first: bool, look: Look) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        if self.zones {
+            let place = place(endpoint).filter(|_| first);
+            cells.push(Cell::new(place.unwrap_or_default()));
+        }
+        if self.standings {
+            let (word, colour) = if first { standing(endpoint) } else { (String::new(), None) };
+            cells.push(cell(&word, colour, look));
+        }
+        cells
+    }
+}
+
 fn pools(status: &Status, look: Look) -> Table {
-    let names =
-        ["POOL", "ENDPOINT", "MODEL", "VERDICT", "FOR", "BREAKER", "IN FLIGHT", "LATENCY", "WHY"];
+    let extra = Extra::of(status);
+    let mut names = vec!["POOL", "ENDPOINT"];
+    names.extend(extra.zones.then_some("ZONE"));
+    names.extend(extra.standings.then_some("USE"));
+    let before = names.len();
+    names.extend(["MODEL", "VERDICT", "FOR", "BREAKER", "IN FLIGHT", "LATENCY", "WHY"]);
     let mut table = table(&names, look);
-    for column in [4, 6, 7] {
-        align_right(&mut table, column);
+    for column in [2, 4, 5] {
+        align_right(&mut table, before + column);
     }
     for pool in &status.pools {
         let mut name = pool.name.as_str();
         for endpoint in &pool.endpoints {
-            for row in endpoint_rows(std::mem::take(&mut name), endpoint, look) {
+            for row in endpoint_rows(std::mem::take(&mut name), endpoint, extra, look) {
                 table.add_row(row);
             }
         }
@@ -178,15 +202,64 @@ fn named(endpoint: &EndpointStatus) -> String {
 fn endpoint_rows<'a>(
     pool: &'a str,
     endpoint: &'a EndpointStatus,
+    extra: Extra,
     look: Look,
 ) -> impl Iterator<Item = Vec<Cell>> + 'a {
     endpoint.models.iter().enumerate().map(move |(at, target)| {
         let named = if at == 0 { named(endpoint) } else { String::new() };
         let pool = if at == 0 { pool } else { "" };
         let mut row = vec![Cell::new(pool), Cell::new(named)];
+        row.extend(extra.cells(endpoint, at == 0, look));
         row.extend(target_cells(target, look));
         row
     })
+}
+
+/// What most endpoints are for.
+const ACTIVE: &str = "active";
+
+/// Its zone, or its region where no zone is said.
+fn place(endpoint: &EndpointStatus) -> Option<&str> {
+    endpoint.zone.as_deref().or(endpoint.region.as_deref())
+}
+
+/// What it is for, with its share where that is not whole.
+fn standing(endpoint: &EndpointStatus) -> (String, Option<Color>) {
+    let (word, colour) = match endpoint.standing.as_str() {
+        "" | ACTIVE => (ACTIVE, None),
+        "spare" => ("spare", Some(Color::Cyan)),
+        "away" if endpoint.order.as_ref().is_some_and(|order| order.order == "maintenance") => {
+            ("maintenance", Some(Color::Magenta))
+        }
+        "drained" => ("drained", Some(Color::Magenta)),
+        other => (other, Some(Color::Yellow)),
+    };
+    match endpoint.factor {
+        factor if factor > 0.0 && (factor - 1.0).abs() > 0.001 => {
+            (format!("{word} x{factor:.2}"), colour.or(Some(Color::Yellow)))
+        }
+        _ => (word.to_owned(), colour),
+    }
+}
+
+/// What operators said, with their reasons.
+fn orders(orders: &[OrderStatus], look: Look) -> Table {
+    let mut table = table(&["ORDER", "ON", "FOR", "STILL", "REASON"], look);
+    for order in orders {
+        let still = match order.until_seconds {
+            _ if order.orphaned => "not configured now".to_owned(),
+            Some(left) => age(left),
+            None => "until taken back".to_owned(),
+        };
+        table.add_row(vec![
+            cell(&order.order, Some(Color::Magenta), look),
+            Cell::new(&order.scope),
+            Cell::new(age(order.since_seconds)),
+            Cell::new(still),
+            Cell::new(&order.reason),
+        ]);
+    }
+    table
 }
 
 fn target_cells(target: &TargetStatus, look: Look) -> [Cell; 7] {
@@ -267,71 +340,6 @@ fn breaker(breaker: &BreakerStatus, look: Look) -> Cell {
         _ => state.to_owned(),
     };
     cell(&text, colour, look)
-}
-
-fn table(names: &[&str], look: Look) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    match look.width {
-        Some(width) => table.set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
-    if look.colours {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-    }
-    table.set_header(names.iter().map(|&name| match look.colours {
-        true => Cell::new(name).add_attribute(Attribute::Bold),
-        false => Cell::new(name),
-    }));
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
-}
-
-fn align_right(table: &mut Table, column: usize) {
-    if let Some(column) = table.column_mut(column) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-}
-
-fn cell(text: &str, colour: Option<Color>, look: Look) -> Cell {
-    match colour.filter(|_| look.colours) {
-        Some(colour) => Cell::new(text).fg(colour),
-        None => Cell::new(text),
-    }
-}
-
-/// The two largest units: `2h 5m`, `12s`.
-fn age(seconds: f64) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
-    let mut left = seconds.max(0.0) as u64;
-    let mut parts = Vec::new();
-    for (unit, name) in UNITS {
-        if left >= unit || (unit == 1 && parts.is_empty()) {
-            parts.push(format!("{}{name}", left / unit));
-        } else if !parts.is_empty() {
-            break;
-        }
-        left %= unit;
-    }
-    parts.truncate(2);
-    parts.join(" ")
-}
-
-/// A number with a space between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A count and its share of the whole.

@@ -54,7 +54,11 @@ impl Gateway {
     /// Starts one and waits until it listens.
     pub(crate) async fn start(config: Value) -> Self {
         let (folder, path) = write(config);
-        let mut process = Process::start(&["serve", "--config", &path]);
+        Self::serve(folder, &path).await
+    }
+
+    async fn serve(folder: TempDir, path: &str) -> Self {
+        let mut process = Process::start(&["serve", "--config", path]);
         let http = process.announced("listening on http://").await;
         let admin = process.announced("admin on http://").await;
         let (http, admin) = (http.parse().expect("an address"), admin.parse().expect("an address"));
@@ -70,11 +74,25 @@ impl Gateway {
     /// Starts one and waits until every endpoint is ready.
     pub(crate) async fn ready(config: Value) -> Self {
         let gateway = Self::start(config).await;
+        gateway.until_ready().await;
+        gateway
+    }
+
+    async fn until_ready(&self) {
         eventually("every endpoint is ready", || async {
-            let verdicts = gateway.verdicts().await;
+            let verdicts = self.verdicts().await;
             verdicts.iter().all(|(_, verdict)| verdict == "ready").then_some(())
         })
         .await;
+    }
+
+    /// Ends it and starts it again with the same configuration and the same state folder; waits
+    /// until every endpoint is ready.
+    pub(crate) async fn restarted(mut self) -> Self {
+        self.process.kill().await;
+        let path = self.folder.path().join("mainstay.yaml");
+        let gateway = Self::serve(self.folder, path.to_str().expect("UTF-8")).await;
+        gateway.until_ready().await;
         gateway
     }
 

@@ -77,6 +77,7 @@ fn status() -> Status {
             amplification: 1.024,
             ..ModelStatus::default()
         }],
+        ..Status::default()
     }
 }
 
@@ -140,6 +141,46 @@ fn who_is_out_or_on_its_way_back_says_so_and_why() {
     assert!(page.contains("ready, ramp 40%"), "{page}");
     assert!(page.contains("3 probation requests answered; 3 checks passed"), "{page}");
     assert!(page.contains("ready, ejected") && page.contains(why), "{page}");
+}
+
+#[test]
+fn who_is_not_simply_in_use_says_so_and_orders_have_their_reasons() {
+    let mut status = status();
+    let order = OrderStatus {
+        scope: "fraud-v2/10.0.0.1:8000".to_owned(),
+        order: "drain".to_owned(),
+        reason: "new kernel".to_owned(),
+        since_seconds: 61.0,
+        until_seconds: Some(600.0),
+        orphaned: false,
+    };
+    let endpoints = &mut status.pools[0].endpoints;
+    endpoints[0].standing = "drained".to_owned();
+    endpoints[0].order = Some(order.clone());
+    endpoints[1].standing = "spare".to_owned();
+    endpoints[2].factor = 0.5;
+    endpoints[2].zone = Some("eu-west-1b".to_owned());
+    let maintenance = OrderStatus {
+        scope: "zone eu-west-1a".to_owned(),
+        order: "maintenance".to_owned(),
+        until_seconds: None,
+        ..order.clone()
+    };
+    status.orders = vec![order, maintenance];
+    let page = lines(&render(&status, PLAIN));
+    let squeezed: Vec<String> =
+        page.iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for part in [
+        "POOL ENDPOINT ZONE USE MODEL VERDICT",
+        "10.0.0.1:8000 drained fraud ready",
+        "10.0.0.2:8000 spare fraud dead",
+        "10.0.0.3:8000 eu-west-1b active x0.50 fraud ready",
+        "ORDER ON FOR STILL REASON",
+        "drain fraud-v2/10.0.0.1:8000 1m 1s 10m new kernel",
+        "maintenance zone eu-west-1a 1m 1s until taken back new kernel",
+    ] {
+        assert!(squeezed.iter().any(|line| line.contains(part)), "{part}: {page:#?}");
+    }
 }
 
 #[test]
