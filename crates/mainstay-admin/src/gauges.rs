@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use mainstay_telemetry::{Gauges, ModelGauges, SourceGauges, TargetGauges, TargetName};
+use mainstay_telemetry::{
+    Gauges, LastGoodGauges, ModelGauges, RehearsalGauges, SourceGauges, TargetGauges, TargetName,
+};
 
 use crate::status::{
-    BreakerState, EndpointStatus, ModelStatus, SourceStatus, Status, TargetStatus,
+    BreakerState, EndpointStatus, ModelStatus, SourceStatus, Status, StepStatus, TargetStatus,
 };
 
 /// The gauges of this status.
@@ -23,6 +25,15 @@ pub(crate) fn of(status: &Status) -> Gauges {
         amplification_cap: status.amplification_cap,
         targets: targets.collect(),
         models: status.models.iter().map(model).collect(),
+        last_good: status.last_good.map(|of| LastGoodGauges {
+            entries: of.entries,
+            memory_bytes: of.memory_bytes,
+            disk_bytes: of.disk_bytes,
+            stored: of.stored,
+            hits: of.hits,
+            misses: of.misses,
+            lost: of.lost,
+        }),
         sources: status
             .pools
             .iter()
@@ -70,7 +81,21 @@ fn model(model: &ModelStatus) -> ModelGauges {
         queued: model.queued,
         shed: [model.shed.critical, model.shed.high, model.shed.normal, model.shed.low],
         steps: model.steps.iter().map(|step| (step.name.clone(), step.available)).collect(),
+        rehearsals: model.steps.iter().flat_map(rehearsals).collect(),
     }
+}
+
+fn rehearsals(step: &StepStatus) -> impl Iterator<Item = RehearsalGauges> + '_ {
+    step.rehearsals.iter().map(|it| RehearsalGauges {
+        step: step.name.clone(),
+        endpoint: it.endpoint.clone().unwrap_or_default(),
+        alert: it.alert,
+        answered: it.answered,
+        failed: it.tried.saturating_sub(it.answered),
+        age: it.age_seconds,
+        latency: it.latency_ms / 1e3,
+        agreement: it.agreement,
+    })
 }
 
 fn seconds(seconds: f64) -> Duration {

@@ -34,6 +34,28 @@ pub struct Status {
     /// Operators' orders that hold, the oldest first.
     #[serde(default)]
     pub orders: Vec<OrderStatus>,
+    /// What is remembered of good answers; none where no chain has such a step.
+    #[serde(default)]
+    pub last_good: Option<LastGoodStatus>,
+}
+
+/// What is remembered of servers' good answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastGoodStatus {
+    /// Answers in memory.
+    pub entries: usize,
+    /// Their bytes.
+    pub memory_bytes: usize,
+    /// Bytes of the answers on disk.
+    pub disk_bytes: u64,
+    /// Good answers taken in since the start.
+    pub stored: u64,
+    /// Requests that were answered from there.
+    pub hits: u64,
+    /// Requests that looked there in vain.
+    pub misses: u64,
+    /// Answers that were not taken in, or not written, for want of time.
+    pub lost: u64,
 }
 
 /// One pool.
@@ -232,7 +254,7 @@ pub struct ShedStatus {
 }
 
 /// One step of a chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepStatus {
     /// What kind of source it is.
     pub kind: StepKind,
@@ -241,6 +263,32 @@ pub struct StepStatus {
     /// Whether it could answer now.
     pub available: bool,
     /// Why, or why not, in one line.
+    pub why: String,
+    /// What rehearsals have shown of it; of a pool, endpoint by endpoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rehearsals: Vec<RehearsalStatus>,
+}
+
+/// What rehearsals have shown of one fallback.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RehearsalStatus {
+    /// The endpoint's name; none where the step is no pool.
+    pub endpoint: Option<String>,
+    /// `unproven`, `proven`, `failing`, `stale` or `disagreeing`.
+    pub state: String,
+    /// Whether somebody should look after it before it is needed.
+    pub alert: bool,
+    /// Since it last answered; none before it has.
+    pub age_seconds: Option<f64>,
+    /// Shadow requests that ended.
+    pub tried: u64,
+    /// Those of them that were answered.
+    pub answered: u64,
+    /// A moving average over about the last ten.
+    pub latency_ms: f64,
+    /// The share of rows that say what the source in use said; none where none was compared.
+    pub agreement: Option<f64>,
+    /// Why the last failure was one; empty after an answer.
     pub why: String,
 }
 
@@ -252,6 +300,8 @@ pub enum StepKind {
     Pool,
     /// A model inside the gateway.
     Embedded,
+    /// What is remembered of servers' good answers.
+    LastGood,
     /// A default prediction.
     Default,
 }
@@ -275,6 +325,7 @@ impl StepKind {
         match self {
             Self::Pool => "pool",
             Self::Embedded => "embedded",
+            Self::LastGood => "last-good",
             Self::Default => "default",
         }
     }

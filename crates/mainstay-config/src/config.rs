@@ -22,8 +22,10 @@ mod pool;
 
 pub use concurrency::{Concurrency, Network, Priorities};
 pub use discover::{Discover, DnsName, Family, Origin, Register};
-pub(crate) use model::{ATTEMPTS, DEADLINE, LAST_RESORT_QUEUE, REMEMBER};
-pub use model::{Degrade, Engine, Exhausted, Guards, Idempotency, Model, Source, Step};
+pub(crate) use model::{ATTEMPTS, DEADLINE, LAST_GOOD_AGE, LAST_RESORT_QUEUE, REMEMBER};
+pub use model::{
+    Degrade, Engine, Exhausted, Guards, Idempotency, LastGood, Model, Rehearsal, Source, Step,
+};
 pub use pool::{
     BadUrl, Call, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe,
     HttpCheck, Pool, Probe, Site, Warm,
@@ -132,6 +134,11 @@ pub struct Limits {
     /// Answers remembered for idempotency keys, all together. Default 64 MiB: at 1 KiB each, a
     /// thousand a second for a minute.
     pub idempotency_memory: usize,
+    /// Good answers remembered in memory for steps with `last-good`, all together. Default 64 MiB.
+    pub last_good_memory: usize,
+    /// The same on disk; 0 keeps nothing there. Default 256 MiB: four times the memory, and small
+    /// beside any disk.
+    pub last_good_disk: usize,
     /// A client connection without a request is closed after this. Default 75 s: longer than the
     /// 60 s for which clients and load balancers commonly keep theirs, so that they close first.
     pub idle_timeout: Duration,
@@ -148,6 +155,8 @@ impl Default for Limits {
             replay: 8 * MIB,
             replay_memory: 256 * MIB,
             idempotency_memory: 64 * MIB,
+            last_good_memory: 64 * MIB,
+            last_good_disk: 256 * MIB,
             connections: 10_000,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),

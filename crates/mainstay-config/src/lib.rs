@@ -32,9 +32,9 @@ pub use code::Code;
 pub use config::{
     Admin, BadUrl, Call, Check, Concurrency, Config, Counters, Degrade, Dependency, Discover,
     DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, GoldenFile,
-    GoldenProbe, Guards, HttpCheck, Limits, Listen, Log, LogFormat, LogLevel, Model, Network, Node,
-    Origin, Pool, Priorities, Probe, Records, Register, Site, Source, Step, Warm,
-    default_state_dir,
+    GoldenProbe, Guards, HttpCheck, LastGood, Limits, Listen, Log, LogFormat, LogLevel, Model,
+    Network, Node, Origin, Pool, Priorities, Probe, Records, Register, Rehearsal, Site, Source,
+    Step, Warm, default_state_dir,
 };
 pub use difference::{Changes, Difference, Digest};
 pub use example::{annotated_example, yaml_text};

@@ -15,6 +15,7 @@ use crate::value::{Length, Share, Size};
 mod check;
 mod concurrency;
 mod discover;
+mod fallback;
 mod groups;
 mod guards;
 mod model;
@@ -30,6 +31,7 @@ pub(crate) use concurrency::{
     RawConcurrency, RawPriority, RawPriorityHeader, RawTargetConcurrency,
 };
 pub(crate) use discover::{RawDiscover, RawFamily, RawRegister};
+pub(crate) use fallback::{RawAgreement, RawCallers, RawLastGood, RawRehearsal};
 pub(crate) use groups::{RawActive, RawCall, RawDamping, RawMode, RawStandby, RawWarm, RawWindows};
 pub(crate) use guards::{RawConstant, RawGuards, RawOutputGuard, RawShape, RawThen};
 pub(crate) use model::{
@@ -169,6 +171,12 @@ pub(crate) struct RawLimits {
     /// are forgotten before their time.
     #[schemars(extend("default" = "64MiB"))]
     pub(crate) idempotency_memory: Opt<Size>,
+    /// Good answers remembered in memory for steps with `last-good`, all together.
+    #[schemars(extend("default" = "64MiB"))]
+    pub(crate) last_good_memory: Opt<Size>,
+    /// The same on disk, below state-dir, over a restart; 0 keeps nothing there.
+    #[schemars(extend("default" = "256MiB"))]
+    pub(crate) last_good_disk: Opt<Size>,
     /// Client connections at once.
     #[schemars(extend("default" = 10000, "minimum" = 1))]
     pub(crate) connections: Opt<u32>,

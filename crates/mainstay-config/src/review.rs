@@ -27,6 +27,7 @@ mod chain;
 mod check;
 mod concurrency;
 pub(crate) mod discover;
+mod fallback;
 mod golden;
 mod groups;
 mod guards;

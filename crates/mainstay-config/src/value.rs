@@ -84,7 +84,7 @@ fn parse_size(text: &str) -> Option<usize> {
 
 /// `20%` as a ratio.
 #[expect(clippy::cast_possible_truncation, reason = "a share needs no more digits")]
-fn parse_share(text: &str) -> Option<Ratio> {
+pub(crate) fn parse_share(text: &str) -> Option<Ratio> {
     let percent = text.trim().strip_suffix('%')?.trim_end().parse::<f64>().ok()?;
     Ratio::new((percent / 100.0) as f32)
 }

@@ -661,3 +661,36 @@ fn a_pool_whose_endpoints_come_from_elsewhere_needs_none_of_its_own() {
     let text = "pools: {p: {endpoints: []}}\nmodels: {m: {chain: [{pool: p}]}}\n";
     assert_eq!(codes(text), [Code::Missing]);
 }
+
+#[test]
+fn last_good_answers_and_rehearsals_are_reviewed() {
+    let model = |text: &str| format!("{POOL}models:\n  m: {{{text}}}\n");
+    let of = |text: &str| Config::parse("t", &model(text)).map(|config| config.models[0].clone());
+    let minutes = |text: &str| {
+        let step = &of(text).unwrap().chain[1];
+        let mainstay_config::Source::LastGood(rule) = &step.source else { panic!("{step:?}") };
+        (rule.max_age.as_secs() / 60, rule.shared)
+    };
+    assert_eq!(minutes("chain: [{pool: p}, {last-good: 20m}]"), (20, false));
+    assert_eq!(minutes("chain: [{pool: p}, {last-good: {callers: shared}}]"), (10, true));
+    let refused = [
+        ("chain: [{last-good: 10m}, {pool: p}]", Code::Unreachable),
+        ("chain: [{pool: p}, {last-good: 1m}, {last-good: 2m}]", Code::Unreachable),
+        ("chain: [{pool: p}, {last-good: soon}]", Code::BadValue),
+        ("chain: [{pool: p}, {last-good: 1m, default: {}}]", Code::Contradiction),
+        ("chain: [{pool: p}], rehearsal: often", Code::BadValue),
+        ("chain: [{pool: p}], rehearsal: 0%", Code::BadValue),
+        ("chain: [{pool: p}], rehearsal: {stale-after: 1ms}", Code::Times),
+    ];
+    for (text, code) in refused {
+        assert_eq!(codes(&model(text)), [code], "{text}");
+    }
+    let share = |text: &str| {
+        let model = of(text).unwrap();
+        model.rehearsal.map(|it| f64::from(it.settings.share.get()))
+    };
+    assert_eq!(share("chain: [{pool: p}]"), None);
+    assert_eq!(share("chain: [{pool: p}], rehearsal: off"), None);
+    assert_eq!(share("chain: [{pool: p}], rehearsal: 50%"), Some(0.5));
+    assert_eq!(share("chain: [{pool: p}], rehearsal: 50%, repeatable: false"), None);
+}

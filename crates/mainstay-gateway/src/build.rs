@@ -18,7 +18,9 @@ use mainstay_telemetry::{Clock, Names, Settings, Shape, Shown, TargetName, Telem
 use crate::embedded::{Embedded, models, models::Loaded};
 use crate::error::Error;
 use crate::gate::Gate;
+use crate::last_good;
 use crate::poison::PoisonTable;
+use crate::rehearsal::Rehearsal;
 use crate::request::Waiting;
 use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
@@ -27,6 +29,9 @@ use crate::snapshot::{Member, Parts, PoolSource, Route, Snapshot, Source, Step, 
 /// Time kept back for an embedded model: far more than its runs take, so that a short queue
 /// before it does no harm.
 const EMBEDDED_NEEDS: Duration = Duration::from_millis(20);
+
+/// Time kept back to look a last good answer up: in memory, or one read of a disk.
+const LAST_GOOD_NEEDS: Duration = Duration::from_millis(10);
 
 /// Time kept back for a default prediction: to write the answer.
 const DEFAULT_NEEDS: Duration = Duration::from_millis(2);
@@ -136,6 +141,11 @@ impl Builder<'_> {
         gate.reconfigure(&model.concurrency, &steps);
         let plan = self.plan(model, &steps, false);
         let strict = self.plan(model, &steps, true);
+        let rehearsal = Rehearsal::new(model, &self.config.pools, &steps, self.ground.clock.now());
+        let known = before.and_then(|route| route.rehearsal.as_ref());
+        if let (Some(rehearsal), Some(known)) = (&rehearsal, known) {
+            rehearsal.adopt(known);
+        }
         Arc::new(Route {
             id,
             name: Arc::clone(&model.name),
@@ -154,6 +164,8 @@ impl Builder<'_> {
             gate,
             priority: model.priority.unwrap_or(self.config.listen.priorities.usual),
             poison: model.poison.map(|settings| poison_table(settings, before)),
+            last_good: last_good::rule(model),
+            rehearsal,
             remember: model.idempotency.map(|rule| rule.remember),
         })
     }
@@ -179,6 +191,7 @@ impl Builder<'_> {
             config::Source::Embedded { path, engine } => {
                 (Source::Embedded(self.embedded(path, *engine)), at > 0)
             }
+            config::Source::LastGood(_) => (Source::LastGood, true),
             config::Source::Default { outputs } => (Source::Default(outputs.clone()), true),
         };
         Step { source, confidence: step.confidence.clone(), degraded }
@@ -235,10 +248,17 @@ impl Builder<'_> {
                 Source::Embedded(embedded) => chain::Step::Local(Local {
                     available: Arc::clone(&embedded.available),
                     needs: EMBEDDED_NEEDS,
+                    may_decline: false,
+                }),
+                Source::LastGood => chain::Step::Local(Local {
+                    available: Arc::new(AtomicBool::new(true)),
+                    needs: LAST_GOOD_NEEDS,
+                    may_decline: true,
                 }),
                 Source::Default(_) => chain::Step::Local(Local {
                     available: Arc::new(AtomicBool::new(true)),
                     needs: DEFAULT_NEEDS,
+                    may_decline: false,
                 }),
             })
             .collect();
@@ -269,7 +289,8 @@ impl Builder<'_> {
 
 /// A step that never answers.
 fn shut() -> chain::Step {
-    chain::Step::Local(Local { available: Arc::default(), needs: Duration::ZERO })
+    let needs = Duration::ZERO;
+    chain::Step::Local(Local { available: Arc::default(), needs, may_decline: false })
 }
 
 /// The rows of equal answers of a step's members.
@@ -413,6 +434,7 @@ pub(crate) fn step_name(step: &Step) -> Arc<str> {
     match &step.source {
         Source::Pool(pool) => Arc::clone(&pool.name),
         Source::Embedded(embedded) => Arc::clone(&embedded.label),
+        Source::LastGood => "last-good".into(),
         Source::Default(_) => "default".into(),
     }
 }

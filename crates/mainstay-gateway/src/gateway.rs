@@ -10,6 +10,7 @@ use mainstay_telemetry::{Clock, Event, EventKind};
 use tokio::sync::{mpsc, watch};
 
 use crate::accept::{self, HANDOVER};
+use crate::aftermath;
 use crate::build;
 use crate::discovered::Sources;
 use crate::embedded::LOOK_EVERY;
@@ -160,6 +161,7 @@ impl Gateway {
         let sources = tokio::spawn(sources.run(reconfigure.clone()));
         let gates = tokio::spawn(overload::watch(Arc::clone(&shared)));
         let orders = tokio::spawn(orders.run());
+        let after = tokio::spawn(aftermath::run(Arc::clone(&shared)));
         tell_started(&shared, config.workers);
 
         let cause = shutdown.await;
@@ -171,7 +173,7 @@ impl Gateway {
         if !drained {
             tracing::warn!(?limit, "the drain limit passed with requests in flight");
         }
-        for task in [&acceptor, &judging, &watch, &models, &sources, &gates, &orders] {
+        for task in [&acceptor, &judging, &watch, &models, &sources, &gates, &orders, &after] {
             task.abort();
         }
         admin.abort();

@@ -13,6 +13,7 @@
 //! ```
 
 mod accept;
+mod aftermath;
 mod build;
 mod client;
 mod discovered;
@@ -22,6 +23,7 @@ mod flight;
 mod gate;
 mod gateway;
 mod idempotency;
+mod last_good;
 mod memory;
 mod observe;
 mod orders;
@@ -29,6 +31,7 @@ mod outliers;
 mod overload;
 mod poison;
 mod reconfigure;
+mod rehearsal;
 mod request;
 mod shared;
 mod slots;

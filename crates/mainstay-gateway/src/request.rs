@@ -35,7 +35,8 @@ use crate::worker::Worker;
 use fault::{Blame, Fault};
 use recognise::Recognised;
 
-pub(crate) use ask::Ask;
+pub(crate) use ask::{Ask, Question};
+pub(crate) use once::hash_caller;
 pub(crate) use own::route_available;
 pub(crate) use waiting::Waiting;
 

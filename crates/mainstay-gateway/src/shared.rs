@@ -12,7 +12,9 @@ use mainstay_policy::target::{Registry, Target};
 use mainstay_telemetry::{Clock, Event, EventKind, Telemetry};
 use tokio::sync::watch;
 
+use crate::aftermath::Aftermath;
 use crate::idempotency::Answers;
+use crate::last_good::LastGood;
 use crate::memory::Memory;
 use crate::slots::Slots;
 use crate::snapshot::Snapshot;
@@ -37,6 +39,10 @@ pub(crate) struct Shared {
     pub(crate) memory: Arc<Memory>,
     /// Answers by idempotency key.
     pub(crate) answers: Arc<Answers>,
+    /// Good answers, for the day without any.
+    pub(crate) last_good: LastGood,
+    /// Where answers go that something is made of afterwards.
+    pub(crate) aftermath: Aftermath,
     /// One for each worker.
     pub(crate) pulses: Vec<Pulse>,
     /// Whether the gateway is on its way out.
@@ -82,6 +88,8 @@ impl Shared {
             executor: Executor::new(config.embedded.threads, config.embedded.queue),
             memory: Arc::new(Memory::new(config.limits.replay_memory)),
             answers: Arc::new(Answers::new(config.limits.idempotency_memory)),
+            last_good: LastGood::new(&config),
+            aftermath: Aftermath::new(),
             pulses: (0..config.workers).map(|_| Pulse::default()).collect(),
             draining: AtomicBool::default(),
         }
@@ -107,6 +115,7 @@ impl Shared {
     pub(crate) fn swap(&self, snapshot: Snapshot) {
         self.memory.resize(snapshot.config.limits.replay_memory);
         self.answers.resize(snapshot.config.limits.idempotency_memory);
+        self.last_good.fit(&snapshot.config);
         self.current.store(Arc::new(snapshot));
         let last = self.generation.fetch_add(1, Ordering::Release);
         self.swaps.send_replace(last + 1);

@@ -25,7 +25,9 @@ use mainstay_protocol::{Tensor, TensorSpec};
 use crate::build::Watched;
 use crate::embedded::Embedded;
 use crate::gate::{Gate, Gates};
+use crate::last_good;
 use crate::poison::PoisonTable;
+use crate::rehearsal::Rehearsal;
 use crate::request::Waiting;
 use crate::slots::Slot;
 
@@ -145,6 +147,13 @@ pub(crate) struct RouteView {
     at: usize,
 }
 
+impl RouteView {
+    /// The route alone, for another thread.
+    pub(crate) fn share(&self) -> Arc<Route> {
+        Arc::clone(&self.view.routes[self.at])
+    }
+}
+
 impl Deref for RouteView {
     type Target = Route;
 
@@ -184,16 +193,25 @@ pub(crate) struct Route {
     pub(crate) gate: Arc<Gate>,
     /// Of requests that name none.
     pub(crate) priority: Priority,
+    /// How fallbacks are tried out; `None` where they are not.
+    pub(crate) rehearsal: Option<Rehearsal>,
+    /// How good answers are remembered; `None` where no step gives them again.
+    pub(crate) last_good: Option<last_good::Rule>,
     /// How long answers are given again for an idempotency key; `None` where keys mean nothing.
     pub(crate) remember: Option<Duration>,
 }
 
 impl Route {
+    /// Whether something is made of its answers afterwards.
+    pub(crate) const fn is_heard(&self) -> bool {
+        self.last_good.is_some() || self.rehearsal.is_some()
+    }
+
     /// The members of all its pools.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         let pools = self.steps.iter().filter_map(|step| match &step.source {
             Source::Pool(pool) => Some(pool),
-            Source::Embedded(_) | Source::Default(_) => None,
+            Source::Embedded(_) | Source::LastGood | Source::Default(_) => None,
         });
         pools.flat_map(|pool| &pool.members)
     }
@@ -213,6 +231,8 @@ pub(crate) struct Step {
 pub(crate) enum Source {
     Pool(PoolSource),
     Embedded(Arc<Embedded>),
+    /// By the route's rule.
+    LastGood,
     Default(Vec<Tensor>),
 }
 

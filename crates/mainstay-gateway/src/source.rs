@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_admin::status::{
-    BreakerState, BreakerStatus, EndpointStatus, ForcedStatus, ModelStatus, PoolStatus,
-    RotationStatus, ShedStatus, StepKind, StepStatus, TargetStatus,
+    BreakerState, BreakerStatus, EndpointStatus, ForcedStatus, LastGoodStatus, ModelStatus,
+    PoolStatus, RehearsalStatus, RotationStatus, ShedStatus, StepKind, StepStatus, TargetStatus,
 };
 use mainstay_admin::{
     Beat, BreakerOverride, Carried, Force, Instruction, OrderError, OrderStatus, OverrideError,
@@ -137,7 +137,11 @@ impl State {
                 .steps
                 .iter()
                 .zip(route.plan.steps())
-                .map(|(step, plan)| step_status(step, plan, now))
+                .enumerate()
+                .map(|(at, (step, plan))| StepStatus {
+                    rehearsals: rehearsals(route, at, now),
+                    ..self.step(step, plan, now)
+                })
                 .collect(),
             requests: totals.requests,
             degraded: totals.degraded,
@@ -151,6 +155,45 @@ impl State {
             queued: gate.waiting(),
             shed: shed(gate),
         }
+    }
+
+    /// A step of a chain, and whether it could answer.
+    fn step(&self, step: &snapshot::Step, plan: &chain::Step, now: Moment) -> StepStatus {
+        let name = crate::build::step_name(step).to_string();
+        let (kind, available, why) = match (&step.source, plan) {
+            (snapshot::Source::Pool(_), chain::Step::Pool(pool)) => {
+                let (can, of) = answering(pool, now);
+                (StepKind::Pool, can > 0, format!("{can} of {of} endpoints take requests"))
+            }
+            (snapshot::Source::Embedded(embedded), _) => {
+                let available = embedded.model().is_some();
+                let why = embedded.problem().unwrap_or_else(|| "loaded".to_owned());
+                (StepKind::Embedded, available, why)
+            }
+            (snapshot::Source::LastGood, _) => {
+                let counts = self.shared.last_good.counts();
+                let (entries, disk) = (counts.entries, counts.disk_bytes);
+                let why = format!("{entries} answers in memory, {} KiB on disk", disk / 1024);
+                (StepKind::LastGood, entries > 0 || disk > 0, why)
+            }
+            _ => (StepKind::Default, true, "always there".to_owned()),
+        };
+        StepStatus { kind, name, available, why, rehearsals: Vec::new() }
+    }
+
+    fn last_good(&self, routes: &[Arc<Route>]) -> Option<LastGoodStatus> {
+        routes.iter().any(|route| route.last_good.is_some()).then(|| {
+            let counts = self.shared.last_good.counts();
+            LastGoodStatus {
+                entries: counts.entries,
+                memory_bytes: counts.bytes,
+                disk_bytes: counts.disk_bytes,
+                stored: counts.stored,
+                hits: counts.hits,
+                misses: counts.misses,
+                lost: counts.lost + self.shared.aftermath.lost(),
+            }
+        })
     }
 
     fn reasons(&self) -> std::sync::MutexGuard<'_, HashMap<Key, String>> {
@@ -263,6 +306,7 @@ impl Source for State {
                 .collect(),
             models: snapshot.routes.iter().map(|route| self.model(route, now)).collect(),
             orders: self.orders.list(),
+            last_good: self.last_good(&snapshot.routes),
         }
     }
 
@@ -295,7 +339,7 @@ impl Source for State {
         }
         for route in &snapshot.routes {
             for (step, plan) in route.steps.iter().zip(route.plan.steps()) {
-                let status = step_status(step, plan, now);
+                let status = self.step(step, plan, now);
                 if !status.available && status.kind == StepKind::Pool {
                     reasons.push(format!("{}: {}: {}", route.name, status.name, status.why));
                 }
@@ -344,26 +388,31 @@ impl Source for State {
     }
 }
 
+/// What rehearsals have shown of a step.
+fn rehearsals(route: &Route, step: usize, now: Moment) -> Vec<RehearsalStatus> {
+    let shown = route.rehearsal.as_ref().map(|it| it.shown(route)).unwrap_or_default();
+    let here = shown.into_iter().filter(|shown| shown.step == step);
+    here.map(|shown| {
+        let proof = shown.proof;
+        let age = proof.succeeded.map(|at| now.since(at).as_secs_f64());
+        RehearsalStatus {
+            endpoint: shown.endpoint.as_deref().map(str::to_owned),
+            state: proof.state.as_str().to_owned(),
+            alert: proof.state.is_alert(),
+            age_seconds: age,
+            tried: proof.tried,
+            answered: proof.answered,
+            latency_ms: proof.latency.as_secs_f64() * 1e3,
+            agreement: proof.agreement(),
+            why: proof.why,
+        }
+    })
+    .collect()
+}
+
 fn shed(gate: &Gate) -> ShedStatus {
     let [critical, high, normal, low] = gate.turned_away();
     ShedStatus { critical, high, normal, low }
-}
-
-fn step_status(step: &snapshot::Step, plan: &chain::Step, now: Moment) -> StepStatus {
-    let name = crate::build::step_name(step).to_string();
-    let (kind, available, why) = match (&step.source, plan) {
-        (snapshot::Source::Pool(_), chain::Step::Pool(pool)) => {
-            let (can, of) = answering(pool, now);
-            (StepKind::Pool, can > 0, format!("{can} of {of} endpoints take requests"))
-        }
-        (snapshot::Source::Embedded(embedded), _) => {
-            let available = embedded.model().is_some();
-            let why = embedded.problem().unwrap_or_else(|| "loaded".to_owned());
-            (StepKind::Embedded, available, why)
-        }
-        _ => (StepKind::Default, true, "always there".to_owned()),
-    };
-    StepStatus { kind, name, available, why }
 }
 
 /// How many members take requests now, and how many there are.

@@ -19,6 +19,7 @@ pub mod outcome;
 pub mod outlier;
 pub mod poison;
 pub mod ratio;
+pub mod rehearsal;
 pub mod sequence;
 pub mod standing;
 pub mod target;

@@ -11,6 +11,7 @@
 //! Source: <https://github.com/kserve/open-inference-protocol> and Triton's
 //! `docs/protocol/extension_binary_data.md`.
 
+pub mod agreement;
 pub mod answer;
 mod binary;
 pub mod confidence;
@@ -20,6 +21,7 @@ pub mod golden;
 pub mod guard;
 pub mod infer;
 mod json;
+mod members;
 pub mod metadata;
 mod numbers;
 pub mod path;

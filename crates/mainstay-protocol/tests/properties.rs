@@ -121,7 +121,7 @@ fn read_everything(body: &[u8], json_len: Option<usize>) {
     let _ = metadata::parse_model(body);
     let _ = metadata::parse_server(body);
     let _ = repository::parse(body);
-    let mark = Mark { served_by: "a", reason: "b" };
+    let mark = Mark { served_by: "a", reason: "b", age: None };
     // What a mark does not look into it passes on as it came, so only JSON stays JSON.
     let marked = answer::mark_degraded(&Bytes::copy_from_slice(body), json_len, &mark);
     if let (Ok(marked), Some(_)) = (marked, head_as_json(body, json_len)) {
@@ -169,7 +169,7 @@ proptest! {
     fn a_mark_changes_nothing_else(outputs in tensors(2, any_data), served_by in any::<String>()) {
         let response = Response { outputs, ..Response::default() };
         let before = answer::render(&response, &[], true).unwrap();
-        let mark = Mark { served_by: &served_by, reason: "\u{0}\"" };
+        let mark = Mark { served_by: &served_by, reason: "\u{0}\"", age: None };
         let after = answer::mark_degraded(&before.body, before.json_len, &mark).unwrap();
         let read = answer::parse(&after.body, after.json_len).unwrap();
         prop_assert_eq!(read.outputs, response.outputs);

@@ -43,6 +43,8 @@ pub enum EventKind {
     Overload = 10,
     /// The endpoints of a pool, and the sources that name them.
     Discovery = 11,
+    /// What rehearsals show of a fallback: proven, failing, stale, disagreeing.
+    Rehearsal = 12,
 }
 
 /// A change of state.
@@ -88,7 +90,7 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Verdict,
         Self::Breaker,
         Self::Step,
@@ -101,6 +103,7 @@ impl EventKind {
         Self::Guard,
         Self::Overload,
         Self::Discovery,
+        Self::Rehearsal,
     ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
@@ -119,6 +122,7 @@ impl EventKind {
             Self::Guard => "guard",
             Self::Overload => "overload",
             Self::Discovery => "discovery",
+            Self::Rehearsal => "rehearsal",
         }
     }
 }

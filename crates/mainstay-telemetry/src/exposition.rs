@@ -38,8 +38,29 @@ pub struct Gauges {
     pub targets: Vec<TargetGauges>,
     /// Every model.
     pub models: Vec<ModelGauges>,
+    /// What is remembered of good answers; `None` where nothing is meant to be.
+    pub last_good: Option<LastGoodGauges>,
     /// Every source of endpoints.
     pub sources: Vec<SourceGauges>,
+}
+
+/// What is remembered of servers' good answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastGoodGauges {
+    /// Answers in memory.
+    pub entries: usize,
+    /// Their bytes.
+    pub memory_bytes: usize,
+    /// Bytes of the answers on disk.
+    pub disk_bytes: u64,
+    /// Taken in since the start.
+    pub stored: u64,
+    /// Requests that were answered from there.
+    pub hits: u64,
+    /// Requests that looked there in vain.
+    pub misses: u64,
+    /// Not taken in, or not written, for want of time.
+    pub lost: u64,
 }
 
 /// The state of one source of endpoints.
@@ -93,6 +114,29 @@ pub struct ModelGauges {
     pub shed: [u64; Priority::ALL.len()],
     /// The steps of its chain, and whether each could answer.
     pub steps: Vec<(String, bool)>,
+    /// What rehearsals have shown of its fallbacks.
+    pub rehearsals: Vec<RehearsalGauges>,
+}
+
+/// What rehearsals have shown of one fallback.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RehearsalGauges {
+    /// The step's name.
+    pub step: String,
+    /// The endpoint's name; empty where the step is no pool.
+    pub endpoint: String,
+    /// Whether it is an alert.
+    pub alert: bool,
+    /// Rehearsals that were answered.
+    pub answered: u64,
+    /// Rehearsals that failed.
+    pub failed: u64,
+    /// Since the last answer, in seconds.
+    pub age: Option<f64>,
+    /// Recent, in seconds.
+    pub latency: f64,
+    /// The share of rows that agree with the source in use.
+    pub agreement: Option<f64>,
 }
 
 impl Telemetry {

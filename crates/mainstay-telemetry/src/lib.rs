@@ -21,7 +21,9 @@ mod telemetry;
 pub use clock::Clock;
 pub use error::Error;
 pub use event::{Event, EventKind, StampedEvent};
-pub use exposition::{Gauges, ModelGauges, SourceGauges, TargetGauges};
+pub use exposition::{
+    Gauges, LastGoodGauges, ModelGauges, RehearsalGauges, SourceGauges, TargetGauges,
+};
 pub use names::{Catalog, Names, Shape, Shown, TargetName};
 pub use record::{Record, RequestId};
 pub use telemetry::{ModelTotals, Settings, Telemetry, Worker};

@@ -57,8 +57,10 @@ fn status() -> Status {
         name: "fraud-v2".to_owned(),
         available: true,
         why: "1 of 1 endpoints takes traffic".to_owned(),
+        rehearsals: Vec::new(),
     };
     Status {
+        last_good: Some(LastGoodStatus { entries: 7, hits: 3, ..LastGoodStatus::default() }),
         node: "gw-a".to_owned(),
         version: "0.1.0".to_owned(),
         config: "1f2e3d".to_owned(),
@@ -127,6 +129,10 @@ fn the_json_of_the_status_is_an_interface() {
             "in_flight": 7, "queued": 3,
             "shed": {"critical": 0, "high": 0, "normal": 0, "low": 9}
         }],
+        "last_good": {
+            "entries": 7, "memory_bytes": 0, "disk_bytes": 0, "stored": 0, "hits": 3, "misses": 0,
+            "lost": 0
+        },
         "orders": [order]
     });
     assert_eq!(serde_json::to_value(status()).unwrap(), expected);

@@ -139,6 +139,7 @@ impl Source for Fake {
 pub(crate) fn status() -> Status {
     let steps = vec![step(StepKind::Pool, "fraud-v2"), step(StepKind::Default, "default")];
     Status {
+        last_good: None,
         node: "gw-a".to_owned(),
         version: "0.1.0".to_owned(),
         config: "1f2e3d".to_owned(),
@@ -190,5 +191,11 @@ fn endpoint(name: &str, verdict: Verdict, state: BreakerState) -> EndpointStatus
 }
 
 fn step(kind: StepKind, name: &str) -> StepStatus {
-    StepStatus { kind, name: name.to_owned(), available: true, why: String::new() }
+    StepStatus {
+        kind,
+        name: name.to_owned(),
+        available: true,
+        why: String::new(),
+        rehearsals: Vec::new(),
+    }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mainstay_policy::chain::LastResort;
 use mainstay_policy::limit::Priority;
-use mainstay_policy::poison;
-use mainstay_protocol::oip::{confidence, guard};
+use mainstay_policy::{poison, rehearsal};
+use mainstay_protocol::oip::{agreement, confidence, guard};
 use mainstay_protocol::{Tensor, TensorSpec};
 
 use super::Concurrency;
@@ -52,6 +52,9 @@ pub struct Model {
     pub idempotency: Option<Idempotency>,
     /// When a request is taken to be poison; `None` is off.
     pub poison: Option<poison::Settings>,
+    /// How later steps and standbys are tried out before they are needed. Default `None`: off,
+    /// since servers would see requests that nobody told them of.
+    pub rehearsal: Option<Rehearsal>,
 }
 
 /// Answers are remembered for requests with an Idempotency-Key header.
@@ -63,6 +66,29 @@ pub struct Idempotency {
     pub remember: Duration,
 }
 
+/// How fallbacks are tried out before they are needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Rehearsal {
+    /// How often, and what is an alert.
+    pub settings: rehearsal::Settings,
+    /// How far numbers may lie from those of the source in use.
+    pub tolerance: agreement::Tolerance,
+}
+
+/// The last good answers of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastGood {
+    /// An older one is none. Default 10 min.
+    pub max_age: Duration,
+    /// Whether callers get what others got. Default false: an answer may depend on who asks, and
+    /// a server that would refuse a caller must not be answered for.
+    pub shared: bool,
+}
+
+/// Default of [`LastGood::max_age`].
+pub(crate) const LAST_GOOD_AGE: Duration = Duration::from_secs(600);
 /// Default of [`Model::deadline`].
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// Default of [`Idempotency::remember`].
@@ -121,6 +147,8 @@ pub enum Source {
         /// Who runs it.
         engine: Engine,
     },
+    /// The last good answer of servers to the same inputs.
+    LastGood(LastGood),
     /// A fixed prediction.
     Default {
         /// One row of each declared output, typed by it: the first dimension is 1.

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::{Opt, RawConcurrency, RawGuards, RawPriority};
+use super::{Opt, RawConcurrency, RawGuards, RawLastGood, RawPriority, RawRehearsal};
 use crate::spanned::{Entries, Spanned};
 use crate::value::{Length, Short, Shorthand, off_schema};
 
@@ -29,8 +29,9 @@ pub(crate) struct RawModel {
     /// so that rows may be split and merged; `none` takes a request as one row.
     #[schemars(extend("default" = "none", "examples" = ["first-dimension"]))]
     pub(crate) batch: Opt<RawBatch>,
-    /// The sources that may answer, best first: pools, then an embedded model, then a default
-    /// prediction. Each step has one of `pool`, `embedded` and `default`.
+    /// The sources that may answer, best first: pools, then an embedded model, then the last good
+    /// answer, then a default prediction. Each step has one of `pool`, `embedded`, `last-good` and
+    /// `default`.
     pub(crate) chain: Opt<Vec<Spanned<RawStep>>>,
     /// What answers must keep to, of servers and of embedded models alike. One that does not is
     /// no answer: the next source is asked, and the server is blamed. Answers of models without
@@ -67,6 +68,11 @@ pub(crate) struct RawModel {
     /// the first's answer, later ones get it again. Off unless it stands here.
     #[schemars(extend("examples" = [{"remember": "60s"}], "x-comment" = true))]
     pub(crate) idempotency: Opt<RawIdempotency>,
+    /// How later steps and standbys are tried out before they are needed: a share of the live
+    /// requests is sent to them in the shadow, after the client has its answer. A share alone may
+    /// stand here; off unless it does.
+    #[schemars(extend("examples" = [{"share": "1%"}], "x-comment" = true))]
+    pub(crate) rehearsal: Opt<Short<RawRehearsal>>,
     /// A request that fails on several servers while others succeed on them is refused with 422,
     /// and blames no server; `off` turns it off.
     pub(crate) poison: Opt<Short<RawPoison>>,
@@ -125,6 +131,8 @@ pub(crate) struct RawModelDefaults {
     pub(crate) attempts: Opt<u8>,
     /// See a model's idempotency.
     pub(crate) idempotency: Opt<RawIdempotency>,
+    /// See a model's rehearsal.
+    pub(crate) rehearsal: Opt<Short<RawRehearsal>>,
     /// See a model's poison.
     pub(crate) poison: Opt<Short<RawPoison>>,
     /// See a model's concurrency.
@@ -181,11 +189,11 @@ pub(crate) enum RawBatch {
     FirstDimension,
 }
 
-/// One source of a chain: one of `pool`, `embedded` and `default`.
+/// One source of a chain: one of `pool`, `embedded`, `last-good` and `default`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[serde(
-    expecting = "a step; write for example {pool: NAME}, {embedded: FILE.onnx} or {default: {OUTPUT: VALUE}}"
+    expecting = "a step; write for example {pool: NAME}, {embedded: FILE.onnx}, {last-good: 10m} or {default: {OUTPUT: VALUE}}"
 )]
 #[schemars(rename = "Step")]
 pub(crate) struct RawStep {
@@ -207,8 +215,12 @@ pub(crate) struct RawStep {
     /// onnxruntime}` runs it by the onnxruntime library instead of the built-in engine.
     #[schemars(extend("examples" = ["models/fraud-lite.onnx"], "x-item" = 2))]
     pub(crate) embedded: Opt<Short<RawEmbedded>>,
+    /// The last good answer of the servers to the same inputs, if it is remembered and no older
+    /// than this: in memory, and on disk over a restart.
+    #[schemars(extend("examples" = ["10m"], "x-item" = 3))]
+    pub(crate) last_good: Opt<Short<RawLastGood>>,
     /// A fixed prediction: for each output one row, typed by `outputs`.
-    #[schemars(extend("examples" = [{"probabilities": [0.5, 0.5]}], "x-item" = 3))]
+    #[schemars(extend("examples" = [{"probabilities": [0.5, 0.5]}], "x-item" = 4))]
     pub(crate) default: Opt<Entries<Literal>>,
 }
 

@@ -8,7 +8,7 @@ use mainstay_protocol::oip::confidence;
 
 use super::model::Outputs;
 use super::pool::Pools;
-use super::{Review, may_be_lost, prediction};
+use super::{Review, fallback, may_be_lost, prediction};
 use crate::code::Code;
 use crate::config::{Engine, Source, Step};
 use crate::raw::{Opt, RawConfidence, RawEmbedded, RawEngine, RawModel, RawReduce, RawStep};
@@ -41,6 +41,7 @@ pub(super) fn chain(
         review.fault(Code::BadValue, beyond.span, message, "leave out the least useful ones");
     }
     reachable(review, steps);
+    fallback::last_good_fits(review, steps);
     steps.iter().filter_map(|raw| step(review, raw, outputs, pools)).collect()
 }
 
@@ -92,12 +93,18 @@ fn step(
     outputs: &Outputs,
     pools: &Pools,
 ) -> Option<Step> {
-    let kinds = [raw.pool.is_some(), raw.embedded.is_some(), raw.default.is_some()];
+    let kinds = [
+        raw.pool.is_some(),
+        raw.embedded.is_some(),
+        raw.last_good.is_some(),
+        raw.default.is_some(),
+    ];
     match kinds.iter().filter(|given| **given).count() {
         1 => {}
         0 if raw.damaged => return None,
         0 => {
-            let help = "write `pool: NAME`, `embedded: FILE.onnx` or `default: {OUTPUT: VALUE}`";
+            let help = "write `pool: NAME`, `embedded: FILE.onnx`, `last-good: 10m` or `default: \
+                        {OUTPUT: VALUE}`";
             review.fault(Code::Missing, raw.span, "the step names no source", help);
             return None;
         }
@@ -133,8 +140,10 @@ fn keys_fit(review: &mut Review, raw: &RawStep) {
             review.fault(Code::Contradiction, place, message, "take it out");
         }
     }
-    if let (Some(confidence), Some(_)) = (&raw.confidence, &raw.default) {
-        let message = "a default prediction is taken as it is and has no confidence";
+    if let Some(confidence) = &raw.confidence
+        && (raw.default.is_some() || raw.last_good.is_some())
+    {
+        let message = "this kind of answer is taken as it is and has no confidence";
         review.fault(Code::Contradiction, confidence.span, message, "take `confidence` out");
     }
 }
@@ -150,6 +159,8 @@ fn source(review: &mut Review, raw: &RawStep, outputs: &Outputs, pools: &Pools) 
         })
     } else if let Some(embedded) = &raw.embedded {
         embedded_source(review, embedded)
+    } else if let Some(last_good) = &raw.last_good {
+        Some(Source::LastGood(fallback::last_good(review, last_good)))
     } else {
         let default = raw.default.as_ref()?;
         Some(Source::Default { outputs: prediction::tensors(review, default, outputs)? })

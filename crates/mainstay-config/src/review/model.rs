@@ -8,8 +8,8 @@ use mainstay_protocol::TensorSpec;
 
 use super::pool::Pools;
 use super::{
-    Review, chain, concurrency, first_place, golden, guards, may_be_lost, outliers, repetition,
-    span_of,
+    Review, chain, concurrency, fallback, first_place, golden, guards, may_be_lost, outliers,
+    repetition, span_of,
 };
 use crate::code::Code;
 use crate::config::{
@@ -120,6 +120,7 @@ fn model(
             .as_ref()
             .map(|raw| Idempotency { remember: review.time(&raw.value.remember, REMEMBER) }),
         poison: repetition::poison(review, &raw.poison),
+        rehearsal: fallback::rehearsal(review, raw),
     }
 }
 
@@ -202,7 +203,7 @@ fn deadline_fits(
 const fn pool_of(step: &Step) -> Option<usize> {
     match step.source {
         Source::Pool { pool, .. } => Some(pool),
-        Source::Embedded { .. } | Source::Default { .. } => None,
+        Source::Embedded { .. } | Source::LastGood(_) | Source::Default { .. } => None,
     }
 }
 

@@ -120,6 +120,8 @@ fn limits(review: &mut Review, raw: &Opt<RawLimits>) -> Limits {
         replay: raw.replay.as_ref().map_or(default.replay, |size| size.value.0),
         replay_memory: raw.replay_memory.as_ref().map_or(default.replay_memory, |s| s.value.0),
         idempotency_memory: review.size(&raw.idempotency_memory, default.idempotency_memory),
+        last_good_memory: review.size(&raw.last_good_memory, default.last_good_memory),
+        last_good_disk: raw.last_good_disk.as_ref().map_or(default.last_good_disk, |it| it.value.0),
         connections: review.count(&raw.connections, 10_000_000, default.connections),
         header_timeout: review.time(&raw.header_timeout, default.header_timeout),
         idle_timeout: review.time(&raw.idle_timeout, default.idle_timeout),

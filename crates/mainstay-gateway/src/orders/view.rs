@@ -131,7 +131,9 @@ fn users(routes: &[Arc<Route>]) -> HashMap<u32, f64> {
 }
 
 fn model(route: &Route, places: &Places, users: &HashMap<u32, f64>, meter: &Meter) -> Model {
-    let steps = route.steps.iter().map(|step| match &step.source {
+    // Nobody can count on an answer that may not be remembered.
+    let certain = |step: &&snapshot::Step| !matches!(step.source, snapshot::Source::LastGood);
+    let steps = route.steps.iter().filter(certain).map(|step| match &step.source {
         snapshot::Source::Pool(pool) => {
             let at = places.pools.iter().position(|known| known.name == pool.name);
             let rate = |target: &Target| meter.rate(target) / users[&target.id];
@@ -141,7 +143,9 @@ fn model(route: &Route, places: &Places, users: &HashMap<u32, f64>, meter: &Mete
             }
         }
         // What they answer needs no server, now or later.
-        snapshot::Source::Embedded(_) | snapshot::Source::Default(_) => {
+        snapshot::Source::Embedded(_)
+        | snapshot::Source::LastGood
+        | snapshot::Source::Default(_) => {
             Step { source: Source::Local(crate::build::step_name(step).to_string()), load: 0.0 }
         }
     });

@@ -69,6 +69,13 @@ impl Ask {
             && (self.kind != Kind::Other || self.method.is_idempotent() || predicts())
     }
 
+    /// What a prediction depends on, where the body was kept.
+    pub(crate) fn question(&self) -> Option<Question<'_>> {
+        let body = self.body().filter(|_| self.kind == Kind::Infer)?;
+        let (uri, headers, json_len) = (&self.uri, &self.headers, self.json_len);
+        Some(Question { model: &self.route.name, uri, headers, body, json_len })
+    }
+
     /// The bytes of the body, where they were kept.
     pub(crate) fn body(&self) -> Option<&Bytes> {
         match &self.payload {
@@ -76,6 +83,18 @@ impl Ask {
             Payload::Once(_) => None,
         }
     }
+}
+
+/// What a prediction depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) model: &'a str,
+    /// Path and query.
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a Bytes,
+    /// The length of the JSON part, where binary tensors follow it.
+    pub(crate) json_len: Option<usize>,
 }
 
 /// The body of a request.

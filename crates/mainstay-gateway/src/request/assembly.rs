@@ -95,6 +95,11 @@ impl Assembly {
         (self.confidence.len(), self.moved)
     }
 
+    /// The rows that are still asked for, where that is not all of them.
+    pub(super) fn open_rows(&self) -> Option<&[usize]> {
+        self.is_partial().then_some(&*self.open)
+    }
+
     /// Whether only some rows of the request are still asked for.
     fn is_partial(&self) -> bool {
         self.best.is_some() && self.open.len() < self.confidence.len()

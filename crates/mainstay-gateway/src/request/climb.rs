@@ -2,8 +2,10 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use http::Response;
+use http::header::CONTENT_ENCODING;
+use http::{Response, StatusCode};
 use mainstay_policy::chain::{Choice, Climb, Next, Reason};
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_telemetry::record::End;
@@ -12,11 +14,14 @@ use super::ask::{Ask, Kind};
 use super::assembly::Assembly;
 use super::attempt::{Answer, Attempted, Order, attempt};
 use super::fault::Fault;
+use super::hold::Held;
 use super::local::{self, Said};
 use super::reply::{self, Mark};
-use super::{admission, exhausted, judge, refuse};
+use super::{admission, exhausted, headers, judge, refuse};
+use crate::aftermath::{Asked, Heard};
 use crate::client::AnswerBody;
 use crate::flight::Flight;
+use crate::last_good::Kept;
 use crate::poison::Suspects;
 
 /// What is known while a request climbs.
@@ -43,6 +48,8 @@ pub(super) enum Rung {
     Server(Box<Answer>, End),
     /// The assembly is the client's answer.
     Assembled,
+    /// What servers answered to the same before, and how long ago in seconds.
+    Again(Arc<Kept>, u64),
     /// The gateway itself says what the model takes and gives.
     Metadata(bytes::Bytes),
     /// The request is at fault.
@@ -89,10 +96,53 @@ pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> 
         if !matches!(rung, Rung::Onward) {
             flight.record.step = u8::try_from(step).unwrap_or(u8::MAX);
             flight.record.reason = climb.reason();
+            if ask.route.is_heard() {
+                return hear(flight, ask, progress, rung, step);
+            }
             return deliver(flight, &ask, progress, rung, step);
         }
         now = worker.clock.now();
     }
+}
+
+/// The same as [`deliver`], for a model of whose answers something is made afterwards.
+fn hear(
+    flight: Flight,
+    ask: Ask,
+    progress: Progress,
+    rung: Rung,
+    step: usize,
+) -> Response<AnswerBody> {
+    let worker = Rc::clone(&flight.worker);
+    let now = worker.clock.now();
+    let took = now.since(flight.started());
+    let (target, answer) = match &rung {
+        Rung::Server(answer, End::Answered) => {
+            let attempt = flight.record.attempts().get(answer.at);
+            (attempt.map(|attempt| attempt.target), server_answer(answer))
+        }
+        Rung::Assembled => (None, None),
+        _ => return deliver(flight, &ask, progress, rung, step),
+    };
+    let response = deliver(flight, &ask, progress, rung, step);
+    let good = answer.is_some() && !ask.route.steps[step].degraded;
+    let sampled =
+        ask.kind == Kind::Infer && ask.route.rehearsal.as_ref().is_some_and(|it| it.takes(now));
+    let wanted = sampled || (good && ask.route.last_good.is_some());
+    if let Some(asked) = wanted.then(|| Asked::of(ask)).flatten() {
+        let at = worker.clock.wall(now);
+        let heard = Heard { asked, step, target, answer, good, sampled, took, at };
+        worker.shared.aftermath.tell(heard);
+    }
+    response
+}
+
+/// The bytes of a whole answer, and the length of its JSON part, where it can be read.
+fn server_answer(answer: &Answer) -> Option<(bytes::Bytes, Option<usize>)> {
+    let Held::Whole(body) = &answer.held else { return None };
+    let headers = &answer.parts.headers;
+    let plain = answer.parts.status == StatusCode::OK && !headers.contains_key(CONTENT_ENCODING);
+    plain.then(|| (body.clone(), headers::json_len(headers)))
 }
 
 /// Hands the client what the climb came to.
@@ -109,14 +159,18 @@ fn deliver(
         Rung::Server(answer, end) => {
             progress.suspects.answered(ask);
             let degraded = degraded && end == End::Answered;
-            let mark =
-                degraded.then(|| Mark { served_by: answer.upstream.label.to_string(), reason });
+            let mark = degraded.then(|| Mark::new(answer.upstream.label.to_string(), reason));
             reply::server(flight, ask, *answer, mark.as_ref(), end)
         }
         Rung::Assembled => reply::assembled(flight, ask, progress, reason),
+        Rung::Again(kept, age) => {
+            let served_by = local::label(&ask.route.steps[step].source).to_string();
+            let mark = Mark { age: Some(age), ..Mark::new(served_by, reason) };
+            reply::again(flight, ask, &kept, &mark)
+        }
         Rung::Metadata(body) => {
             let served_by = local::label(&ask.route.steps[step].source).to_string();
-            let mark = degraded.then_some(Mark { served_by, reason });
+            let mark = degraded.then_some(Mark::new(served_by, reason));
             reply::metadata(flight, ask, body, mark.as_ref())
         }
         Rung::Broken(fault) => refuse(flight, &fault),
@@ -204,6 +258,7 @@ async fn try_local(
 ) -> Rung {
     match local::ask(&flight.worker, ask, &mut progress.assembly, at).await {
         Said::Answer(response) => judge::local(flight, ask, climb, progress, (at, response)),
+        Said::Again(kept, age) => Rung::Again(kept, age),
         Said::Metadata(body) => Rung::Metadata(body),
         Said::Broken(error) => Rung::Broken(Fault::broken(&error)),
         Said::Misfit(error) => {

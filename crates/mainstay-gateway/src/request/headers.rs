@@ -35,6 +35,8 @@ pub(super) const REPLAY_OF: HeaderName = HeaderName::from_static("x-mainstay-rep
 /// From a client: how long it will wait, for example `150ms` or `0.5` (seconds). To servers: what
 /// is left of that.
 pub(super) const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
+/// On last good answers: how long ago the servers gave them, in seconds (RFC 9111, section 5.1).
+pub(super) const AGE: HeaderName = http::header::AGE;
 /// The length of the JSON part of a body with binary tensors.
 pub(super) const INFERENCE_HEADER_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");

@@ -89,7 +89,7 @@ fn unreadable(ask: &Ask, error: &mainstay_protocol::Error) -> Refused {
 fn member(source: &Source, at: usize) -> Option<&Member> {
     match source {
         Source::Pool(pool) => pool.members.get(at),
-        Source::Embedded(_) | Source::Default(_) => None,
+        Source::Embedded(_) | Source::LastGood | Source::Default(_) => None,
     }
 }
 
@@ -165,7 +165,7 @@ fn refuse(
 }
 
 /// Decides whether an answer from inside the gateway is good enough. Default predictions were
-/// held against the guards when the configuration was read.
+/// held against the guards when the configuration was read, remembered answers when they came.
 pub(super) fn local(
     flight: &mut Flight,
     ask: &Ask,
@@ -175,7 +175,7 @@ pub(super) fn local(
 ) -> Rung {
     let step = &ask.route.steps[at];
     let served_by = local::label(&step.source);
-    let judged = if let Source::Default(_) = &step.source {
+    let judged = if let Source::Default(_) | Source::LastGood = &step.source {
         let candidate = Candidate { rule: None, served_by: &served_by, response, void: &[] };
         let judged = progress.assembly.take(ask, candidate);
         judged.map(|judged| (judged, None)).map_err(|error| (None, error.to_string()))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use mainstay_policy::chain::Reason;
-use mainstay_protocol::oip::answer::Response;
+use mainstay_protocol::oip::answer::{self, Response};
 use mainstay_protocol::oip::path;
 use mainstay_protocol::oip::{default, metadata};
 use mainstay_protocol::{Data, Error, Tensor};
@@ -13,16 +13,21 @@ use mainstay_protocol::{Data, Error, Tensor};
 use super::ask::{Ask, Kind};
 use super::assembly::Assembly;
 use crate::embedded::Embedded;
+use crate::last_good::Kept;
 use crate::snapshot::Source;
 use crate::worker::Worker;
 
 /// How default predictions are named in marks.
 const DEFAULT: &str = "default";
+/// How remembered answers are.
+const LAST_GOOD: &str = "last-good";
 
 /// What a source inside the gateway says.
 pub(super) enum Said {
     /// An answer for the rows that were open.
     Answer(Response),
+    /// What servers answered to the same before, and how long ago in seconds.
+    Again(Arc<Kept>, u64),
     /// What the model takes and gives.
     Metadata(Bytes),
     /// The request cannot be read, by anyone.
@@ -38,6 +43,7 @@ pub(super) fn label(source: &Source) -> Arc<str> {
     match source {
         Source::Pool(pool) => Arc::clone(&pool.name),
         Source::Embedded(embedded) => Arc::clone(&embedded.label),
+        Source::LastGood => Arc::from(LAST_GOOD),
         Source::Default(_) => Arc::from(DEFAULT),
     }
 }
@@ -49,12 +55,15 @@ pub(super) async fn ask(worker: &Worker, ask: &Ask, assembly: &mut Assembly, ste
         return Said::Nothing(Reason::NotRepeatable);
     }
     match (source, ask.kind) {
-        (Source::Pool(_), _) | (_, Kind::Other) => Said::Nothing(Reason::NoEndpoint),
+        (Source::Pool(_), _) | (_, Kind::Other) | (Source::LastGood, Kind::Metadata) => {
+            Said::Nothing(Reason::NoEndpoint)
+        }
         (Source::Embedded(embedded), Kind::Metadata) => describe_embedded(ask, embedded),
         (Source::Default(_), Kind::Metadata) => Said::Metadata(describe_default(ask)),
         (Source::Embedded(embedded), Kind::Infer) => {
             predict(worker, ask, assembly, (embedded, step)).await
         }
+        (Source::LastGood, Kind::Infer) => remembered(worker, ask, assembly).await,
         (Source::Default(outputs), Kind::Infer) => fixed(ask, assembly, outputs),
     }
 }
@@ -94,6 +103,33 @@ async fn predict(
             response(ask, assembly, outputs)
         }
         Ok(Ok(_)) => Said::Nothing(Reason::EmbeddedUnavailable),
+    }
+}
+
+/// What servers answered to the same before; only the open rows of it, where others have theirs.
+async fn remembered(worker: &Worker, ask: &Ask, assembly: &mut Assembly) -> Said {
+    let (Some(rule), Some(question)) = (&ask.route.last_good, ask.question()) else {
+        return Said::Nothing(Reason::NoEndpoint);
+    };
+    let now = worker.clock.wall(worker.clock.now());
+    let found = worker.shared.last_good.get(question, rule, now);
+    let left = ask.deadline.remaining(worker.clock.now());
+    match tokio::time::timeout(left, found).await {
+        Err(_) => Said::Nothing(Reason::OutOfTime),
+        Ok(None) => Said::Nothing(Reason::NoEndpoint),
+        Ok(Some((kept, age))) if !assembly.has_best() => Said::Again(kept, age),
+        Ok(Some((kept, _))) => match open_rows(assembly, &kept) {
+            Ok(answer) => Said::Answer(answer),
+            Err(_) => Said::Nothing(Reason::NoEndpoint),
+        },
+    }
+}
+
+fn open_rows(assembly: &Assembly, kept: &Kept) -> Result<Response, Error> {
+    let whole = answer::parse(&kept.body, kept.json_len)?;
+    match assembly.open_rows() {
+        Some(rows) => answer::select_rows(&whole, rows),
+        None => Ok(whole),
     }
 }
 

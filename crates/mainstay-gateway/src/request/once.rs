@@ -84,10 +84,14 @@ fn key(ask: &Ask) -> Key {
 fn key_of(headers: &HeaderMap, model: &str) -> Key {
     let mut hasher = blake3::Hasher::new();
     part(&mut hasher, model.as_bytes());
-    for name in CALLER.iter().chain([&headers::IDEMPOTENCY_KEY]) {
-        values(&mut hasher, headers, name);
-    }
+    hash_caller(&mut hasher, headers);
+    values(&mut hasher, headers, &headers::IDEMPOTENCY_KEY);
     Key(first_128(&hasher.finalize()))
+}
+
+/// Adds who asks, as far as the caller names itself.
+pub(crate) fn hash_caller(hasher: &mut blake3::Hasher, headers: &HeaderMap) {
+    CALLER.iter().for_each(|name| values(hasher, headers, name));
 }
 
 /// What the key stands for: method, path, body, and as what the body is to be read. `None` where

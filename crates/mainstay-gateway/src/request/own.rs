@@ -60,7 +60,7 @@ fn is_ready(worker: &Worker) -> bool {
 /// Whether some step of the route could answer now.
 pub(crate) fn route_available(route: &Route, now: Moment) -> bool {
     route.plan.steps().iter().any(|step| match step {
-        chain::Step::Local(local) => local.is_available(),
+        chain::Step::Local(local) => local.is_available() && !local.may_decline,
         chain::Step::Pool(pool) => pool.members.iter().any(|member| {
             member.target.health.verdict().takes_traffic()
                 && member.target.breaker.would_admit(now).is_ok()

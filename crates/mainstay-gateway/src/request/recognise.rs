@@ -74,8 +74,11 @@ fn ask(
     let priority = priority(&mut headers, (worker.view().priorities.header.as_ref(), trusted))
         .unwrap_or(route.priority);
     headers::clean(&mut headers, seen);
-    if !route.guards.is_empty() || route.steps.iter().any(|step| step.confidence.is_some()) {
-        // What must be judged must be readable.
+    if !route.guards.is_empty()
+        || route.last_good.is_some()
+        || route.steps.iter().any(|step| step.confidence.is_some())
+    {
+        // What must be judged, or given again under another id, must be readable.
         headers.remove(ACCEPT_ENCODING);
     }
     Ok(Ask {

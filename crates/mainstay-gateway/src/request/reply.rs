@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use mainstay_policy::Class;
 use mainstay_policy::chain::Reason;
-use mainstay_protocol::oip::{Encoded, answer, error};
+use mainstay_protocol::oip::{Encoded, answer, error, infer};
 use mainstay_telemetry::record::{End, Record};
 
 use super::ask::{Ask, Kind};
@@ -18,6 +18,7 @@ use super::hold::Held;
 use super::{headers, refuse};
 use crate::client::{AnswerBody, Committed, OpenBody};
 use crate::flight::Flight;
+use crate::last_good::Kept;
 use crate::snapshot::{Route, Source};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -27,17 +28,27 @@ const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream")
 pub(super) struct Mark {
     pub(super) served_by: String,
     pub(super) reason: Reason,
+    /// How long ago it was given first, in seconds, where it is given again.
+    pub(super) age: Option<u64>,
 }
 
 impl Mark {
+    pub(super) const fn new(served_by: String, reason: Reason) -> Self {
+        Self { served_by, reason, age: None }
+    }
+
     fn parameters(&self) -> answer::Mark<'_> {
-        answer::Mark { served_by: &self.served_by, reason: self.reason.as_str() }
+        let reason = self.reason.as_str();
+        answer::Mark { served_by: &self.served_by, reason, age: self.age }
     }
 
     fn put(&self, headers: &mut HeaderMap) {
         put(headers, headers::SERVED_BY, &self.served_by);
         headers.insert(headers::DEGRADED, HeaderValue::from_static("true"));
         headers.insert(headers::REASON, HeaderValue::from_static(self.reason.as_str()));
+        if let Some(age) = self.age {
+            headers.insert(headers::AGE, HeaderValue::from(age));
+        }
     }
 }
 
@@ -119,7 +130,7 @@ pub(super) fn assembled(
     let Some((best, served_by)) = progress.assembly.best() else {
         return refuse(flight, &Fault::no_source(&ask.route.name, reason.as_str()));
     };
-    let (mut best, mark) = (best.clone(), Mark { served_by, reason });
+    let (mut best, mark) = (best.clone(), Mark::new(served_by, reason));
     if progress.degraded {
         mark.parameters().write_to(&mut best.parameters);
     }
@@ -135,6 +146,28 @@ pub(super) fn assembled(
     if progress.degraded {
         mark.put(response.headers_mut());
     }
+    put_trail(response.headers_mut(), &flight.record, &ask.route);
+    flight.end(End::Answered, StatusCode::OK.as_u16());
+    response
+}
+
+/// What servers answered to the same before, as the answer to this request.
+pub(super) fn again(
+    mut flight: Flight,
+    ask: &Ask,
+    kept: &Kept,
+    mark: &Mark,
+) -> Response<AnswerBody> {
+    let body = ask.body().map(|bytes| &bytes[..]).unwrap_or_default();
+    let given = infer::id(body, ask.json_len)
+        .and_then(|id| answer::give_again(&kept.body, kept.json_len, id, &mark.parameters()));
+    let encoded = match given {
+        Ok(encoded) => encoded,
+        Err(error) => return refuse(flight, &Fault::broken(&error)),
+    };
+    let mut response = own(StatusCode::OK, encoded);
+    flight.record.degraded = true;
+    mark.put(response.headers_mut());
     put_trail(response.headers_mut(), &flight.record, &ask.route);
     flight.end(End::Answered, StatusCode::OK.as_u16());
     response

@@ -51,13 +51,17 @@ pub struct Pool {
     pub hedges: Option<Arc<HedgeBudget>>,
 }
 
-/// A source inside the gateway: an embedded model or a default prediction.
+/// A source inside the gateway: an embedded model, a default prediction, or what is remembered of
+/// good answers.
 #[derive(Clone, Debug)]
 pub struct Local {
     /// Whether it can answer now; an embedded model that failed to load cannot.
     pub available: Arc<AtomicBool>,
     /// The time to keep back for it.
     pub needs: Duration,
+    /// Whether it may turn out to have nothing for the very request: then the climb goes on, and
+    /// nobody counts on it before.
+    pub may_decline: bool,
 }
 
 /// One ordered source.
@@ -145,7 +149,8 @@ impl Plan {
         &self.steps
     }
 
-    /// Whether a source inside the gateway can answer now, at `step` or behind it.
+    /// Whether a source inside the gateway can answer now, at `step` or behind it; one that may
+    /// decline is not counted on.
     #[must_use]
     pub fn has_local_from(&self, step: usize) -> bool {
         let later = self.steps.iter().skip(step);
@@ -154,7 +159,7 @@ impl Plan {
                 Step::Local(local) => Some(local),
                 Step::Pool(_) => None,
             })
-            .any(Local::is_available)
+            .any(|local| local.is_available() && !local.may_decline)
     }
 
     /// The time to keep back for the steps behind `step` of a request that has `whole` to itself

@@ -147,7 +147,11 @@ fn ready(count: usize) -> Step {
 
 /// A default prediction or an embedded model.
 fn local(available: bool) -> Step {
-    Step::Local(Local { available: Arc::new(AtomicBool::new(available)), needs: ms(100) })
+    Step::Local(Local {
+        available: Arc::new(AtomicBool::new(available)),
+        needs: ms(100),
+        may_decline: false,
+    })
 }
 
 fn plan(steps: Vec<Step>) -> Plan {
@@ -372,7 +376,8 @@ fn a_hung_attempt_leaves_the_reserve() {
 #[test]
 fn attempts_that_all_hang_leave_the_reserve_in_full() {
     // What stands behind would like to have half of all the time.
-    let step = Step::Local(Local { available: Arc::new(AtomicBool::new(true)), needs: ms(500) });
+    let available = Arc::new(AtomicBool::new(true));
+    let step = Step::Local(Local { available, needs: ms(500), may_decline: false });
     let (plan, mut bench) = (plan(vec![ready(5), step]), Bench::new());
     let mut climb = climb(&plan);
     for _ in 0..ATTEMPTS {

@@ -13,7 +13,7 @@ use crate::{Error, Tensor};
 
 mod mark;
 
-pub use mark::{Mark, mark_degraded};
+pub use mark::{Mark, give_again, mark_degraded};
 
 /// An inference answer.
 #[derive(Clone, Debug, Default, PartialEq)]

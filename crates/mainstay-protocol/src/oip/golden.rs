@@ -28,7 +28,8 @@ use serde_json::value::RawValue;
 
 use super::answer::Response;
 use super::infer;
-use crate::{Datatype, Error, TensorSpec};
+use super::numbers::is_float;
+use crate::{Error, TensorSpec};
 
 mod expected;
 
@@ -202,10 +203,6 @@ pub fn render(
         outputs.join(",\n"),
         serde_json::to_string(&tolerances)?,
     ))
-}
-
-const fn is_float(datatype: Datatype) -> bool {
-    matches!(datatype, Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64)
 }
 
 #[cfg(test)]

@@ -11,8 +11,10 @@ use super::{Encoded, json, object, rows, split};
 use crate::{Error, Tensor};
 
 mod first_shape;
+mod identity;
 
 pub use first_shape::rows_of;
+pub use identity::{id, identity};
 
 /// The request parameter that asks for all outputs as binary data.
 const BINARY_DATA_OUTPUT: &str = "binary_data_output";

@@ -8,6 +8,12 @@ pub(super) const fn are_numbers(datatype: Datatype) -> bool {
     !matches!(datatype, Datatype::Bool | Datatype::Bytes)
 }
 
+/// Whether elements of this type are floating-point numbers.
+#[must_use]
+pub(super) const fn is_float(datatype: Datatype) -> bool {
+    matches!(datatype, Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64)
+}
+
 /// The distance from 1 to the next larger number of a floating-point type; 0 for integers.
 #[must_use]
 pub(super) const fn epsilon(datatype: Datatype) -> f64 {

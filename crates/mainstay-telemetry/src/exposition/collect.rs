@@ -108,6 +108,8 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     targets(&mut page, gauges);
     golden(&mut page, telemetry);
     sources(&mut page, gauges);
+    rehearsals(&mut page, gauges);
+    last_good(&mut page, gauges);
     events(&mut page, telemetry);
     page
 }
@@ -250,6 +252,45 @@ fn golden(page: &mut Page, telemetry: &Accounts<'_>) {
             let labels: [&str; 4] = [&name.pool, &name.endpoint, &name.model, result.as_str()];
             samples.count(&labels, telemetry.golden_count(target, result));
         }
+    }
+}
+
+fn rehearsals(page: &mut Page, gauges: &Gauges) {
+    let each = || {
+        let of = |model: &'_ super::ModelGauges| model.rehearsals.len();
+        gauges.models.iter().filter(move |model| of(model) > 0).flat_map(|model| {
+            model.rehearsals.iter().map(move |it| (it, [&*model.name, &*it.step, &*it.endpoint]))
+        })
+    };
+    let samples = page.samples(&family::REHEARSALS);
+    for (it, [model, step, endpoint]) in each() {
+        samples.count(&[model, step, endpoint, "answered"], it.answered);
+        samples.count(&[model, step, endpoint, "failed"], it.failed);
+    }
+    let mut gauge = |family, value: fn(&super::RehearsalGauges) -> Option<f64>| {
+        let samples = page.samples(family);
+        for (it, labels) in each() {
+            if let Some(value) = value(it) {
+                samples.gauge(&labels, value);
+            }
+        }
+    };
+    gauge(&family::REHEARSAL_AGE, |it| it.age);
+    gauge(&family::REHEARSAL_LATENCY, |it| (it.latency > 0.0).then_some(it.latency));
+    gauge(&family::REHEARSAL_AGREEMENT, |it| it.agreement);
+    gauge(&family::REHEARSAL_ALERT, |it| Some(f64::from(u8::from(it.alert))));
+}
+
+fn last_good(page: &mut Page, gauges: &Gauges) {
+    let Some(of) = gauges.last_good else { return };
+    page.samples(&family::LAST_GOOD_ENTRIES).gauge(&[], of.entries as f64);
+    let samples = page.samples(&family::LAST_GOOD_BYTES);
+    samples.gauge(&["memory"], of.memory_bytes as f64);
+    samples.gauge(&["disk"], of.disk_bytes as f64);
+    let samples = page.samples(&family::LAST_GOOD);
+    let counts = [("stored", of.stored), ("hit", of.hits), ("miss", of.misses), ("lost", of.lost)];
+    for (result, count) in counts {
+        samples.count(&[result], count);
     }
 }
 

@@ -190,8 +190,55 @@ pub(super) const SHED: Family = counter(
     "Requests that found no room at a server in time; a step inside the gateway may have answered.",
 );
 
+pub(super) const LAST_GOOD_ENTRIES: Family =
+    gauge("mainstay_last_good_entries", &[], "Good answers remembered in memory.");
+pub(super) const LAST_GOOD_BYTES: Family = gauge(
+    "mainstay_last_good_bytes",
+    &["layer"],
+    "Bytes of the good answers that are remembered, in memory and on disk.",
+);
+pub(super) const LAST_GOOD: Family = counter(
+    "mainstay_last_good_answers",
+    &["result"],
+    "Good answers: stored, given again (hit), looked for in vain (miss), and not kept for want of \
+     time (lost).",
+);
+
+/// Labels of one fallback of a model; the endpoint is empty where the step is no pool.
+const FALLBACK: &[&str] = &["model", "step", "endpoint"];
+
+pub(super) const REHEARSALS: Family = counter(
+    "mainstay_rehearsal_requests",
+    &["model", "step", "endpoint", "result"],
+    "Shadow requests to standbys and later steps, by result: answered or failed.",
+);
+pub(super) const REHEARSAL_AGE: Family = Family {
+    seconds: true,
+    ..gauge(
+        "mainstay_rehearsal_age",
+        FALLBACK,
+        "Since a fallback last answered a rehearsal; left out before it has.",
+    )
+};
+pub(super) const REHEARSAL_LATENCY: Family = Family {
+    seconds: true,
+    ..gauge("mainstay_rehearsal_latency", FALLBACK, "A fallback's recent latency in rehearsals.")
+};
+pub(super) const REHEARSAL_AGREEMENT: Family = gauge(
+    "mainstay_rehearsal_agreement_ratio",
+    FALLBACK,
+    "The share of rows in which a fallback says what the source in use says, over about the last \
+     500; left out where none was compared.",
+);
+pub(super) const REHEARSAL_ALERT: Family = gauge(
+    "mainstay_rehearsal_alert",
+    FALLBACK,
+    "1 while a fallback would most likely fail: it fails rehearsals, was not proven for long, or \
+     disagrees; 0 otherwise.",
+);
+
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 38] = [
+pub const ALL: [&Family; 46] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -227,6 +274,14 @@ pub const ALL: [&Family; 38] = [
     &DISCOVERY_FINE,
     &DISCOVERY_AGE,
     &DISCOVERY_LOOKS,
+    &REHEARSALS,
+    &REHEARSAL_AGE,
+    &REHEARSAL_LATENCY,
+    &REHEARSAL_AGREEMENT,
+    &REHEARSAL_ALERT,
+    &LAST_GOOD_ENTRIES,
+    &LAST_GOOD_BYTES,
+    &LAST_GOOD,
     &EVENTS,
     &EJECTIONS,
     &LOG_LINES_LOST,

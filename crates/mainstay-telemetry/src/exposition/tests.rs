@@ -53,6 +53,14 @@ fn gauges() -> Gauges {
             queued: 2,
             shed: [0, 0, 1, 5],
             steps,
+            rehearsals: vec![RehearsalGauges {
+                step: "default".to_owned(),
+                answered: 12,
+                age: Some(3.5),
+                latency: 0.002,
+                agreement: Some(0.75),
+                ..RehearsalGauges::default()
+            }],
         }],
         sources: vec![SourceGauges {
             pool: "fraud-v2".to_owned(),
@@ -62,6 +70,7 @@ fn gauges() -> Gauges {
             age: Some(Duration::from_secs(4)),
             looks: [7, 3],
         }],
+        last_good: Some(LastGoodGauges { entries: 7, hits: 3, ..LastGoodGauges::default() }),
     }
 }
 

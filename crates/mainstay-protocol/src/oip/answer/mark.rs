@@ -5,15 +5,14 @@
 //! would change its numbers' spelling and drop what we do not know.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::super::json::put;
+use super::super::members::Members;
 use super::super::{Encoded, object, split};
 use crate::Error;
 
@@ -24,6 +23,8 @@ pub struct Mark<'a> {
     pub served_by: &'a str,
     /// Why nobody better did.
     pub reason: &'a str,
+    /// How long ago the answer was given first, in seconds, where it is given again.
+    pub age: Option<u64>,
 }
 
 impl Mark<'_> {
@@ -32,12 +33,13 @@ impl Mark<'_> {
         parameters.extend(self.values().map(|(name, value)| (name.to_owned(), value)));
     }
 
-    fn values(&self) -> [(&'static str, Value); 3] {
-        [
+    fn values(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let always = [
             ("degraded", Value::Bool(true)),
             ("served_by", self.served_by.into()),
             ("reason", self.reason.into()),
-        ]
+        ];
+        always.into_iter().chain(self.age.map(|age| ("age", age.into())))
     }
 }
 
@@ -81,10 +83,8 @@ fn replaced<'a>(head: &'a [u8], old: &str, mark: &Mark<'_>) -> Result<Spliced<'a
     let start = (old.as_ptr() as usize).checked_sub(head.as_ptr() as usize).ok_or_else(lost)?;
     let before = head.get(..start).ok_or_else(lost)?;
     let after = head.get(start + old.len()..).ok_or_else(lost)?;
-    let Members(mut members) = serde_json::from_str(old)?;
-    members.retain(|(name, _)| mark.values().iter().all(|(ours, _)| ours != name));
     let mut text = Vec::with_capacity(old.len() + 128);
-    write_members(&mut text, &members, mark);
+    write_parameters(&mut text, old, mark)?;
     Ok((before, text, after))
 }
 
@@ -100,6 +100,14 @@ fn inserted<'a>(head: &'a [u8], mark: &Mark<'_>) -> Result<Spliced<'a>, Error> {
     Ok((&head[..head.len() - after.len()], text, after))
 }
 
+/// The parameters `old` with the mark, in the place of what stands there of its names.
+fn write_parameters(text: &mut Vec<u8>, old: &str, mark: &Mark<'_>) -> Result<(), Error> {
+    let Members(mut members) = serde_json::from_str(old)?;
+    members.retain(|(name, _)| mark.values().all(|(ours, _)| ours != name));
+    write_members(text, &members, mark);
+    Ok(())
+}
+
 fn write_members(text: &mut Vec<u8>, members: &[(Cow<'_, str>, &RawValue)], mark: &Mark<'_>) {
     text.push(b'{');
     for (name, value) in members {
@@ -108,45 +116,51 @@ fn write_members(text: &mut Vec<u8>, members: &[(Cow<'_, str>, &RawValue)], mark
         text.extend_from_slice(value.get().as_bytes());
         text.push(b',');
     }
-    for (index, (name, value)) in mark.values().iter().enumerate() {
+    for (index, (name, value)) in mark.values().enumerate() {
         if index > 0 {
             text.push(b',');
         }
         put(text, name);
         text.push(b':');
-        put(text, value);
+        put(text, &value);
     }
     text.push(b'}');
 }
 
-/// The members of an object in their order, values as text; `null` has none.
-#[derive(Default)]
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MembersVisitor)
+/// An answer as it was given to one request, as the answer to another of the same content: under
+/// that one's `id` (a JSON text; `None` for a request without), and with the mark. The other
+/// members keep their text, and so does the binary data.
+///
+/// # Errors
+/// The head is no JSON object, or its `parameters` are none.
+pub fn give_again(
+    body: &[u8],
+    json_len: Option<usize>,
+    id: Option<&str>,
+    mark: &Mark<'_>,
+) -> Result<Encoded, Error> {
+    let (head, tail) = split(body, json_len)?;
+    let members: Members<'_> = object(head)?;
+    let mut text = Vec::with_capacity(body.len() + 192);
+    text.push(b'{');
+    if let Some(id) = id {
+        text.extend_from_slice(b"\"id\":");
+        text.extend_from_slice(id.as_bytes());
+        text.push(b',');
     }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of parameters")
-    }
-
-    fn visit_unit<E>(self) -> Result<Members<'de>, E> {
-        Ok(Members::default())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+    text.extend_from_slice(b"\"parameters\":");
+    let old = members.get("parameters").map_or("null", RawValue::get);
+    write_parameters(&mut text, old, mark)?;
+    for (name, value) in &members.0 {
+        if name != "id" && name != "parameters" {
+            text.push(b',');
+            put(&mut text, name);
+            text.push(b':');
+            text.extend_from_slice(value.get().as_bytes());
         }
-        Ok(Members(members))
     }
+    text.push(b'}');
+    let json_len = json_len.map(|_| text.len());
+    text.extend_from_slice(tail);
+    Ok(Encoded { body: text.into(), json_len })
 }

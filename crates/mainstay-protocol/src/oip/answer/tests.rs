@@ -6,7 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::Data;
 
-const MARK: Mark<'_> = Mark { served_by: "embedded:lite", reason: "every \"server\" is down" };
+const MARK: Mark<'_> =
+    Mark { served_by: "embedded:lite", reason: "every \"server\" is down", age: None };
 
 fn probabilities(rows: &[[f32; 2]]) -> Response {
     let data = Data::Fp32(rows.concat());
@@ -184,4 +185,21 @@ fn parameters_survive() {
     response.parameters = json!({"k": {"n": 1}}).as_object().unwrap().clone();
     let encoded = render(&response, &[], false).unwrap();
     assert_eq!(parse(&encoded.body, None), Ok(response));
+}
+
+#[test]
+fn an_answer_is_given_again_under_another_id() {
+    let body =
+        br#"{"id":"old","model_name":"m","parameters":{"k":1,"age":7},"outputs":[1.50]}abcd"#;
+    let mark = Mark { served_by: "last-good", reason: "no-endpoint", age: Some(12) };
+    let json_len = Some(body.len() - 4);
+    let again = give_again(body, json_len, Some("\"new\""), &mark).unwrap();
+    let text = std::str::from_utf8(&again.body).unwrap();
+    assert_eq!(
+        text,
+        r#"{"id":"new","parameters":{"k":1,"degraded":true,"served_by":"last-good","reason":"no-endpoint","age":12},"model_name":"m","outputs":[1.50]}abcd"#
+    );
+    assert_eq!(again.json_len, Some(text.len() - 4));
+    let without = give_again(body, json_len, None, &mark).unwrap();
+    assert!(!without.body.starts_with(b"{\"id\""));
 }

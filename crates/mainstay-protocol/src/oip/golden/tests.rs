@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::oip::answer::Response;
-use crate::{Data, Tensor};
+use crate::{Data, Datatype, Tensor};
 
 fn file(outputs: &Value, tolerance: &Value) -> Result<Golden, Error> {
     let request =

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use comfy_table::{Cell, Color, Table};
 use mainstay_admin::status::{
-    BreakerState, BreakerStatus, EndpointStatus, ModelStatus, SourceStatus, StepStatus,
-    TargetStatus,
+    BreakerState, BreakerStatus, EndpointStatus, ModelStatus, RehearsalStatus, SourceStatus,
+    StepStatus, TargetStatus,
 };
 use mainstay_admin::{OrderStatus, Status};
 use mainstay_policy::Verdict;
@@ -104,7 +104,34 @@ fn step_cells(at: usize, step: &StepStatus, look: Look) -> [Cell; 3] {
     };
     let (word, colour) =
         if step.available { ("available", Color::Green) } else { ("unavailable", Color::Red) };
-    [Cell::new(format!("{}. {name}", at + 1)), cell(word, Some(colour), look), Cell::new(&step.why)]
+    let why = match rehearsed(step) {
+        Some(rehearsed) => format!("{}; {rehearsed}", step.why),
+        None => step.why.clone(),
+    };
+    [Cell::new(format!("{}. {name}", at + 1)), cell(word, Some(colour), look), Cell::new(why)]
+}
+
+/// What rehearsals have shown of a step: of several endpoints, the one that is worst off.
+fn rehearsed(step: &StepStatus) -> Option<String> {
+    let never = f64::INFINITY;
+    let worst = step.rehearsals.iter().max_by(|one, other| {
+        let rank = |it: &RehearsalStatus| (it.alert, it.age_seconds.unwrap_or(never));
+        let (one, other) = (rank(one), rank(other));
+        one.0.cmp(&other.0).then(one.1.total_cmp(&other.1))
+    })?;
+    let whose = worst.endpoint.as_ref().map(|name| format!("{name} ")).unwrap_or_default();
+    let Some(seconds) = worst.age_seconds.filter(|_| !worst.alert) else {
+        let why = if worst.why.is_empty() { String::new() } else { format!(": {}", worst.why) };
+        let word = if worst.alert { "REHEARSAL" } else { "rehearsal" };
+        return Some(format!("{word} {whose}{}{why}", worst.state));
+    };
+    let agrees = worst.agreement.map(|share| format!(", {:.0}% agree", share * 100.0));
+    Some(format!(
+        "rehearsed {whose}{} ago, {} answered{}",
+        age(seconds),
+        part(worst.answered, worst.tried),
+        agrees.unwrap_or_default()
+    ))
 }
 
 /// Columns that only some gateways need.

@@ -65,6 +65,15 @@ impl Gateway {
         Self { process, http, admin, folder }
     }
 
+    /// Kills it, and starts one again with the same configuration and state.
+    pub(crate) async fn restarted_after_a_kill(self) -> Self {
+        let Self { process, folder, .. } = self;
+        process.signal(Signal::KILL);
+        drop(process);
+        let path = folder.path().join("mainstay.yaml");
+        Self::serve(folder, path.to_str().expect("UTF-8")).await
+    }
+
     /// Starts one that is meant to refuse.
     pub(crate) async fn refused(config: Value) -> process::Ended {
         let (_folder, path) = write(config);

@@ -31,7 +31,13 @@ fn endpoint(name: &str, target: TargetStatus) -> EndpointStatus {
 }
 
 fn step(kind: StepKind, name: &str, available: bool, why: &str) -> StepStatus {
-    StepStatus { kind, name: name.to_owned(), available, why: why.to_owned() }
+    StepStatus {
+        kind,
+        name: name.to_owned(),
+        available,
+        why: why.to_owned(),
+        rehearsals: Vec::new(),
+    }
 }
 
 fn status() -> Status {
@@ -55,6 +61,7 @@ fn status() -> Status {
         endpoint("10.0.0.3:8000", target(Verdict::Ready, "3 checks passed", forced)),
     ];
     Status {
+        last_good: None,
         node: "gw-a".to_owned(),
         version: "0.1.0".to_owned(),
         config: "1f2e3d".to_owned(),
