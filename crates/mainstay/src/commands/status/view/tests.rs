@@ -239,3 +239,30 @@ fn times_and_numbers_are_short() {
     assert_eq!((grouped(999).as_str(), grouped(1_000_000).as_str()), ("999", "1 000 000"));
     assert_eq!((part(0, 10).as_str(), part(1, 8).as_str()), ("0", "1 (12.5%)"));
 }
+
+#[test]
+fn sources_stand_below_with_what_is_wrong_with_them() {
+    let mut status = status();
+    let pool = &mut status.pools[0];
+    pool.endpoints[1].source = "dns models.internal:8000".to_owned();
+    pool.sources = vec![
+        SourceStatus {
+            name: "dns models.internal:8000".to_owned(),
+            endpoints: 2,
+            leaving: 1,
+            since_success_seconds: Some(65.0),
+            trouble: Some("it could not find out (SERVFAIL)".to_owned()),
+            ..SourceStatus::default()
+        },
+        SourceStatus { name: "registered".to_owned(), ..SourceStatus::default() },
+    ];
+    let page = render(&status, PLAIN);
+    let squeezed: Vec<_> =
+        page.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let has = |line: &str| squeezed.iter().any(|known| known.starts_with(line));
+    assert!(has("10.0.0.2:8000 (dns) fraud dead"), "{page}");
+    assert!(has("POOL SOURCE ENDPOINTS LEAVING LAST ANSWER WHY"), "{page}");
+    let line = "fraud-v2 dns models.internal:8000 2 1 1m 5s ago it could not find out (SERVFAIL)";
+    assert!(has(line), "{page}");
+    assert!(has("registered 0 0"), "{page}");
+}
