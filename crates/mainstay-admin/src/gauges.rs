@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mainstay_telemetry::{
-    Gauges, LastGoodGauges, ModelGauges, RehearsalGauges, SourceGauges, TargetGauges, TargetName,
+    Gauges, LastGoodGauges, ModelGauges, ProcessGauges, RehearsalGauges, SourceGauges,
+    TargetGauges, TargetName,
 };
 
 use crate::status::{
@@ -34,6 +35,12 @@ pub(crate) fn of(status: &Status) -> Gauges {
             misses: of.misses,
             lost: of.lost,
         }),
+        processes: processes(status),
+        wanted_replicas: status
+            .pools
+            .iter()
+            .filter_map(|pool| Some((pool.name.clone(), pool.wanted_replicas?)))
+            .collect(),
         sources: status
             .pools
             .iter()
@@ -51,6 +58,20 @@ fn source(pool: &str, source: &SourceStatus) -> SourceGauges {
         age: source.since_success_seconds.map(seconds),
         looks: [source.succeeded, source.failed],
     }
+}
+
+fn processes(status: &Status) -> Vec<ProcessGauges> {
+    let of = |pool: &str, endpoint: &EndpointStatus| {
+        let process = endpoint.process.as_ref()?;
+        Some(ProcessGauges {
+            pool: pool.to_owned(),
+            endpoint: endpoint.name.clone(),
+            running: process.state == "running",
+            failures: process.failures,
+        })
+    };
+    let pools = status.pools.iter();
+    pools.flat_map(|pool| pool.endpoints.iter().filter_map(|end| of(&pool.name, end))).collect()
 }
 
 fn target(pool: &str, endpoint: &EndpointStatus, target: &TargetStatus) -> TargetGauges {

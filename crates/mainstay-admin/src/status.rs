@@ -63,6 +63,9 @@ pub struct LastGoodStatus {
 pub struct PoolStatus {
     /// Its name.
     pub name: String,
+    /// How many servers its load asks for.
+    #[serde(default)]
+    pub wanted_replicas: Option<u32>,
     /// Its endpoints, in the order of the configuration.
     pub endpoints: Vec<EndpointStatus>,
     /// Where more endpoints come from.
@@ -101,6 +104,9 @@ pub struct EndpointStatus {
     /// The source that named it; empty for one of the configuration.
     #[serde(default)]
     pub source: String,
+    /// Its process, if Mainstay supervises one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessStatus>,
     /// The models that are asked of it.
     pub models: Vec<TargetStatus>,
     /// Where it is.
@@ -118,6 +124,48 @@ pub struct EndpointStatus {
     /// The order that it stands under, with its reason.
     #[serde(default)]
     pub order: Option<OrderStatus>,
+}
+
+/// A supervised process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// `stopped`, `starting`, `running`, `stopping`, `backing-off` or `crash-loop`.
+    pub state: String,
+    /// Whether it is meant to run.
+    pub wanted: bool,
+    /// Whether it keeps ending, so that it is tried at long intervals only.
+    pub crash_looping: bool,
+    /// Its process id, while it is there.
+    pub pid: Option<u32>,
+    /// Since its start, while it is there.
+    pub up_seconds: Option<f64>,
+    /// Until its next start, while it waits for one.
+    pub until_seconds: Option<f64>,
+    /// Ends that nobody asked for.
+    pub failures: u64,
+    /// How its last run ended.
+    pub last_exit: Option<ExitStatus>,
+    /// Why it is in this state.
+    pub why: String,
+    /// How its limits are kept, and which are not.
+    pub limits: String,
+    /// The file of its output.
+    pub log: String,
+    /// Its last lines of output.
+    pub last_lines: Vec<String>,
+}
+
+/// The end of a process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExitStatus {
+    /// What ended it.
+    pub cause: String,
+    /// What that is concluded from.
+    pub evidence: String,
+    /// How long ago.
+    pub ago_seconds: f64,
+    /// How long it had run.
+    pub ran_seconds: f64,
 }
 
 /// One model at one endpoint.

@@ -19,6 +19,7 @@ mod concurrency;
 mod discover;
 mod model;
 mod pool;
+mod process;
 
 pub use concurrency::{Concurrency, Network, Priorities};
 pub use discover::{Discover, DnsName, Family, Origin, Register};
@@ -33,6 +34,7 @@ pub use pool::{
 pub(crate) use pool::{
     CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
 };
+pub use process::{PORT, Process, ProcessLimits, ProcessLog, ProcessStop, Replicas, Supervision};
 
 /// One KiB, in bytes.
 const KIB: usize = 1024;
@@ -75,6 +77,8 @@ pub struct Config {
     pub embedded: EmbeddedPool,
     /// What the gateway itself depends on; asked by `/healthz/deep`. Default none.
     pub dependencies: Vec<Dependency>,
+    /// What all supervised processes have in common.
+    pub supervision: Supervision,
     /// The pools, in the order of the file.
     pub pools: Vec<Pool>,
     /// The models, in the order of the file; the name `*` matches any other.

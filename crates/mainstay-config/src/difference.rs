@@ -193,6 +193,7 @@ fn sections(config: &Config) -> BTreeMap<String, String> {
         ("retry", said(&config.retry)),
         ("amplification", said(&config.amplification)),
         ("dependencies", said(&config.dependencies)),
+        ("supervision.ports", said(&config.supervision.ports)),
     ])
 }
 
@@ -206,6 +207,7 @@ fn fixed(config: &Config) -> BTreeMap<String, String> {
         ("log", said(&config.log)),
         ("records", said(&config.records)),
         ("embedded", said(&config.embedded)),
+        ("supervision.linger", said(&config.supervision.linger)),
     ])
 }
 

@@ -21,6 +21,7 @@ mod guards;
 mod model;
 mod outliers;
 mod pool;
+mod process;
 mod signals;
 
 pub(crate) use check::{
@@ -42,6 +43,9 @@ pub(crate) use outliers::{RawFailback, RawOutlierLatency, RawOutliers, RawSucces
 pub(crate) use pool::{
     RawBackoff, RawBalance, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawHedge, RawPool,
     RawSlowCalls, RawSlowStart,
+};
+pub(crate) use process::{
+    RawProcess, RawProcessLimits, RawProcessLog, RawReplicas, RawRestart, RawStop, RawSupervision,
 };
 pub(crate) use signals::{RawCounterKind, RawCounters, RawHeartbeat, RawProgress};
 
@@ -102,6 +106,8 @@ pub(crate) struct RawConfig {
         "examples" = [[{"name": "features", "tcp": "10.0.2.1:6379"}]]
     ))]
     pub(crate) dependencies: Opt<Vec<Spanned<RawDependency>>>,
+    /// What all supervised processes have in common.
+    pub(crate) supervision: Opt<RawSupervision>,
     /// Settings laid under every pool and every model; an entry's own keys win. Sections of a
     /// pool (probe, breaker, slow-start, backoff) are merged key by key.
     pub(crate) defaults: Opt<RawDefaults>,

@@ -4,6 +4,7 @@
 //! its default, so that one fault never brings another. Only at the end, when there is no fault,
 //! does the configuration leave this module.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ mod model;
 mod outliers;
 mod pool;
 mod prediction;
+mod process;
 mod repetition;
 mod sections;
 mod signals;
@@ -46,6 +48,8 @@ pub(crate) struct Review {
     warnings: Vec<Fault>,
     /// A file could not be read, so that what seems missing may be in it.
     partial: bool,
+    /// Where each local address is written that a process is to listen on.
+    processes: HashMap<(String, u16), Span>,
     /// The names of all pools, those that could not be read among them.
     pool_names: Vec<String>,
 }
@@ -57,7 +61,14 @@ pub(crate) type Refusal = (Code, String, String);
 pub(crate) fn review(loaded: Loaded) -> Result<Config, Errors> {
     let Loaded { raw, pool_names, files, faults, version } = loaded;
     let partial = faults.iter().any(Fault::hides_a_file);
-    let mut review = Review { files, faults, warnings: Vec::new(), partial, pool_names };
+    let mut review = Review {
+        files,
+        faults,
+        warnings: Vec::new(),
+        partial,
+        processes: HashMap::new(),
+        pool_names,
+    };
     let Some(raw) = raw else { return Err(Errors::new(review.faults)) };
     let mut config = sections::config(&mut review, &raw, version);
     if !review.faults.is_empty() {

@@ -567,6 +567,83 @@ fn last_resorts_are_words_or_a_wait() {
     }
 }
 
+/// A pool whose endpoint has this process.
+fn supervised(process: &str) -> String {
+    format!(
+        "pools: {{p: {{endpoints: [{{url: \"http://127.0.0.1:8000\", process: {process}}}]}}}}\n\
+         models: {{m: {{chain: [{{pool: p}}]}}}}\n"
+    )
+}
+
+#[test]
+fn a_process_is_read_with_its_defaults() {
+    let text = supervised("{command: [/bin/sh, -c], args: [exit], env: {LEVEL: 1}, restart: off}");
+    let config = Config::parse("t", &text).unwrap();
+    let process = config.pools[0].endpoints[0].process.clone().unwrap();
+    assert_eq!(process.command, ["/bin/sh", "-c", "exit"]);
+    assert_eq!((process.stop.signal, process.stop.grace.as_secs()), (15, 10));
+    assert_eq!(process.env[0].1.expose(), "1");
+    assert!(!process.restart.enabled);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert!(!format!("{config:?}").contains("expose"));
+}
+
+#[test]
+fn a_process_that_cannot_be_is_refused() {
+    for (process, code) in [
+        ("{}", Code::Missing),
+        ("{command: []}", Code::Missing),
+        ("{command: [/bin/sh], user: nobody-has-this-name}", Code::UnknownName),
+        ("{command: [/bin/sh], limits: {memory: 1MiB}}", Code::BadValue),
+        ("{command: [/bin/sh], limits: {cpu: 0}}", Code::BadValue),
+        ("{command: [/bin/sh], stop: {signal: STOP}}", Code::BadValue),
+        ("{command: [/bin/sh], restart: {base: 2s, max: 1s}}", Code::Times),
+        ("{command: [/bin/sh], env: {API_TOKEN: abc}}", Code::Secret),
+        ("{command: [/bin/sh, \"{port}\"]}", Code::Contradiction),
+    ] {
+        assert_eq!(codes(&supervised(process)), [code], "{process}");
+    }
+}
+
+#[test]
+fn a_missing_program_is_only_warned_of() {
+    let config = Config::parse("t", &supervised("{command: [/no/such/program]}")).unwrap();
+    assert!(config.warnings[0].to_string().contains("/no/such/program"), "{:?}", config.warnings);
+}
+
+#[test]
+fn two_processes_on_one_port_are_refused() {
+    let end = "{url: \"http://127.0.0.1:8000\", process: {command: [/bin/sh]}}";
+    let text = format!(
+        "pools: {{p: {{endpoints: [{end}]}}, q: {{endpoints: [{end}]}}}}\n\
+         models: {{m: {{chain: [{{pool: p}}, {{pool: q}}]}}}}\n"
+    );
+    assert_eq!(codes(&text), [Code::Contradiction]);
+}
+
+#[test]
+fn replicas_need_a_process_with_a_port() {
+    let pool =
+        |keys: &str| format!("pools: {{p: {{{keys}}}}}\nmodels: {{m: {{chain: [{{pool: p}}]}}}}\n");
+    let process = "process: {command: [/bin/sh, \"{port}\"]}";
+    let config =
+        Config::parse("t", &pool(&format!("replicas: {{min: 1, max: 3}}, {process}"))).unwrap();
+    assert!(config.pools[0].endpoints.is_empty());
+    let replica = config.pools[0].process.clone().unwrap().at_port(20_001);
+    assert_eq!(replica.command, ["/bin/sh", "20001"]);
+    let fixed = Config::parse("t", &pool(&format!("replicas: 2, {process}"))).unwrap();
+    assert_eq!(fixed.pools[0].replicas.as_ref().unwrap().settings.min, 2);
+    for keys in
+        ["replicas: {min: 1, max: 3}", "replicas: {min: 1, max: 3}, process: {command: [/bin/sh]}"]
+    {
+        assert_eq!(codes(&pool(keys)), [Code::Missing], "{keys}");
+    }
+    assert_eq!(
+        codes(&pool(&format!("replicas: {{min: 3, max: 2}}, {process}"))),
+        [Code::Contradiction]
+    );
+}
+
 #[test]
 fn aliases_and_merge_keys_are_understood() {
     let text = "pools:\n  p: &base {endpoints: [http://a:1], connect-timeout: 50ms}\n  \

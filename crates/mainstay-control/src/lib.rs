@@ -8,3 +8,4 @@
 pub mod forecast;
 pub mod group;
 pub mod orders;
+pub mod process;

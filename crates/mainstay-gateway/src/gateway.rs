@@ -19,6 +19,7 @@ use crate::observe::{self, Board};
 use crate::orders::Orders;
 use crate::outliers::Outliers;
 use crate::overload;
+use crate::processes::Processes;
 use crate::reconfigure::Reconfigure;
 use crate::shared::Shared;
 use crate::source::State;
@@ -37,6 +38,7 @@ pub struct Gateway {
     reconfigure: Reconfigure,
     sources: Sources,
     orders: Arc<Orders>,
+    processes: Processes,
     listener: std::net::TcpListener,
     admin: Admin,
     stop: watch::Sender<bool>,
@@ -74,12 +76,14 @@ impl Gateway {
         let sources = Sources::new(&shared, Arc::clone(&board), seed);
         sources.begin(&config, &reconfigure).await;
         let orders = Orders::restore(&shared);
+        let processes = Processes::new(Arc::clone(&shared), seed);
         let state = State::new(
             Arc::clone(&shared),
             (Arc::clone(&board), outliers.rotations()),
             Arc::clone(&sources.discovery),
             Arc::clone(&orders),
-        );
+        )
+        .with_processes(processes.view());
         let token =
             config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
         let admin = Admin::bind(config.admin.address, &token, Arc::new(state))
@@ -94,6 +98,7 @@ impl Gateway {
             reconfigure,
             sources,
             orders,
+            processes,
             listener,
             admin,
             stop,
@@ -129,6 +134,7 @@ impl Gateway {
             reconfigure,
             sources,
             orders,
+            processes,
             listener,
             admin,
             stop,
@@ -157,6 +163,8 @@ impl Gateway {
         let admin = tokio::spawn(admin.run(std::future::pending()));
         let judging = tokio::spawn(async move { board.run().await });
         let watch = tokio::spawn(outliers.run());
+        let hand = processes.handle();
+        let supervision = tokio::spawn(processes.run(reconfigure.clone()));
         let models = tokio::spawn(look_after(Arc::clone(&shared)));
         let sources = tokio::spawn(sources.run(reconfigure.clone()));
         let gates = tokio::spawn(overload::watch(Arc::clone(&shared)));
@@ -166,6 +174,8 @@ impl Gateway {
 
         let cause = shutdown.await;
         shared.start_draining(&cause);
+        // What runs goes on, for the gateway that comes next.
+        hand.retire();
         let limit = shared.snapshot().config.drain;
         tokio::time::sleep(GRACE.min(limit)).await;
         stop.send_replace(true);
@@ -173,7 +183,9 @@ impl Gateway {
         if !drained {
             tracing::warn!(?limit, "the drain limit passed with requests in flight");
         }
-        for task in [&acceptor, &judging, &watch, &models, &sources, &gates, &orders, &after] {
+        for task in
+            [&acceptor, &judging, &watch, &supervision, &models, &sources, &gates, &orders, &after]
+        {
             task.abort();
         }
         admin.abort();

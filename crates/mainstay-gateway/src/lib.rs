@@ -30,6 +30,7 @@ mod orders;
 mod outliers;
 mod overload;
 mod poison;
+mod processes;
 mod reconfigure;
 mod rehearsal;
 mod request;

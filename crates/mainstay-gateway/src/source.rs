@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_admin::status::{
     BreakerState, BreakerStatus, EndpointStatus, ForcedStatus, LastGoodStatus, ModelStatus,
-    PoolStatus, RehearsalStatus, RotationStatus, ShedStatus, StepKind, StepStatus, TargetStatus,
+    PoolStatus, ProcessStatus, RehearsalStatus, RotationStatus, ShedStatus, StepKind, StepStatus,
+    TargetStatus,
 };
 use mainstay_admin::{
     Beat, BreakerOverride, Carried, Force, Instruction, OrderError, OrderStatus, OverrideError,
@@ -26,6 +27,7 @@ use crate::gate::Gate;
 use crate::observe::Board;
 use crate::orders::Orders;
 use crate::outliers::Rotations;
+use crate::processes;
 use crate::request::route_available;
 use crate::shared::Shared;
 use crate::snapshot::{self, Route};
@@ -39,6 +41,7 @@ pub(crate) struct State {
     orders: Arc<Orders>,
     /// What operators said of the targets that they forced.
     reasons: Mutex<HashMap<Key, String>>,
+    processes: Option<processes::View>,
 }
 
 /// The targets at each endpoint of each pool.
@@ -51,7 +54,24 @@ impl State {
         discovery: Arc<Discovery>,
         orders: Arc<Orders>,
     ) -> Self {
-        Self { shared, board, rotations, discovery, orders, reasons: Mutex::default() }
+        Self {
+            shared,
+            board,
+            rotations,
+            discovery,
+            orders,
+            reasons: Mutex::default(),
+            processes: None,
+        }
+    }
+
+    /// The same, with what is known of supervised processes.
+    pub(crate) fn with_processes(self, processes: processes::View) -> Self {
+        Self { processes: Some(processes), ..self }
+    }
+
+    fn process(&self, pool: &str, endpoint: &str, now: Moment) -> Option<ProcessStatus> {
+        self.processes.as_ref()?.process(pool, endpoint, now)
     }
 
     fn pool(
@@ -63,6 +83,7 @@ impl State {
         let endpoints = pool.endpoints.iter().map(|endpoint| EndpointStatus {
             name: endpoint.name.to_string(),
             url: endpoint.url.to_string(),
+            process: self.process(&pool.name, &endpoint.name, now),
             models: targets
                 .get(&(&*pool.name, &*endpoint.name))
                 .into_iter()
@@ -74,6 +95,7 @@ impl State {
         });
         PoolStatus {
             name: pool.name.to_string(),
+            wanted_replicas: self.processes.as_ref().and_then(|it| it.wanted(&pool.name)),
             endpoints: endpoints.collect(),
             sources: sources.iter().map(discovered::source_status).collect(),
         }

@@ -45,6 +45,8 @@ pub enum EventKind {
     Discovery = 11,
     /// What rehearsals show of a fallback: proven, failing, stale, disagreeing.
     Rehearsal = 12,
+    /// A supervised process: started, ready, ended, given up for a while; or the guardian.
+    Process = 13,
 }
 
 /// A change of state.
@@ -90,7 +92,7 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Verdict,
         Self::Breaker,
         Self::Step,
@@ -104,6 +106,7 @@ impl EventKind {
         Self::Overload,
         Self::Discovery,
         Self::Rehearsal,
+        Self::Process,
     ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
@@ -123,6 +126,7 @@ impl EventKind {
             Self::Overload => "overload",
             Self::Discovery => "discovery",
             Self::Rehearsal => "rehearsal",
+            Self::Process => "process",
         }
     }
 }

@@ -42,6 +42,10 @@ pub struct Gauges {
     pub last_good: Option<LastGoodGauges>,
     /// Every source of endpoints.
     pub sources: Vec<SourceGauges>,
+    /// Every supervised process.
+    pub processes: Vec<ProcessGauges>,
+    /// How many servers the load of each pool asks for.
+    pub wanted_replicas: Vec<(String, u32)>,
 }
 
 /// What is remembered of servers' good answers.
@@ -78,6 +82,19 @@ pub struct SourceGauges {
     pub age: Option<Duration>,
     /// Looks that brought something, and those that brought nothing.
     pub looks: [u64; 2],
+}
+
+/// The state of one supervised process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessGauges {
+    /// Its pool.
+    pub pool: String,
+    /// Its endpoint.
+    pub endpoint: String,
+    /// Whether it runs and is ready.
+    pub running: bool,
+    /// Ends that nobody asked for.
+    pub failures: u64,
 }
 
 /// The state of one target.

@@ -22,7 +22,7 @@ pub use clock::Clock;
 pub use error::Error;
 pub use event::{Event, EventKind, StampedEvent};
 pub use exposition::{
-    Gauges, LastGoodGauges, ModelGauges, RehearsalGauges, SourceGauges, TargetGauges,
+    Gauges, LastGoodGauges, ModelGauges, ProcessGauges, RehearsalGauges, SourceGauges, TargetGauges,
 };
 pub use names::{Catalog, Names, Shape, Shown, TargetName};
 pub use record::{Record, RequestId};

@@ -10,6 +10,7 @@ mod completions;
 mod demo;
 mod exchange;
 mod golden;
+mod guardian;
 mod init;
 mod look;
 mod model_server;
@@ -64,6 +65,9 @@ pub(crate) enum Command {
     Schema(schema::Args),
     /// Print a shell completion script.
     Completions(completions::Args),
+    /// Be the parent of supervised processes.
+    #[command(hide = true)]
+    Guardian(guardian::Args),
     /// Run a command that ends with its parent.
     #[command(hide = true)]
     Tethered(tethered::Args),
@@ -76,6 +80,7 @@ impl Command {
             Self::Check(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::Golden(args) => args.run(),
+            Self::Guardian(args) => args.run(),
             Self::Init(args) => args.run(),
             Self::ModelServer(args) => args.run(),
             Self::Serve(args) => args.run(),

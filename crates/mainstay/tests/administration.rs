@@ -27,6 +27,7 @@ impl Source for Fake {
     fn status(&self) -> Status {
         let target = TargetStatus { model: "fraud".to_owned(), ..TargetStatus::default() };
         let endpoint = EndpointStatus {
+            process: None,
             name: "a:8000".to_owned(),
             url: "http://a:8000".to_owned(),
             models: vec![target],

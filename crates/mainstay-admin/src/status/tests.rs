@@ -43,6 +43,7 @@ fn status() -> Status {
         },
     };
     let endpoint = EndpointStatus {
+        process: None,
         name: "a:8000".to_owned(),
         url: "http://a:8000".to_owned(),
         models: vec![target],

@@ -149,6 +149,7 @@ pub(crate) fn status() -> Status {
         amplification_cap: 1.5,
         pools: vec![PoolStatus {
             name: "fraud-v2".to_owned(),
+            wanted_replicas: None,
             endpoints: vec![
                 endpoint("a:8000", Verdict::Ready, BreakerState::Closed),
                 endpoint("b:8000", Verdict::Dead, BreakerState::Open),

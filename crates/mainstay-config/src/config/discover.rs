@@ -103,7 +103,15 @@ impl Endpoint {
     #[must_use]
     pub fn named(name: impl Into<Arc<str>>, url: EndpointUrl) -> Self {
         let (name, site) = (name.into(), Site::default());
-        Self { name, url, weight: 1.0, dependencies: Vec::new(), site, standby: None }
+        Self {
+            name,
+            url,
+            weight: 1.0,
+            dependencies: Vec::new(),
+            process: None,
+            site,
+            standby: None,
+        }
     }
 
     /// The endpoint with what its source says of all of its endpoints.

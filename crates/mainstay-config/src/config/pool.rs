@@ -14,7 +14,7 @@ use mainstay_policy::{balance, breaker, budget, failback, health, limit, outlier
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::golden::Golden;
 
-use super::Discover;
+use super::{Discover, Process, Replicas};
 use crate::review::address;
 
 /// Interchangeable endpoints with a balancing rule.
@@ -27,6 +27,10 @@ pub struct Pool {
     pub flavour: Flavour,
     /// The servers that the file names; at least one, unless there are sources of others.
     pub endpoints: Vec<Endpoint>,
+    /// Servers beside the endpoints, as load asks for them. Default none.
+    pub replicas: Option<Replicas>,
+    /// The process of each replica; present with them.
+    pub process: Option<Process>,
     /// How many endpoints are in use, and who takes over. Default: all, automatically.
     pub group: group::Rule,
     /// How warm standbys are made ready.
@@ -112,6 +116,8 @@ pub struct Endpoint {
     pub dependencies: Vec<Dependency>,
     /// Where it runs. Default unknown, which counts as near.
     pub site: Site,
+    /// The server itself, if it is started and stopped by Mainstay. Default none.
+    pub process: Option<Process>,
     /// What it takes to use it, if it is marked as a standby. Default none: a member like others.
     pub standby: Option<group::Standby>,
 }
@@ -186,6 +192,7 @@ impl Endpoint {
             weight: 1.0,
             dependencies: Vec::new(),
             site: Default::default(),
+            process: None,
             standby: Default::default(),
         }
     }

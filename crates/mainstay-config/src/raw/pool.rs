@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 use super::{
     Opt, RawActive, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeartbeat, RawMode,
-    RawOutliers, RawProbe, RawProgress, RawStandby, RawTargetConcurrency, RawWarm,
+    RawOutliers, RawProbe, RawProcess, RawProgress, RawReplicas, RawStandby, RawTargetConcurrency,
+    RawWarm,
 };
 use crate::spanned::Spanned;
 use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
@@ -23,6 +24,19 @@ pub(crate) struct RawPool {
     /// The servers. A URL alone is enough for one.
     #[schemars(extend("x-more" = ["http://10.0.0.2:8000"]))]
     pub(crate) endpoints: Opt<Vec<Spanned<Short<RawEndpoint>>>>,
+    /// Servers beside the endpoints, started and stopped as load asks for them: {min: 1, max: 4},
+    /// or a number. Needs `process`.
+    #[schemars(extend(
+        "x-comment" = true,
+        "examples" = [{"min": 1, "max": 4, "in-flight": 8.0, "up-after": "5s", "down-after": "5m"}]
+    ))]
+    pub(crate) replicas: Opt<Short<RawReplicas>>,
+    /// The process of each replica; {port} in it stands for the port that it is to listen on.
+    #[schemars(extend(
+        "x-comment" = true,
+        "examples" = [{"command": ["/usr/bin/server", "--port", "{port}"]}]
+    ))]
+    pub(crate) process: Opt<RawProcess>,
     /// How many of the endpoints are in use: `all` that are not marked as standbys, a number, or
     /// {min: 1, max: 3} as load asks for them. The others wait, and take over when one is lost.
     #[schemars(extend("default" = "all", "examples" = [1], "x-comment" = true))]
@@ -164,6 +178,20 @@ pub(crate) struct RawEndpoint {
     /// loaded first) or cold (it is started first).
     #[schemars(extend("examples" = ["hot"], "x-comment" = true))]
     pub(crate) standby: Opt<RawStandby>,
+    /// The server itself, if Mainstay is to start, watch and stop it.
+    #[schemars(extend(
+        "x-comment" = true,
+        "examples" = [{
+            "command": ["/usr/bin/server", "--port", "8000"],
+            "env": {"LOG_LEVEL": "info"},
+            "limits": {"memory": "4GiB", "files": 4096},
+            "start-timeout": "5m",
+            "stop": {"signal": "TERM", "grace": "10s"},
+            "restart": {"base": "500ms", "max": "30s", "exits": 5, "window": "60s", "retry": "5m"},
+            "log": {"size": "10MiB", "files": 3},
+        }]
+    ))]
+    pub(crate) process: Opt<RawProcess>,
     /// What the server needs to answer well. While one of them fails, the server is asked only
     /// when no better one is left.
     #[schemars(extend(

@@ -190,7 +190,7 @@ fn header_value(
     }
 }
 
-fn literal_secret(name: &str) -> Refusal {
+pub(super) fn literal_secret(name: &str) -> Refusal {
     let variable = name.to_ascii_uppercase().replace('-', "_");
     let message = format!("{name:?} is a secret and must not be written into the configuration");
     let help =
@@ -198,7 +198,7 @@ fn literal_secret(name: &str) -> Refusal {
     (Code::Secret, message, help)
 }
 
-fn secret(review: &Review, source: &RawHeader) -> Result<Secret, Refusal> {
+pub(super) fn secret(review: &Review, source: &RawHeader) -> Result<Secret, Refusal> {
     let (read, what) = match (&source.file, &source.env) {
         (Some(file), None) => {
             let path = review.path(file);

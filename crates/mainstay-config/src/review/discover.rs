@@ -246,6 +246,7 @@ fn networks(review: &mut Review, raw: &Opt<Vec<Spanned<String>>>) -> Vec<Network
 pub(crate) fn endpoints(name: &Path, text: &str) -> Result<Vec<Endpoint>, Errors> {
     let (list, file, faults) = load::endpoints(name, text);
     let mut review = Review {
+        processes: std::collections::HashMap::new(),
         files: vec![file],
         faults,
         warnings: Vec::new(),
@@ -253,5 +254,11 @@ pub(crate) fn endpoints(name: &Path, text: &str) -> Result<Vec<Endpoint>, Errors
         pool_names: Vec::new(),
     };
     let found = pool::listed(&mut review, &list.unwrap_or_default());
+    if found.iter().any(|endpoint| endpoint.process.is_some()) {
+        // Whoever may name servers may not thereby run programs as the gateway's user.
+        let message = "an endpoint of a watched file cannot have a process";
+        let help = "write the endpoint with its process into the configuration itself";
+        review.fault(Code::Contradiction, Span::default(), message, help);
+    }
     if review.faults.is_empty() { Ok(found) } else { Err(Errors::new(review.faults)) }
 }

@@ -8,7 +8,7 @@ use mainstay_protocol::classify::Flavour;
 
 use super::{
     Review, address, breaker, check, concurrency, discover, groups, is_name, may_be_lost, outliers,
-    repetition, signals,
+    process, repetition, signals,
 };
 use crate::code::Code;
 use crate::config::{
@@ -76,9 +76,12 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
     let flavour = raw.flavour.as_ref().map_or(Flavour::Auto, |flavour| dialect(flavour.value));
     let slow_start = breaker::slow_start(review, &raw.slow_start);
     let endpoints = endpoints(review, name, raw);
+    let (process, replicas) = process::replicas(review, raw);
     Pool {
         name: Arc::from(name.as_str()),
         flavour,
+        replicas,
+        process,
         group: groups::rule(review, raw, &endpoints),
         warm: groups::warm(review, &raw.warm),
         endpoints,
@@ -140,7 +143,7 @@ fn check_name(review: &mut Review, name: &Spanned<String>, of: &str) {
 fn endpoints(review: &mut Review, pool: &Spanned<String>, raw: &Spanned<RawPool>) -> Vec<Endpoint> {
     let written = raw.endpoints.as_ref();
     let list = written.map_or(&[][..], |list| list.value.as_slice());
-    let elsewhere = raw.discover.is_some();
+    let elsewhere = raw.discover.is_some() || raw.replicas.is_some();
     if list.is_empty() && !elsewhere && !may_be_lost(raw, &raw.endpoints) {
         let place = written.map_or(pool.span, |list| list.span);
         let message = format!("pool {:?} has no endpoints", pool.value);
@@ -207,11 +210,13 @@ fn endpoint(
     if once(review, &mut seen.urls, url.to_string(), place) {
         once(review, &mut seen.names, name.clone(), name_place);
     }
+    let process = process::process(review, &raw.process, &url);
     Some(Endpoint {
         name: name.into(),
         url,
         weight,
         dependencies,
+        process,
         site: groups::site(review, &raw.region, &raw.zone),
         standby: raw.standby.as_ref().map(|standby| groups::standby(standby.value)),
     })

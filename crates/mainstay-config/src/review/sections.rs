@@ -6,13 +6,13 @@ use std::sync::Arc;
 use mainstay_policy::budget;
 
 use super::{
-    Review, address, check, concurrency, first_place, groups, model, pool, repetition, share,
-    span_of,
+    Review, address, check, concurrency, first_place, groups, model, pool, process, repetition,
+    share, span_of,
 };
 use crate::code::Code;
 use crate::config::{
-    Admin, Config, DRAIN, EmbeddedPool, Limits, Listen, Log, LogFormat, LogLevel, Node, Records,
-    default_state_dir, default_workers,
+    Admin, Config, DRAIN, EmbeddedPool, Limits, Listen, Log, LogFormat, LogLevel, Node, Pool,
+    Records, default_state_dir, default_workers,
 };
 use crate::raw::{
     Opt, RawAdmin, RawConfig, RawEmbeddedPool, RawFormat, RawLevel, RawLimits, RawListen, RawLog,
@@ -43,13 +43,26 @@ pub(super) fn config(review: &mut Review, raw: &Spanned<RawConfig>, version: Str
         retry,
         embedded: embedded(review, &raw.embedded),
         dependencies: check::dependencies(review, &raw.dependencies),
+        supervision: process::supervision(review, &raw.supervision),
         models: model::models(review, raw, &pools),
         pools: pools.built,
         version,
         warnings: Vec::new(),
     };
     listeners_apart(review, raw, &config);
+    socket_fits(review, raw, &config);
     config
+}
+
+/// Where there are processes there is a guardian, whose socket is in the state directory.
+fn socket_fits(review: &mut Review, raw: &Spanned<RawConfig>, config: &Config) {
+    let supervised = |pool: &Pool| {
+        pool.process.is_some() || pool.endpoints.iter().any(|endpoint| endpoint.process.is_some())
+    };
+    if config.pools.iter().any(supervised) {
+        let place = first_place(&[span_of(&raw.state_dir)], Span::default());
+        process::socket_fits(review, &config.state_dir, place);
+    }
 }
 
 fn node(review: &mut Review, raw: &Opt<RawNode>) -> Node {

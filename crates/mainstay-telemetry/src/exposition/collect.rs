@@ -106,6 +106,8 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     attempts(&mut page, telemetry);
     attempt_durations(&mut page, telemetry);
     targets(&mut page, gauges);
+    processes(&mut page, gauges);
+    replicas(&mut page, gauges);
     golden(&mut page, telemetry);
     sources(&mut page, gauges);
     rehearsals(&mut page, gauges);
@@ -310,6 +312,24 @@ fn targets(page: &mut Page, gauges: &Gauges) {
     each(&family::SHARE, |target| target.share);
     limits(page, gauges);
     verdicts(page, gauges);
+}
+
+fn processes(page: &mut Page, gauges: &Gauges) {
+    let samples = page.samples(&family::PROCESS_RUNNING);
+    for process in &gauges.processes {
+        samples.flag(&[&process.pool, &process.endpoint], process.running);
+    }
+    let samples = page.samples(&family::PROCESS_FAILURES);
+    for process in &gauges.processes {
+        samples.count(&[&process.pool, &process.endpoint], process.failures);
+    }
+}
+
+fn replicas(page: &mut Page, gauges: &Gauges) {
+    let samples = page.samples(&family::WANTED_REPLICAS);
+    for (pool, wanted) in &gauges.wanted_replicas {
+        samples.gauge(&[pool], (*wanted).into());
+    }
 }
 
 fn limits(page: &mut Page, gauges: &Gauges) {

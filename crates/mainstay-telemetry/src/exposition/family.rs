@@ -189,6 +189,21 @@ pub(super) const SHED: Family = counter(
     &["model", "priority"],
     "Requests that found no room at a server in time; a step inside the gateway may have answered.",
 );
+pub(super) const PROCESS_RUNNING: Family = gauge(
+    "mainstay_process_running",
+    &["pool", "endpoint"],
+    "1 while the supervised process of an endpoint runs and is ready, 0 otherwise.",
+);
+pub(super) const PROCESS_FAILURES: Family = counter(
+    "mainstay_process_failures",
+    &["pool", "endpoint"],
+    "Ends of the supervised process of an endpoint that nobody asked for.",
+);
+pub(super) const WANTED_REPLICAS: Family = gauge(
+    "mainstay_wanted_replicas",
+    &["pool"],
+    "Servers that the load of a pool asks for; for outside autoscalers too.",
+);
 
 pub(super) const LAST_GOOD_ENTRIES: Family =
     gauge("mainstay_last_good_entries", &[], "Good answers remembered in memory.");
@@ -238,7 +253,7 @@ pub(super) const REHEARSAL_ALERT: Family = gauge(
 );
 
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 46] = [
+pub const ALL: [&Family; 49] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -269,6 +284,9 @@ pub const ALL: [&Family; 46] = [
     &LATENCY,
     &EJECTED,
     &SHARE,
+    &PROCESS_RUNNING,
+    &PROCESS_FAILURES,
+    &WANTED_REPLICAS,
     &GOLDEN,
     &DISCOVERY_ENDPOINTS,
     &DISCOVERY_FINE,

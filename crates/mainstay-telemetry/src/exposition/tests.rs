@@ -71,6 +71,13 @@ fn gauges() -> Gauges {
             looks: [7, 3],
         }],
         last_good: Some(LastGoodGauges { entries: 7, hits: 3, ..LastGoodGauges::default() }),
+        processes: vec![ProcessGauges {
+            pool: "forest".to_owned(),
+            endpoint: "a:8000".to_owned(),
+            running: true,
+            failures: 3,
+        }],
+        wanted_replicas: vec![("forest".to_owned(), 2)],
     }
 }
 

@@ -26,6 +26,7 @@ mod outliers;
 mod overload;
 mod passthrough;
 mod poison;
+mod processes;
 mod protocol;
 mod rehearsal;
 mod start;

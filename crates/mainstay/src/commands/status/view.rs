@@ -12,6 +12,8 @@ use mainstay_policy::Verdict;
 
 use crate::commands::look::{Look, age, align_right, cell, grouped, table};
 
+mod processes;
+
 /// The whole status.
 pub(super) fn render(status: &Status, look: Look) -> String {
     let models = models(&status.models, look).trim_fmt();
@@ -29,6 +31,7 @@ pub(super) fn render(status: &Status, look: Look) -> String {
     if !status.orders.is_empty() {
         let _ = write!(page, "\n\n{}", orders(&status.orders, look).trim_fmt());
     }
+    page.push_str(&processes::section(status, look));
     page
 }
 

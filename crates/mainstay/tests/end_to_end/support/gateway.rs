@@ -74,6 +74,17 @@ impl Gateway {
         Self::serve(folder, path.to_str().expect("UTF-8")).await
     }
 
+    /// Starts it again with the same configuration and state, after [`Process::kill`].
+    pub(crate) async fn restart(&mut self) {
+        let path = self.folder.path().join("mainstay.yaml");
+        let path = path.to_str().expect("UTF-8");
+        self.process = Process::start(&["serve", "--config", path]);
+        let http = self.process.announced("listening on http://").await;
+        let admin = self.process.announced("admin on http://").await;
+        self.http = http.parse().expect("an address");
+        self.admin = admin.parse().expect("an address");
+    }
+
     /// Starts one that is meant to refuse.
     pub(crate) async fn refused(config: Value) -> process::Ended {
         let (_folder, path) = write(config);

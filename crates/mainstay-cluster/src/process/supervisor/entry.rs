@@ -1,0 +1,161 @@
+//! One process: what it is meant to be, what the guardian says of it, and what follows.
+
+use mainstay_control::process::{Cause, Event, Exit, Process, State, Step};
+use mainstay_policy::Moment;
+
+use super::{Status, Subject};
+use crate::process::wire::Report;
+
+/// One supervised process.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) subject: Subject,
+    pub(super) process: Process,
+    /// The number of the start that the state speaks of.
+    pub(super) run: Option<u64>,
+    /// Whether an answer to a start is awaited.
+    pub(super) pending: bool,
+    /// What the guardian said last, and when.
+    report: Option<(Report, Moment)>,
+    /// An end that the guardian cannot tell of.
+    own: Option<(Exit, Moment)>,
+    pub(super) why: String,
+}
+
+impl Entry {
+    pub(super) fn new(subject: Subject) -> Self {
+        let process = Process::new(subject.restart);
+        let why = if subject.wanted { "not started yet" } else { "a standby that is not needed" };
+        Self {
+            subject,
+            process,
+            run: None,
+            pending: false,
+            report: None,
+            own: None,
+            why: why.to_owned(),
+        }
+    }
+
+    /// `pool/endpoint`: its name for the guardian, and in events.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.subject.pool, self.subject.endpoint)
+    }
+
+    /// A step of its state; the cause of a change is kept.
+    pub(super) fn step(
+        &mut self,
+        event: &Event<'_>,
+        why: &str,
+        now: Moment,
+        rng: &mut fastrand::Rng,
+    ) -> Step {
+        let step = self.process.step(event, why, now, rng);
+        if let Some(change) = &step.change {
+            self.why.clone_from(&change.cause);
+        }
+        if matches!(event, Event::Exited(_)) {
+            // One that is not to be started again is not wanted from now on.
+            self.subject.wanted &= self.process.is_wanted();
+        }
+        step
+    }
+
+    pub(super) fn heard(&mut self, report: Report, now: Moment) {
+        self.report = Some((report, now));
+    }
+
+    pub(super) fn ended_unseen(&mut self, exit: Exit, now: Moment) {
+        self.own = Some((exit, now));
+    }
+
+    /// What the last report means for the state, if anything.
+    pub(super) fn news(&mut self) -> Option<News> {
+        if self.pending {
+            return None;
+        }
+        let (report, heard) = self.report.as_ref()?;
+        let there = report.pid.filter(|_| self.run != Some(report.run));
+        if let Some(pid) = there.filter(|_| !self.is_there()) {
+            self.run = Some(report.run);
+            return Some(News::Found { pid, since: *heard - report.age, other: self.is_other() });
+        }
+        let last = report.last.as_ref().filter(|_| report.pid.is_none());
+        let last = last.filter(|last| Some(last.run) == self.run && self.is_there())?;
+        self.run = None;
+        Some(News::Ended(last.exit.clone()))
+    }
+
+    /// Whether what runs was made from another spec.
+    fn is_other(&self) -> bool {
+        self.report
+            .as_ref()
+            .is_some_and(|(report, _)| report.fingerprint != self.subject.spec.fingerprint)
+    }
+
+    /// Whether the state speaks of a process that is there.
+    pub(super) const fn is_there(&self) -> bool {
+        match self.process.state() {
+            State::Starting { pid, .. } => pid.is_some(),
+            State::Running { .. } | State::Stopping { .. } => true,
+            State::Stopped | State::BackingOff { .. } | State::CrashLoop { .. } => false,
+        }
+    }
+
+    /// Since when it has to have been seen to be ready, if that is what it waits for.
+    pub(super) const fn waits_for_ready(&self) -> Option<Moment> {
+        match self.process.state() {
+            State::Starting { pid: Some(_), .. } => Some(self.process.begun()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let report = self.report.as_ref();
+        let (pid, started, until) = match self.process.state() {
+            State::Starting { pid, since } => (pid, Some(since), None),
+            State::Running { pid, since } => (Some(pid), Some(since), None),
+            State::Stopping { .. } => (report.and_then(|(report, _)| report.pid), None, None),
+            State::BackingOff { until } | State::CrashLoop { until } => (None, None, Some(until)),
+            State::Stopped => (None, None, None),
+        };
+        let told = report.and_then(|(report, heard)| {
+            report.last.as_ref().map(|last| (last.exit.clone(), *heard - last.age))
+        });
+        let told = told.filter(|(_, at)| self.own.as_ref().is_none_or(|(_, own)| at >= own));
+        Status {
+            state: self.process.state().as_str(),
+            wanted: self.process.is_wanted(),
+            crash_looping: self.process.is_looping(),
+            pid,
+            started,
+            until,
+            failures: report.map_or(0, |(report, _)| report.failures),
+            last: told.or_else(|| self.own.clone()),
+            why: self.why.clone(),
+            limits: report.map(|(report, _)| report.limits.clone()).unwrap_or_default(),
+            log: self.subject.spec.log.path.clone(),
+            tail: report.map(|(report, _)| report.tail.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// What a report means.
+#[derive(Debug)]
+pub(super) enum News {
+    /// It runs, started by an earlier gateway.
+    Found { pid: u32, since: Moment, other: bool },
+    /// It has ended.
+    Ended(Exit),
+}
+
+/// The end of a process whose guardian has ended.
+pub(super) fn lost() -> Exit {
+    let evidence = "the guardian ended, and the kernel killed what it had started".to_owned();
+    Exit { cause: Cause::GuardianLost, evidence, ran: std::time::Duration::ZERO }
+}
+
+/// The end of a process that the guardian would not start.
+pub(super) fn refused(why: String) -> Exit {
+    Exit { cause: Cause::NotStarted, evidence: why, ran: std::time::Duration::ZERO }
+}
