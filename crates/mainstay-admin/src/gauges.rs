@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use mainstay_policy::Standing;
 use mainstay_telemetry::{
-    Gauges, LastGoodGauges, ModelGauges, ProcessGauges, RehearsalGauges, SourceGauges,
+    Gauges, GroupGauges, LastGoodGauges, ModelGauges, ProcessGauges, RehearsalGauges, SourceGauges,
     TargetGauges, TargetName,
 };
 
 use crate::status::{
-    BreakerState, EndpointStatus, ModelStatus, SourceStatus, Status, StepStatus, TargetStatus,
+    BreakerState, EndpointStatus, ModelStatus, PoolStatus, SourceStatus, Status, StepStatus,
+    TargetStatus,
 };
 
 /// The gauges of this status.
@@ -41,6 +43,7 @@ pub(crate) fn of(status: &Status) -> Gauges {
             .iter()
             .filter_map(|pool| Some((pool.name.clone(), pool.wanted_replicas?)))
             .collect(),
+        groups: status.pools.iter().filter_map(group).collect(),
         sources: status
             .pools
             .iter()
@@ -116,6 +119,23 @@ fn rehearsals(step: &StepStatus) -> impl Iterator<Item = RehearsalGauges> + '_ {
         age: it.age_seconds,
         latency: it.latency_ms / 1e3,
         agreement: it.agreement,
+    })
+}
+
+fn group(pool: &PoolStatus) -> Option<GroupGauges> {
+    let group = pool.group.as_ref()?;
+    let standing = |name: &str| Standing::ALL.into_iter().find(|known| known.as_str() == name);
+    let members = group.members.iter();
+    Some(GroupGauges {
+        pool: pool.name.clone(),
+        wanted: group.wanted,
+        in_use: group.in_use,
+        tolerates: group.failures,
+        proposed: group.proposed.is_some(),
+        failbacks: members.clone().filter(|member| member.failback_waits.is_some()).count(),
+        members: members
+            .map(|m| (m.endpoint.clone(), standing(&m.standing).unwrap_or_default()))
+            .collect(),
     })
 }
 

@@ -71,6 +71,9 @@ pub struct PoolStatus {
     /// Where more endpoints come from.
     #[serde(default)]
     pub sources: Vec<SourceStatus>,
+    /// Who of them is in use, and why; none where no model uses the pool.
+    #[serde(default)]
+    pub group: Option<GroupStatus>,
 }
 
 /// One source of endpoints.
@@ -92,6 +95,56 @@ pub struct SourceStatus {
     pub succeeded: u64,
     /// Looks that brought nothing, or heartbeats that were refused.
     pub failed: u64,
+}
+
+/// Who of a pool is in use.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// `automatic`, or `manual`: a failover is proposed and waits for an operator.
+    pub mode: String,
+    /// The same for the way back.
+    pub failback: String,
+    /// How many are to be in use now.
+    pub wanted: usize,
+    /// And at least.
+    pub wanted_least: usize,
+    /// And at most.
+    pub wanted_most: usize,
+    /// How many are; one on its way back and its stand-in count as one.
+    pub in_use: usize,
+    /// How many may fail at once, whichever they are, with the present load and nothing missing.
+    pub failures: usize,
+    /// Standbys beside, that have to be loaded or started first.
+    pub later: usize,
+    /// Requests a second now.
+    pub load: f64,
+    /// Requests a second that those in use can bear, as measured; none before it was.
+    pub capacity: Option<f64>,
+    /// What waits for an operator.
+    pub proposed: Option<String>,
+    /// The endpoints, in the order of the configuration.
+    pub members: Vec<MemberStatus>,
+}
+
+/// What one endpoint is for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Its name.
+    pub endpoint: String,
+    /// `active`, `spare`, `drained` or `away`.
+    pub standing: String,
+    /// Why, in one line.
+    pub why: String,
+    /// What it takes to use it: `hot`, `warm` or `cold`.
+    pub standby: String,
+    /// Whether it is on its way back.
+    pub returning: bool,
+    /// Its share meanwhile.
+    pub share: f64,
+    /// What it waits for before it takes its post back.
+    pub failback_waits: Option<String>,
+    /// How far it is made ready.
+    pub preparation: Option<String>,
 }
 
 /// One endpoint.

@@ -15,6 +15,7 @@ use crate::build;
 use crate::discovered::Sources;
 use crate::embedded::LOOK_EVERY;
 use crate::error::Error;
+use crate::groups::Groups;
 use crate::observe::{self, Board};
 use crate::orders::Orders;
 use crate::outliers::Outliers;
@@ -35,6 +36,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     board: Arc<Board>,
     outliers: Arc<Outliers>,
+    groups: Arc<Groups>,
     reconfigure: Reconfigure,
     sources: Sources,
     orders: Arc<Orders>,
@@ -72,18 +74,17 @@ impl Gateway {
         let outliers = Arc::new(Outliers::new(Arc::clone(&shared)));
         let prober = observe::Prober::new(Arc::clone(&shared), seed);
         let board = prober.board();
-        let reconfigure = Reconfigure::new(Arc::clone(&shared), prober, Arc::clone(&outliers));
+        let processes = Processes::new(Arc::clone(&shared), seed);
+        let groups = Groups::new(Arc::clone(&shared), outliers.rotations(), processes.handle());
+        let watching = (Arc::clone(&outliers), Arc::clone(&groups));
+        let reconfigure = Reconfigure::new(Arc::clone(&shared), prober, watching);
         let sources = Sources::new(&shared, Arc::clone(&board), seed);
         sources.begin(&config, &reconfigure).await;
-        let orders = Orders::restore(&shared);
-        let processes = Processes::new(Arc::clone(&shared), seed);
-        let state = State::new(
-            Arc::clone(&shared),
-            (Arc::clone(&board), outliers.rotations()),
-            Arc::clone(&sources.discovery),
-            Arc::clone(&orders),
-        )
-        .with_processes(processes.view());
+        let orders = Orders::restore(&shared, Arc::clone(&groups));
+        let known = (Arc::clone(&board), outliers.rotations(), Arc::clone(&groups));
+        let discovery = Arc::clone(&sources.discovery);
+        let state = State::new(Arc::clone(&shared), known, discovery, Arc::clone(&orders))
+            .with_processes(processes.view());
         let token =
             config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
         let admin = Admin::bind(config.admin.address, &token, Arc::new(state))
@@ -95,6 +96,7 @@ impl Gateway {
             shared,
             board,
             outliers,
+            groups,
             reconfigure,
             sources,
             orders,
@@ -131,6 +133,7 @@ impl Gateway {
             shared,
             board,
             outliers,
+            groups,
             reconfigure,
             sources,
             orders,
@@ -165,6 +168,7 @@ impl Gateway {
         let watch = tokio::spawn(outliers.run());
         let hand = processes.handle();
         let supervision = tokio::spawn(processes.run(reconfigure.clone()));
+        let groups = tokio::spawn(groups.run());
         let models = tokio::spawn(look_after(Arc::clone(&shared)));
         let sources = tokio::spawn(sources.run(reconfigure.clone()));
         let gates = tokio::spawn(overload::watch(Arc::clone(&shared)));
@@ -183,9 +187,18 @@ impl Gateway {
         if !drained {
             tracing::warn!(?limit, "the drain limit passed with requests in flight");
         }
-        for task in
-            [&acceptor, &judging, &watch, &supervision, &models, &sources, &gates, &orders, &after]
-        {
+        for task in [
+            &acceptor,
+            &judging,
+            &watch,
+            &groups,
+            &supervision,
+            &models,
+            &sources,
+            &gates,
+            &orders,
+            &after,
+        ] {
             task.abort();
         }
         admin.abort();

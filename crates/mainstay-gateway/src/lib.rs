@@ -22,6 +22,7 @@ mod error;
 mod flight;
 mod gate;
 mod gateway;
+mod groups;
 mod idempotency;
 mod last_good;
 mod memory;

@@ -9,4 +9,4 @@ mod peers;
 mod witness;
 
 pub(crate) use board::Board;
-pub(crate) use witness::Prober;
+pub(crate) use witness::{Prober, golden_of};

@@ -17,12 +17,14 @@ use mainstay_policy::Moment;
 use mainstay_telemetry::{Event, EventKind};
 use tokio::time::MissedTickBehavior;
 
+use crate::groups::Groups;
 use crate::shared::Shared;
 
 mod change;
 mod keep;
 mod meter;
 mod places;
+mod switch;
 mod view;
 
 use keep::Keep;
@@ -36,6 +38,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Orders {
     shared: Arc<Shared>,
+    groups: Arc<Groups>,
     places: ArcSwap<Places>,
     book: ArcSwap<Book>,
     keep: Keep,
@@ -55,12 +58,13 @@ struct Told {
 
 impl Orders {
     /// Reads what was kept and applies what still holds.
-    pub(crate) fn restore(shared: &Arc<Shared>) -> Arc<Self> {
+    pub(crate) fn restore(shared: &Arc<Shared>, groups: Arc<Groups>) -> Arc<Self> {
         let config = &shared.snapshot().config;
         let keep = Keep::new(&config.state_dir);
         let (book, trouble) = keep.load();
         let orders = Self {
             shared: Arc::clone(shared),
+            groups,
             places: ArcSwap::from_pointee(Places::new(config)),
             book: ArcSwap::from_pointee(book),
             keep,
@@ -72,6 +76,7 @@ impl Orders {
         }
         orders.turn();
         orders.apply(&mut orders.told());
+        orders.switch_again();
         Arc::new(orders)
     }
 
@@ -152,6 +157,10 @@ impl Orders {
             let holds = book.iter().any(|order| order.scope == instruction.scope);
             if ends && holds { Ok(Vec::new()) } else { Err(unknown) }
         })?;
+        if let (Scope::Pool(pool), Some(order)) = (&instruction.scope, switch::of(&instruction.act))
+        {
+            return self.switch(instruction, pool, &order);
+        }
         change::sense(&book, instruction)?;
         let mut next = Book::clone(&book);
         self.write_down(instruction, &mut next)?;
@@ -229,7 +238,10 @@ impl Orders {
             let key = (place.pool.to_owned(), place.endpoint.to_owned());
             let before = told.stands.get(&key).copied().unwrap_or_default();
             if before != stand {
-                stand.hand_on(&self.shared, place, before);
+                let effect = book.effect(place);
+                let order = effect.out.or(effect.weight);
+                let reason = order.map_or("taken back", |order| &order.reason);
+                stand.hand_on(&self.groups, place, before, reason);
             }
             if stand != Stand::default() {
                 stands.insert(key, stand);

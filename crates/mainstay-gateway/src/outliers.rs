@@ -29,6 +29,11 @@ impl Rotations {
         self.lock().get(&target).cloned()
     }
 
+    /// Attempts at a target in a second, and how many it is taken to bear.
+    pub(crate) fn rates(&self, target: u32) -> Option<(f64, f64)> {
+        self.lock().get(&target).map(|state| (state.load, state.capacity))
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, State>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::build::{self, Ground};
 use crate::embedded::models::{self, Loaded};
 use crate::error::Error;
+use crate::groups::Groups;
 use crate::observe::Prober;
 use crate::outliers::Outliers;
 use crate::shared::Shared;
@@ -29,6 +30,7 @@ pub struct Reconfigure(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     outliers: Arc<Outliers>,
+    groups: Arc<Groups>,
     state: tokio::sync::Mutex<State>,
     overlay: Mutex<Overlay>,
 }
@@ -52,13 +54,18 @@ struct Overlay {
 
 impl Reconfigure {
     /// The first snapshot is in effect; now it is watched. Needs a runtime.
-    pub(crate) fn new(shared: Arc<Shared>, mut prober: Prober, outliers: Arc<Outliers>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        mut prober: Prober,
+        (outliers, groups): (Arc<Outliers>, Arc<Groups>),
+    ) -> Self {
         let snapshot = shared.snapshot();
         prober.watch(&snapshot.config, &snapshot.watched);
         outliers.watch(&snapshot.config, &snapshot.watched);
+        groups.set(&snapshot.config, &snapshot.watched);
         let state = State { file: Arc::clone(&snapshot.config), prober, laid: 0 };
         let (state, overlay) = (tokio::sync::Mutex::new(state), Mutex::default());
-        Self(Arc::new(Inner { shared, outliers, state, overlay }))
+        Self(Arc::new(Inner { shared, outliers, groups, state, overlay }))
     }
 
     /// The configuration as it was read, without what lies over it.
@@ -201,6 +208,7 @@ impl Reconfigure {
         let known: HashSet<_> = snapshot.watched.iter().map(|it| it.target.id).collect();
         state.prober.watch(&snapshot.config, &snapshot.watched);
         self.0.outliers.watch(&snapshot.config, &snapshot.watched);
+        self.0.groups.set(&snapshot.config, &snapshot.watched);
         shared.registry.retain(|target| known.contains(&target.id));
         shared.swap(snapshot);
         state.laid = number;

@@ -13,6 +13,7 @@ use mainstay_telemetry::{Clock, Event, EventKind, Telemetry};
 use tokio::sync::watch;
 
 use crate::aftermath::Aftermath;
+use crate::groups::Alarm;
 use crate::idempotency::Answers;
 use crate::last_good::LastGood;
 use crate::memory::Memory;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) pulses: Vec<Pulse>,
     /// Whether the gateway is on its way out.
     pub(crate) draining: AtomicBool,
+    /// Wakes who decides which endpoints are in use.
+    pub(crate) alarm: Alarm,
 }
 
 /// Whether a worker lives, and how much it has to do.
@@ -92,6 +95,7 @@ impl Shared {
             aftermath: Aftermath::new(),
             pulses: (0..config.workers).map(|_| Pulse::default()).collect(),
             draining: AtomicBool::default(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -161,6 +165,7 @@ impl Shared {
             target.load.forget();
             target.health.recover(self.clock.now());
         }
+        self.alarm.raise(self.clock.now());
         self.telemetry.event(Event {
             kind: EventKind::Breaker,
             subject: target.key.to_string(),

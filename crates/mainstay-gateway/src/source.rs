@@ -16,14 +16,15 @@ use mainstay_config::Pool;
 use mainstay_control::forecast::Forecast;
 use mainstay_control::orders::Scope;
 use mainstay_discovery::{Discovery, SourceReport, Unregistered};
-use mainstay_policy::Moment;
 use mainstay_policy::breaker::{Forced, State as Breaker};
 use mainstay_policy::chain;
 use mainstay_policy::target::{Key, Target};
+use mainstay_policy::{Moment, Standing};
 use mainstay_telemetry::{Event, EventKind, Telemetry};
 
 use crate::discovered;
 use crate::gate::Gate;
+use crate::groups::Groups;
 use crate::observe::Board;
 use crate::orders::Orders;
 use crate::outliers::Rotations;
@@ -39,6 +40,7 @@ pub(crate) struct State {
     rotations: Arc<Rotations>,
     discovery: Arc<Discovery>,
     orders: Arc<Orders>,
+    groups: Arc<Groups>,
     /// What operators said of the targets that they forced.
     reasons: Mutex<HashMap<Key, String>>,
     processes: Option<processes::View>,
@@ -50,7 +52,7 @@ type ByEndpoint<'t> = HashMap<(&'t str, &'t str), Vec<&'t Arc<Target>>>;
 impl State {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        (board, rotations): (Arc<Board>, Arc<Rotations>),
+        (board, rotations, groups): (Arc<Board>, Arc<Rotations>, Arc<Groups>),
         discovery: Arc<Discovery>,
         orders: Arc<Orders>,
     ) -> Self {
@@ -60,6 +62,7 @@ impl State {
             rotations,
             discovery,
             orders,
+            groups,
             reasons: Mutex::default(),
             processes: None,
         }
@@ -98,6 +101,7 @@ impl State {
             wanted_replicas: self.processes.as_ref().and_then(|it| it.wanted(&pool.name)),
             endpoints: endpoints.collect(),
             sources: sources.iter().map(discovered::source_status).collect(),
+            group: self.groups.status(&pool.name),
         }
     }
 
@@ -440,7 +444,8 @@ fn shed(gate: &Gate) -> ShedStatus {
 /// How many members take requests now, and how many there are.
 fn answering(pool: &chain::Pool, now: Moment) -> (usize, usize) {
     let can = pool.members.iter().filter(|member| {
-        member.target.health.verdict().takes_traffic()
+        matches!(member.target.place.standing(), Standing::Active | Standing::Spare)
+            && member.target.health.verdict().takes_traffic()
             && member.target.breaker.would_admit(now).is_ok()
             && !member.target.health.is_ejected()
     });

@@ -180,6 +180,9 @@ fn report(
     now: Moment,
 ) {
     target.stats.record(worker.index, &outcome);
+    if outcome.result.is_err_and(Class::blames_target) {
+        worker.shared.alarm.raise(now);
+    }
     let transition =
         worker.with_rng(|rng| target.breaker.record(worker.index, permit, outcome, now, rng));
     if let Some(transition) = transition {

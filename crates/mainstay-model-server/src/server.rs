@@ -34,6 +34,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The models: name and file.
     pub models: Vec<(String, PathBuf)>,
+    /// Whether models wait to be loaded over the repository API. Default false.
+    pub unloaded: bool,
     /// The engine that runs them.
     pub engine: mainstay_onnx::Options,
     /// Threads that run models.
@@ -52,6 +54,7 @@ impl Default for Options {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             models: Vec::new(),
+            unloaded: false,
             engine: mainstay_onnx::Options::default(),
             threads: 1,
             queue: 256,
@@ -82,7 +85,9 @@ impl Server {
         let repository = Repository::new(options.models, options.engine)?;
         let (listener, address) =
             listen(address).map_err(|source| Error::Listen { address, source })?;
-        repository.load_all();
+        if !options.unloaded {
+            repository.load_all();
+        }
         let service = Arc::new(Service {
             repository,
             executor: Executor::new(options.threads, options.queue),

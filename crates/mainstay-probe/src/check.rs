@@ -1,5 +1,6 @@
 //! One check: ask once, within a time, and say what was found.
 
+pub(crate) mod call;
 mod command;
 pub(crate) mod golden;
 mod grpc;

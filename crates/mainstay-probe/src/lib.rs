@@ -17,7 +17,8 @@ mod check;
 mod prober;
 mod scraper;
 
-pub use check::golden::GoldenProbe;
+pub use check::call::call;
+pub use check::golden::{GoldenProbe, round as ask_golden};
 pub use check::{Found, ModelName, Probe, probe};
 pub use prober::{Observer, Prober, Probing, Subject};
 pub use scraper::{Page, Scraping, Tally, scrape};

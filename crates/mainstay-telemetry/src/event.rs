@@ -47,6 +47,8 @@ pub enum EventKind {
     Rehearsal = 12,
     /// A supervised process: started, ready, ended, given up for a while; or the guardian.
     Process = 13,
+    /// Which endpoints of a pool are in use, and the way of standbys there.
+    Group = 14,
 }
 
 /// A change of state.
@@ -92,7 +94,7 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Verdict,
         Self::Breaker,
         Self::Step,
@@ -107,6 +109,7 @@ impl EventKind {
         Self::Discovery,
         Self::Rehearsal,
         Self::Process,
+        Self::Group,
     ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
@@ -127,6 +130,7 @@ impl EventKind {
             Self::Discovery => "discovery",
             Self::Rehearsal => "rehearsal",
             Self::Process => "process",
+            Self::Group => "group",
         }
     }
 }

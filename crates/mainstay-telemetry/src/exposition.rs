@@ -6,8 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use mainstay_policy::Verdict;
 use mainstay_policy::limit::Priority;
+use mainstay_policy::{Standing, Verdict};
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
@@ -46,6 +46,8 @@ pub struct Gauges {
     pub processes: Vec<ProcessGauges>,
     /// How many servers the load of each pool asks for.
     pub wanted_replicas: Vec<(String, u32)>,
+    /// Every pool that a model uses.
+    pub groups: Vec<GroupGauges>,
 }
 
 /// What is remembered of servers' good answers.
@@ -95,6 +97,25 @@ pub struct ProcessGauges {
     pub running: bool,
     /// Ends that nobody asked for.
     pub failures: u64,
+}
+
+/// Who of a pool is in use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupGauges {
+    /// The pool's name.
+    pub pool: String,
+    /// How many are to be in use.
+    pub wanted: usize,
+    /// How many are.
+    pub in_use: usize,
+    /// How many may fail.
+    pub tolerates: usize,
+    /// Whether an operator is to decide.
+    pub proposed: bool,
+    /// Endpoints that wait before they take their post back.
+    pub failbacks: usize,
+    /// Every endpoint, and what it is for.
+    pub members: Vec<(String, Standing)>,
 }
 
 /// The state of one target.

@@ -15,6 +15,29 @@ fn order() -> OrderStatus {
     }
 }
 
+fn group() -> GroupStatus {
+    let member = MemberStatus {
+        endpoint: "a:8000".to_owned(),
+        standing: "active".to_owned(),
+        why: "it comes first".to_owned(),
+        standby: "hot".to_owned(),
+        share: 1.0,
+        ..MemberStatus::default()
+    };
+    GroupStatus {
+        mode: "automatic".to_owned(),
+        failback: "manual".to_owned(),
+        wanted: 2,
+        wanted_least: 1,
+        wanted_most: 3,
+        in_use: 1,
+        later: 1,
+        load: 12.5,
+        members: vec![member],
+        ..GroupStatus::default()
+    }
+}
+
 fn status() -> Status {
     let target = TargetStatus {
         model: "fraud".to_owned(),
@@ -72,6 +95,7 @@ fn status() -> Status {
         pools: vec![PoolStatus {
             name: "fraud-v2".to_owned(),
             endpoints: vec![endpoint],
+            group: Some(group()),
             ..PoolStatus::default()
         }],
         models: vec![ModelStatus {
@@ -118,7 +142,16 @@ fn the_json_of_the_status_is_an_interface() {
                 }
             }],
             "zone": "z1", "region": null, "standing": "drained", "factor": 1.0, "order": order
-        }]}],
+        }], "group": {
+            "mode": "automatic", "failback": "manual", "wanted": 2, "wanted_least": 1,
+            "wanted_most": 3, "in_use": 1, "failures": 0, "later": 1, "load": 12.5,
+            "capacity": null, "proposed": null,
+            "members": [{
+                "endpoint": "a:8000", "standing": "active", "why": "it comes first",
+                "standby": "hot", "returning": false, "share": 1.0, "failback_waits": null,
+                "preparation": null
+            }]
+        }}],
         "models": [{
             "name": "fraud", "available": true,
             "steps": [{

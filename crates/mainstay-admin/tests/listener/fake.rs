@@ -154,6 +154,7 @@ pub(crate) fn status() -> Status {
                 endpoint("a:8000", Verdict::Ready, BreakerState::Closed),
                 endpoint("b:8000", Verdict::Dead, BreakerState::Open),
             ],
+            group: None,
             sources: vec![SourceStatus {
                 name: "dns models.internal:8000".to_owned(),
                 endpoints: 2,

@@ -217,6 +217,7 @@ impl Board {
     fn tell(&self, target: &Target, change: &fusion::Change, cause: String, now: Moment) {
         let fusion::Change { from, to, .. } = change;
         target.health.set(*to, now);
+        self.shared.alarm.raise(now);
         self.shared.telemetry.event(Event {
             kind: EventKind::Verdict,
             subject: target.key.to_string(),

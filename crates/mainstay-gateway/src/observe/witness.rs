@@ -102,7 +102,7 @@ fn subject(config: &Config, watched: &Watched) -> Subject {
 }
 
 /// The golden requests for a model of this name at a pool; a route for any name takes them all.
-pub(super) fn golden_of(pool: &Pool, model: &str) -> Option<GoldenProbe> {
+pub(crate) fn golden_of(pool: &Pool, model: &str) -> Option<GoldenProbe> {
     let probe = pool.probe.golden.as_ref()?;
     let is_for = |golden: &Golden| match &golden.model {
         Some(named) => named == model || model == "*",

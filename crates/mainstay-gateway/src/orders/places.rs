@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use mainstay_admin::OrderError;
 use mainstay_config::{Config, Site};
-use mainstay_control::group::{Active, Distance, Mode, Standby};
+use mainstay_control::group::{self, Active, Distance, Mode, Standby};
 use mainstay_control::orders::{Effect, Place, Scope, Verb};
 use mainstay_policy::Standing;
 
-use crate::shared::Shared;
+use crate::groups::Groups;
 
 /// Every endpoint of every pool.
 #[derive(Debug, Default)]
@@ -174,12 +174,29 @@ impl Stand {
     }
 
     /// Makes it so, from the next request on.
-    pub(super) fn hand_on(self, shared: &Shared, place: Place<'_>, before: Self) {
-        let Some(at) = shared.registry.place(place.pool, place.endpoint) else { return };
+    pub(super) fn hand_on(
+        self,
+        groups: &Arc<Groups>,
+        place: Place<'_>,
+        before: Self,
+        reason: &str,
+    ) {
+        let endpoint = || place.endpoint.into();
+        let obey = |order: &group::Order| {
+            if let Err(why) = groups.order(place.pool, order, reason) {
+                tracing::info!(pool = place.pool, %why, "an order has nothing to do");
+            }
+        };
         if self.out != before.out {
-            at.stand(self.standing());
+            obey(&match self.out {
+                Some(Out::Drained) => group::Order::Drain { endpoint: endpoint() },
+                Some(Out::Maintenance) => group::Order::Maintenance { endpoint: endpoint() },
+                None => group::Order::Undrain { endpoint: endpoint() },
+            });
         }
-        at.set_weight(self.weight);
+        if self.weight != before.weight {
+            obey(&group::Order::Weight { endpoint: endpoint(), factor: self.weight });
+        }
     }
 }
 

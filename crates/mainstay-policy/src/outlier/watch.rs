@@ -75,6 +75,10 @@ pub struct State {
     pub share: Ratio,
     /// Why; empty for one that serves and has nothing said against it.
     pub why: String,
+    /// Attempts that end there in a second.
+    pub load: f64,
+    /// Answers in a second that it is taken to be able to give; 0 where nothing was measured.
+    pub capacity: f64,
 }
 
 impl Watch {
@@ -116,6 +120,8 @@ impl Watch {
             phase: member.failback.phase().as_str(),
             share: member.failback.share(&self.failback),
             why: member.why(),
+            load: member.history.load(),
+            capacity: member.history.capacity(),
         })
     }
 

@@ -36,12 +36,8 @@ pub struct GoldenProbe {
     pub settings: Settings,
 }
 
-/// Asks every question until one is not answered rightly.
-pub(crate) async fn round(
-    address: &EndpointUrl,
-    model: Option<&ModelName>,
-    probe: &GoldenProbe,
-) -> Found {
+/// Asks every question until one is not answered rightly, each within the probe's timeout.
+pub async fn round(address: &EndpointUrl, model: Option<&ModelName>, probe: &GoldenProbe) -> Found {
     for golden in &probe.questions {
         let found = within(probe.settings.timeout, ask(address, model, golden, probe.flavour));
         let found = found.await;

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -144,6 +144,17 @@ pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     /// The connection, which ends with the answer: a probe leaves nothing behind.
     _connection: JoinSet<hyper::Result<()>>,
+}
+
+impl Answer {
+    /// The status, and the beginning of the body as a text.
+    pub(super) async fn text(self, limit: usize) -> (StatusCode, String) {
+        let Self { response, _connection } = self;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), limit).collect().await;
+        let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
+        (status, String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 /// Asks on a new connection.

@@ -178,5 +178,11 @@ pub fn model_path(prefix: &str, model: &str, version: Option<&str>, tail: &str) 
     path
 }
 
+/// A name as one segment of a path.
+#[must_use]
+pub fn segment(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
+}
+
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::ops::Deref;
 
 use mainstay_policy::health::Check;
 use mainstay_policy::limit::Priority;
-use mainstay_policy::{Class, Guard, Verdict};
+use mainstay_policy::{Class, Guard, Standing, Verdict};
 
 use super::Gauges;
 use super::family::{self, Family};
@@ -108,6 +108,7 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     targets(&mut page, gauges);
     processes(&mut page, gauges);
     replicas(&mut page, gauges);
+    groups(&mut page, gauges);
     golden(&mut page, telemetry);
     sources(&mut page, gauges);
     rehearsals(&mut page, gauges);
@@ -350,6 +351,32 @@ fn verdicts(page: &mut Page, gauges: &Gauges) {
             let labels: [&str; 4] = [&name.pool, &name.endpoint, &name.model, verdict.as_str()];
             samples.flag(&labels, verdict == target.verdict);
         }
+    }
+}
+
+fn groups(page: &mut Page, gauges: &Gauges) {
+    let mut each = |family, value: fn(&super::GroupGauges) -> usize| {
+        let samples = page.samples(family);
+        for group in &gauges.groups {
+            samples.gauge(&[&group.pool], value(group) as f64);
+        }
+    };
+    each(&family::GROUP_WANTED, |group| group.wanted);
+    each(&family::GROUP_IN_USE, |group| group.in_use);
+    each(&family::GROUP_TOLERATES, |group| group.tolerates);
+    let samples = page.samples(&family::GROUP_STANDING);
+    for group in &gauges.groups {
+        for (endpoint, stands) in &group.members {
+            for standing in Standing::ALL {
+                let labels: [&str; 3] = [&group.pool, endpoint, standing.as_str()];
+                samples.flag(&labels, standing == *stands);
+            }
+        }
+    }
+    let samples = page.samples(&family::GROUP_WAITING);
+    for group in &gauges.groups {
+        samples.gauge(&[&group.pool, "operator"], u8::from(group.proposed).into());
+        samples.gauge(&[&group.pool, "failback"], group.failbacks as f64);
     }
 }
 

@@ -205,6 +205,29 @@ pub(super) const WANTED_REPLICAS: Family = gauge(
     "Servers that the load of a pool asks for; for outside autoscalers too.",
 );
 
+pub(super) const GROUP_WANTED: Family =
+    gauge("mainstay_group_wanted", &["pool"], "Endpoints of a pool that are to be in use.");
+pub(super) const GROUP_IN_USE: Family = gauge(
+    "mainstay_group_in_use",
+    &["pool"],
+    "Endpoints of a pool that are; one on its way back and its stand-in count as one.",
+);
+pub(super) const GROUP_TOLERATES: Family = gauge(
+    "mainstay_group_tolerates",
+    &["pool"],
+    "Endpoints that may fail at once, whichever they are, with the present load and nothing missing.",
+);
+pub(super) const GROUP_STANDING: Family = gauge(
+    "mainstay_group_standing",
+    &["pool", "endpoint", "standing"],
+    "What an endpoint is for: 1 for active, spare, drained or away, 0 for the others.",
+);
+pub(super) const GROUP_WAITING: Family = gauge(
+    "mainstay_group_waiting",
+    &["pool", "for"],
+    "Decisions that wait: proposals for an operator, and failbacks for whatever the status says.",
+);
+
 pub(super) const LAST_GOOD_ENTRIES: Family =
     gauge("mainstay_last_good_entries", &[], "Good answers remembered in memory.");
 pub(super) const LAST_GOOD_BYTES: Family = gauge(
@@ -253,7 +276,7 @@ pub(super) const REHEARSAL_ALERT: Family = gauge(
 );
 
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 49] = [
+pub const ALL: [&Family; 54] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -287,6 +310,11 @@ pub const ALL: [&Family; 49] = [
     &PROCESS_RUNNING,
     &PROCESS_FAILURES,
     &WANTED_REPLICAS,
+    &GROUP_WANTED,
+    &GROUP_IN_USE,
+    &GROUP_TOLERATES,
+    &GROUP_STANDING,
+    &GROUP_WAITING,
     &GOLDEN,
     &DISCOVERY_ENDPOINTS,
     &DISCOVERY_FINE,

@@ -62,6 +62,18 @@ fn gauges() -> Gauges {
                 ..RehearsalGauges::default()
             }],
         }],
+        groups: vec![GroupGauges {
+            pool: "p".to_owned(),
+            wanted: 1,
+            in_use: 1,
+            tolerates: 0,
+            proposed: false,
+            failbacks: 1,
+            members: vec![
+                ("a:8000".to_owned(), Standing::Spare),
+                ("b:8000".to_owned(), Standing::Active),
+            ],
+        }],
         sources: vec![SourceGauges {
             pool: "fraud-v2".to_owned(),
             source: "dns models.internal:8000".to_owned(),

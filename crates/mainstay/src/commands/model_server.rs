@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// A model to serve; may be given several times.
     #[arg(long = "model", required = true, value_name = "NAME=FILE", value_parser = named_file)]
     models: Vec<(String, PathBuf)>,
+    /// Load no model before it is asked for (POST /v2/repository/models/NAME/load).
+    #[arg(long)]
+    unloaded: bool,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
@@ -81,6 +84,7 @@ impl Args {
         Options {
             listen: self.listen,
             models: self.models,
+            unloaded: self.unloaded,
             engine: mainstay_onnx::Options { engine, library: self.library },
             threads: usize::from(self.threads),
             queue: self.queue,

@@ -15,6 +15,7 @@ mod discovery;
 mod drain;
 mod freeze;
 mod golden;
+mod groups;
 mod guards;
 mod hedging;
 mod idempotency;

@@ -12,6 +12,7 @@ use mainstay_policy::Verdict;
 
 use crate::commands::look::{Look, age, align_right, cell, grouped, table};
 
+mod groups;
 mod processes;
 
 /// The whole status.
@@ -32,6 +33,9 @@ pub(super) fn render(status: &Status, look: Look) -> String {
         let _ = write!(page, "\n\n{}", orders(&status.orders, look).trim_fmt());
     }
     page.push_str(&processes::section(status, look));
+    for pool in &status.pools {
+        page.push_str(&groups::notes(pool));
+    }
     page
 }
 

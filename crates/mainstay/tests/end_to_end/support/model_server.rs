@@ -30,6 +30,11 @@ impl ModelServer {
         servers
     }
 
+    /// Starts one whose model waits to be loaded.
+    pub(crate) async fn start_unloaded() -> Self {
+        Self::start_all("127.0.0.1:0", &demo("digits-forest.onnx"), &["--unloaded"]).await
+    }
+
     /// Starts one at this address.
     pub(crate) async fn start_at(listen: &str) -> Self {
         Self::start_with(listen, &demo("digits-forest.onnx")).await

@@ -1,6 +1,8 @@
 //! The tables read well, with and without colours, wide and narrow.
 
-use mainstay_admin::status::{ForcedStatus, PoolStatus, RotationStatus, StepKind};
+use mainstay_admin::status::{
+    ForcedStatus, GroupStatus, MemberStatus, PoolStatus, RotationStatus, StepKind,
+};
 
 use super::*;
 
@@ -37,6 +39,34 @@ fn step(kind: StepKind, name: &str, available: bool, why: &str) -> StepStatus {
         available,
         why: why.to_owned(),
         rehearsals: Vec::new(),
+    }
+}
+
+/// `active: 1`: the first was lost, the second stands in, the third cannot be reached.
+fn group() -> GroupStatus {
+    let member = |at: usize, standing: &str, why: &str| MemberStatus {
+        endpoint: format!("10.0.0.{at}:8000"),
+        standing: standing.to_owned(),
+        why: why.to_owned(),
+        ..MemberStatus::default()
+    };
+    let first = MemberStatus {
+        failback_waits: Some("well for 12 s of 30 s".to_owned()),
+        ..member(1, "spare", "10.0.0.2:8000 took over: it is dead")
+    };
+    let last = MemberStatus {
+        preparation: Some("loading".to_owned()),
+        ..member(3, "away", "to be loaded first")
+    };
+    GroupStatus {
+        wanted: 1,
+        in_use: 1,
+        failures: 1,
+        later: 1,
+        load: 80.0,
+        capacity: Some(310.0),
+        members: vec![first, member(2, "active", "took over: 10.0.0.1:8000 is dead"), last],
+        ..GroupStatus::default()
     }
 }
 
@@ -265,4 +295,19 @@ fn sources_stand_below_with_what_is_wrong_with_them() {
     let line = "fraud-v2 dns models.internal:8000 2 1 1m 5s ago it could not find out (SERVFAIL)";
     assert!(has(line), "{page}");
     assert!(has("registered 0 0"), "{page}");
+}
+
+#[test]
+fn who_is_in_use_and_who_waits_reads_well() {
+    let pool =
+        PoolStatus { name: "fraud-v2".to_owned(), group: Some(group()), ..PoolStatus::default() };
+    assert_eq!(
+        groups::notes(&pool).trim_start(),
+        "fraud-v2: 1 of 1 in use (80 requests/s of about 310); one may fail now, one more standby \
+         takes time to be ready\n  \
+         10.0.0.1:8000 spare: 10.0.0.2:8000 took over: it is dead; its way back: well for 12 s of \
+         30 s\n  \
+         10.0.0.2:8000 active: took over: 10.0.0.1:8000 is dead\n  \
+         10.0.0.3:8000 away: to be loaded first; loading"
+    );
 }
