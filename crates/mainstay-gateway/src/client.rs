@@ -218,13 +218,17 @@ async fn speaks_http2(stream: &TcpStream) -> Option<bool> {
 async fn serve_http1(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hyper::Result<()> {
     let limit = worker.view().limits.header.max(8192);
     let service = service(worker, Rc::clone(&client));
+    let watch = io.watch();
     let connection = http1::Builder::new()
         .header_read_timeout(None)
+        // That a client leaves is ours to see; see `Watch`.
+        .half_close(true)
         // As on the other side: one write for head and body.
         .writev(false)
         .max_buf_size(limit)
         .serve_connection(io, service);
-    drive(connection, &client, |connection| connection.graceful_shutdown()).await
+    let finish = |connection: Pin<&mut _>| http1::Connection::graceful_shutdown(connection);
+    drive(connection, &client, finish, |cx| watch.sees_it_leave(cx)).await
 }
 
 async fn serve_http2(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hyper::Result<()> {
@@ -234,14 +238,16 @@ async fn serve_http2(worker: Rc<Worker>, client: Rc<Client>, io: ClientIo) -> hy
         .max_header_list_size(limit)
         .max_concurrent_streams(HTTP2_STREAMS)
         .serve_connection(io, service);
-    drive(connection, &client, |connection| connection.graceful_shutdown()).await
+    let finish = |connection: Pin<&mut _>| http2::Connection::graceful_shutdown(connection);
+    drive(connection, &client, finish, |_| false).await
 }
 
-/// Runs a connection to its end, which the worker may ask for.
+/// Runs a connection to its end, which the worker may ask for, or until its client `has_left`.
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     client: &Client,
     finish: impl Fn(Pin<&mut C>),
+    has_left: impl Fn(&mut Context<'_>) -> bool,
 ) -> hyper::Result<()> {
     let mut connection = pin!(connection);
     let mut seen = State::Open;
@@ -255,7 +261,10 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             seen = state;
             finish(connection.as_mut());
         }
-        connection.as_mut().poll(cx)
+        match connection.as_mut().poll(cx) {
+            Poll::Pending if has_left(cx) => Poll::Ready(Ok(())),
+            polled => polled,
+        }
     })
     .await
 }

@@ -8,7 +8,7 @@ use crate::support::gateway::{Gateway, config, pool};
 use crate::support::http::{Connection, Request};
 use crate::support::load::Load;
 use crate::support::model_server::ModelServer;
-use crate::support::peer::{Manner, Peer};
+use crate::support::peer::{Manner, Peer, good};
 use crate::support::{LIMIT, eventually};
 
 /// Two real servers and one model over them.
@@ -121,6 +121,42 @@ async fn a_client_that_hangs_up_cancels_the_work_upstream() {
     assert_eq!(cancelled["model"], "m", "{cancelled}");
     let breaker = &gateway.breakers().await[0];
     assert_eq!(breaker["failures"], 0, "a client that leaves blames nobody: {breaker}");
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_sending_side_has_left() {
+    let peer = Peer::start(Manner::BlackHole).await;
+    let gateway = before(&peer).await;
+    let mut connection = Connection::open(gateway.http).await.expect("it listens");
+    let infer = Request::post("/v2/models/m/infer", "{\"inputs\":[]}");
+    connection.send(&infer).await.expect("it reads");
+    peer.until_received(1).await;
+    connection.end_sending().await.expect("it is open");
+    timeout(LIMIT, peer.until_hung_up(1)).await.expect("cancelled at once");
+    assert!(connection.head(false).await.is_err(), "there is no answer for whoever left");
+}
+
+#[tokio::test]
+async fn a_request_sent_ahead_of_an_answer_waits_its_turn() {
+    let slow = Duration::from_millis(300);
+    let peer = Peer::start(Manner::Slow(slow, good(1.0))).await;
+    let gateway = before(&peer).await;
+    let mut connection = Connection::open(gateway.http).await.expect("it listens");
+    let infer = Request::post("/v2/models/m/infer", "{\"inputs\":[]}");
+    connection.send(&infer).await.expect("it reads");
+    peer.until_received(1).await;
+    // One by itself, while the first is under way, and two at once behind it.
+    connection.send(&infer).await.expect("it reads");
+    let metadata = Request::get("/v2");
+    for request in [&metadata, &infer] {
+        connection.send(request).await.expect("it reads");
+    }
+    for number in 1..=4 {
+        let head = connection.head(false).await.expect("an answer comes");
+        assert_eq!(head.status, 200, "answer {number}");
+        while connection.part().await.expect("a whole body").is_some() {}
+    }
+    assert_eq!(peer.received().len(), 3);
 }
 
 #[tokio::test]

@@ -156,6 +156,11 @@ impl Connection {
         self.stream.get_mut().write_all(bytes).await
     }
 
+    /// Says that nothing more will be sent; what comes can still be read.
+    pub(crate) async fn end_sending(&mut self) -> io::Result<()> {
+        self.stream.get_mut().shutdown().await
+    }
+
     /// Reads up to the end of the headers; `bodiless` for answers to HEAD.
     pub(crate) async fn head(&mut self, bodiless: bool) -> io::Result<Head> {
         let status = parse_status(&self.line().await?)?;
