@@ -5,6 +5,7 @@
 //! allocations.
 
 mod body;
+mod clerks;
 mod io;
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -25,10 +26,11 @@ use mainstay_config::Limits;
 use mainstay_policy::Moment;
 use tokio::net::TcpStream;
 
-use crate::request;
 use crate::worker::Worker;
 
 pub(crate) use body::{AnswerBody, Busy, Committed, OpenBody};
+use clerks::Answering;
+pub(crate) use clerks::Clerks;
 use io::ClientIo;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4); no HTTP/1.1 method begins
@@ -281,17 +283,7 @@ fn service(
 > {
     service_fn(move |message| {
         let busy = Busy::new(&client, &worker);
-        let (worker, trusted) = (Rc::clone(&worker), client.trusted.get());
-        let is_http2 = message.version() == Version::HTTP_2;
-        // Boxed where it is made: hyper would copy its kilobytes into place.
-        Box::pin(async move {
-            let mut response = pin!(request::answer(worker, message, trusted)).await;
-            response.body_mut().keep(busy);
-            if is_http2 {
-                response = response.map(AnswerBody::piped);
-            }
-            Ok(response)
-        })
+        Answering::new(&worker, message, client.trusted.get(), busy)
     })
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     /// Client connections, to be closed when they idle for too long and when the gateway drains.
     pub(crate) clients: client::Clients,
+    /// Futures of requests, to be used again.
+    pub(crate) clerks: client::Clerks,
     /// Waits that have a limit.
     pub(crate) timeouts: Timeouts,
     /// Requests whose record is still open.
@@ -62,6 +64,7 @@ impl Worker {
             telemetry: shared.telemetry.worker(index),
             connections: Connections::default(),
             clients: client::Clients::default(),
+            clerks: client::Clerks::default(),
             timeouts: Timeouts::default(),
             in_flight: Cell::new(0),
             coarse_now: Cell::new(clock.now()),
