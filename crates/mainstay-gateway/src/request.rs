@@ -64,35 +64,39 @@ pub(crate) fn answer(
     }
 }
 
-async fn respond(
+#[expect(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
+fn respond(
     mut flight: Flight,
     (parts, trusted): (Parts, bool),
     body: Incoming,
-) -> Response<AnswerBody> {
-    let mut ask = match recognise::recognise(&flight.worker, parts, trusted, flight.started()) {
-        Ok(Recognised::Own(response)) => {
-            flight.end(End::Answered, response.status().as_u16());
-            return response;
+) -> impl Future<Output = Response<AnswerBody>> {
+    async move {
+        let mut ask = match recognise::recognise(&flight.worker, parts, trusted, flight.started()) {
+            Ok(Recognised::Own(response)) => {
+                flight.end(End::Answered, response.status().as_u16());
+                return response;
+            }
+            Ok(Recognised::Ask(ask)) => ask,
+            Err(fault) => return refuse(flight, &fault),
+        };
+        flight.ask_for(&ask.route);
+        flight.record.deadline = ask.deadline.since(flight.started());
+        let now = (&*flight.worker, flight.started());
+        let admitted = pin!(admit::admit(now, &mut ask, body)).await;
+        let now = match admitted {
+            Ok(now) => now,
+            Err(fault) => return refuse(flight, &fault),
+        };
+        if let Some(left) = ask.route.poison.as_ref().and_then(|it| it.refuses(&ask, now)) {
+            flight.record.reason = Reason::Poison;
+            return refuse(flight, &Fault::poison(&ask.route.name, left));
         }
-        Ok(Recognised::Ask(ask)) => ask,
-        Err(fault) => return refuse(flight, &fault),
-    };
-    flight.ask_for(&ask.route);
-    flight.record.deadline = ask.deadline.since(flight.started());
-    let now = (&*flight.worker, flight.started());
-    let admitted = pin!(admit::admit(now, &mut ask, body)).await;
-    if let Err(fault) = admitted {
-        return refuse(flight, &fault);
+        if let Some(lasts) = once::rule(&ask) {
+            // Boxed: rare, and as large as all the rest.
+            return Box::pin(once::answer(flight, ask, lasts)).await;
+        }
+        pin!(climb::climb(flight, ask, now)).await
     }
-    if let Some(left) = ask.route.poison.as_ref().and_then(|it| it.refuses(&ask, now.1)) {
-        flight.record.reason = Reason::Poison;
-        return refuse(flight, &Fault::poison(&ask.route.name, left));
-    }
-    if let Some(lasts) = once::rule(&ask) {
-        // Boxed: rare, and as large as all the rest.
-        return Box::pin(once::answer(flight, ask, lasts)).await;
-    }
-    pin!(climb::climb(flight, ask)).await
 }
 
 /// Ends a flight with a fault, said in the protocol's own form.

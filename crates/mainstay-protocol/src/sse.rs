@@ -15,11 +15,15 @@ pub const MAX_EVENTS: usize = 64;
 /// The most bytes that are waited through.
 pub const MAX_BYTES: usize = 256 * 1024;
 
+const MEDIA: &str = "text/event-stream";
+
 /// Whether a `content-type` announces an event stream.
 #[must_use]
 pub fn is_event_stream(content_type: &str) -> bool {
-    let media = content_type.split(';').next().unwrap_or_default().trim();
-    media.eq_ignore_ascii_case("text/event-stream")
+    content_type.trim_start().split_at_checked(MEDIA.len()).is_some_and(|(media, rest)| {
+        let rest = rest.trim_start();
+        media.eq_ignore_ascii_case(MEDIA) && (rest.is_empty() || rest.starts_with(';'))
+    })
 }
 
 /// The offset just after the first event with content, or `None` if there is none yet.

@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
@@ -14,7 +15,6 @@ use mainstay_policy::Moment;
 
 use super::ask::{Ask, Payload};
 use super::fault::Fault;
-use super::recognise::content_length;
 use crate::memory::Reservation;
 use crate::timeouts::within;
 use crate::upstream::OutBody;
@@ -23,19 +23,20 @@ use crate::worker::Worker;
 /// Set aside for a body whose length was not announced, and again whenever that is not enough.
 const UNANNOUNCED: usize = 64 * 1024;
 
-/// Reads the body of `ask`.
+/// Reads the body of `ask`; gives the time when it was there.
 ///
 /// The deadline runs from the head, so a slow client spends its own time.
 pub(super) async fn admit(
     (worker, now): (&Worker, Moment),
     ask: &mut Ask,
     body: Incoming,
-) -> Result<(), Fault> {
+) -> Result<Moment, Fault> {
     if body.is_end_stream() {
-        return Ok(());
+        return Ok(now);
     }
     let limits = &worker.view().limits;
-    let announced = content_length(&ask.headers);
+    let announced =
+        body.size_hint().exact().map(|size| usize::try_from(size).unwrap_or(usize::MAX));
     if announced.is_some_and(|size| size > limits.body) {
         return Err(Fault::too_large(limits.body));
     }
@@ -45,15 +46,22 @@ pub(super) async fn admit(
     let keep = (expected <= limits.replay).then(|| worker.shared.memory.reserve(first));
     let Some(mut reservation) = keep.flatten() else {
         ask.payload = Payload::Once(RefCell::new(Some(once(VecDeque::new(), body, limits.body))));
-        return Ok(());
+        return Ok(now);
     };
-    let read = {
-        let reading = pin!(read(body, &mut reservation, limits));
-        within(worker, now, limits.idle_timeout, reading).await
+    let (read, now) = {
+        let mut reading = pin!(read(body, &mut reservation, limits));
+        // Most bodies come with their heads: then no time has passed, and nothing is waited for.
+        match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+            Poll::Ready(read) => (Some(read), now),
+            Poll::Pending => {
+                let read = within(worker, now, limits.idle_timeout, reading).await;
+                (read, worker.clock.now())
+            }
+        }
     };
     ask.payload = read.ok_or_else(Fault::body_stalled)??;
     ask.reservation = Some(reservation);
-    Ok(())
+    Ok(now)
 }
 
 /// A body that can be sent once: what has come, and the rest as it comes.
@@ -91,7 +99,7 @@ async fn read(
 /// The next data of a body; `None` at its end.
 async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
     loop {
-        match std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
             None => return Ok(None),
             Some(Err(_)) => return Err(Fault::broken(&"the body ended before its announced end")),
             Some(Ok(frame)) => {

@@ -58,50 +58,56 @@ pub(super) enum Rung {
     Poison,
 }
 
-/// Answers `ask` by the first step of its chain that can.
-pub(super) async fn climb(mut flight: Flight, ask: Ask) -> Response<AnswerBody> {
-    let worker = Rc::clone(&flight.worker);
-    let mut climb = Climb::new(ask.plan(), ask.deadline, ask.kind != Kind::Other);
-    if !ask.is_repeatable() {
-        climb.forbid_repeat();
-    }
-    let mut progress = Progress::default();
-    // Without a body to wait for, no time has passed since the head.
-    let waited = ask.body().is_none_or(|body| !body.is_empty());
-    let mut now = if waited { worker.clock.now() } else { flight.started() };
-    admission::enter(&mut flight, &ask, &mut climb, now);
-    loop {
-        let (step, rung) = match worker.decide(&mut climb, now) {
-            Next::Attempt(choice) => {
-                let at = (&choice, now);
-                let tried = pin!(try_member(&mut flight, &ask, &mut climb, &mut progress, at));
-                (choice.step, tried.await)
-            }
-            // Boxed: rare, and larger than all the rest.
-            Next::Local(step) => {
-                let asked = try_local(&mut flight, &ask, &mut climb, &mut progress, step);
-                (step, Box::pin(asked).await)
-            }
-            Next::Wait => {
-                let waiting = admission::wait(&mut flight, &ask, &mut climb, now);
-                progress.shed = Box::pin(waiting).await;
-                (0, Rung::Onward)
-            }
-            Next::Await(pause) => {
-                ask.route.waiting.wait(&mut climb, pause).await;
-                (0, Rung::Onward)
-            }
-            Next::Exhausted => return exhausted::answer(flight, &ask, progress, climb.reason()),
-        };
-        if !matches!(rung, Rung::Onward) {
-            flight.record.step = u8::try_from(step).unwrap_or(u8::MAX);
-            flight.record.reason = climb.reason();
-            if ask.route.is_heard() {
-                return hear(flight, ask, progress, rung, step);
-            }
-            return deliver(flight, &ask, progress, rung, step);
+/// Answers `ask` by the first step of its chain that can, beginning `now`.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
+pub(super) fn climb(
+    mut flight: Flight,
+    ask: Ask,
+    mut now: Moment,
+) -> impl Future<Output = Response<AnswerBody>> {
+    async move {
+        let worker = Rc::clone(&flight.worker);
+        let mut climb = Climb::new(ask.plan(), ask.deadline, ask.kind != Kind::Other);
+        if !ask.is_repeatable() {
+            climb.forbid_repeat();
         }
-        now = worker.clock.now();
+        let mut progress = Progress::default();
+        admission::enter(&mut flight, &ask, &mut climb, now);
+        loop {
+            let (step, rung) = match worker.decide(&mut climb, now) {
+                Next::Attempt(choice) => {
+                    let at = (&choice, now);
+                    let tried = pin!(try_member(&mut flight, &ask, &mut climb, &mut progress, at));
+                    (choice.step, tried.await)
+                }
+                // Boxed: rare, and larger than all the rest.
+                Next::Local(step) => {
+                    let asked = try_local(&mut flight, &ask, &mut climb, &mut progress, step);
+                    (step, Box::pin(asked).await)
+                }
+                Next::Wait => {
+                    let waiting = admission::wait(&mut flight, &ask, &mut climb, now);
+                    progress.shed = Box::pin(waiting).await;
+                    (0, Rung::Onward)
+                }
+                Next::Await(pause) => {
+                    ask.route.waiting.wait(&mut climb, pause).await;
+                    (0, Rung::Onward)
+                }
+                Next::Exhausted => {
+                    return exhausted::answer(flight, &ask, progress, climb.reason());
+                }
+            };
+            if !matches!(rung, Rung::Onward) {
+                flight.record.step = u8::try_from(step).unwrap_or(u8::MAX);
+                flight.record.reason = climb.reason();
+                if ask.route.is_heard() {
+                    return hear(flight, ask, progress, rung, step);
+                }
+                return deliver(flight, &ask, progress, rung, step);
+            }
+            now = worker.clock.now();
+        }
     }
 }
 

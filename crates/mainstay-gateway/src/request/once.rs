@@ -128,7 +128,8 @@ async fn first(
     let (worker, id) = (Rc::clone(&flight.worker), flight.id());
     let (route, model) = (ask.route.clone(), Arc::clone(&ask.route.name));
     let run = tokio::task::spawn_local(async move {
-        let response = climb::climb(flight, ask).await;
+        let now = worker.clock.now();
+        let response = climb::climb(flight, ask, now).await;
         let (now, closed) = (worker.clock.now(), closed.get());
         let stored = closed.and_then(|closed| stored(&response, id, closed));
         // An answer that streams is not over, and its end is not waited for.

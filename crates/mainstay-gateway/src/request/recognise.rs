@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName};
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{Method, Response, Uri};
 use mainstay_policy::Moment;
@@ -116,11 +116,6 @@ fn json_len(headers: &HeaderMap) -> Result<Option<usize>, Fault> {
     headers::number(value).map(Some).ok_or_else(|| {
         Fault::broken(&"the Inference-Header-Content-Length header is not a number of bytes")
     })
-}
-
-/// The size that a client announced; `None` where it did not or it cannot be read.
-pub(super) fn content_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(CONTENT_LENGTH).and_then(headers::number)
 }
 
 /// How long the client says that it will wait; it may only shorten the route's deadline.

@@ -6,6 +6,7 @@ use super::*;
 fn event_streams_are_known_by_their_type() {
     assert!(is_event_stream("text/event-stream"));
     assert!(is_event_stream("Text/Event-Stream; charset=utf-8"));
+    assert!(is_event_stream(" text/event-stream ; charset=utf-8"));
     assert!(!is_event_stream("application/json"));
     assert!(!is_event_stream("text/event-streams"));
 }
