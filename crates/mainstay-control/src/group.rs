@@ -138,6 +138,12 @@ impl Group {
         changes
     }
 
+    /// Whether this one only holds the post of another that is on its way back.
+    #[must_use]
+    pub fn gives_way(&self, at: usize) -> bool {
+        self.members.iter().any(|member| member.ramp.is_some_and(|ramp| ramp.stand_in == at))
+    }
+
     /// The members, in the order of the file.
     #[must_use]
     pub fn members(&self) -> &[Member] {

@@ -9,7 +9,6 @@
 //! that is refused too, nobody listens there, and no row of probes is waited for.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,7 +16,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use mainstay_cluster::process::Handle;
 use mainstay_config::Config;
 use mainstay_control::group::{
-    Change, Command, Group, Move, Now, Order, Refusal, Sight, Spec, Wall,
+    self, Change, Command, Group, Move, Now, Order, Refusal, Service, Sight, Spec, Standby, Wall,
 };
 use mainstay_policy::{Moment, Place, Standing};
 use mainstay_telemetry::{Event, EventKind};
@@ -79,13 +78,36 @@ struct Pool {
     members: Vec<Member>,
 }
 
-/// What would become of one endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What would follow from orders.
+#[derive(Debug)]
 pub(crate) struct Rehearsed {
-    pub(crate) endpoint: String,
-    pub(crate) from: String,
-    pub(crate) to: String,
-    pub(crate) cause: String,
+    pub(crate) members: Vec<Foreseen>,
+    /// What would be done, line by line.
+    pub(crate) words: Vec<String>,
+}
+
+/// What a member would be for.
+#[derive(Debug)]
+pub(crate) struct Foreseen {
+    pub(crate) name: Arc<str>,
+    pub(crate) standing: Standing,
+    /// Whether it would only hold the post of one on its way back.
+    pub(crate) gives_way: bool,
+}
+
+/// What is known of a member.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) name: Arc<str>,
+    pub(crate) standing: Standing,
+    /// Of its weight: by operators and by the way back.
+    pub(crate) factor: f32,
+    pub(crate) standby: Standby,
+    /// Whether no operator took it out.
+    pub(crate) is_open: bool,
+    /// How long it last took to be made ready.
+    pub(crate) took: Option<Duration>,
+    pub(crate) sight: Sight,
 }
 
 /// Why an order is not carried out.
@@ -240,6 +262,7 @@ impl Groups {
     ///
     /// # Errors
     /// There is no such pool or endpoint, or it makes no sense as things stand.
+    #[expect(dead_code, reason = "for operators' verbs, which come with the next change")]
     pub(crate) fn order(
         self: &Arc<Self>,
         pool: &str,
@@ -256,25 +279,58 @@ impl Groups {
         Ok(understood)
     }
 
-    /// What would follow from an order, for each endpoint that would stand differently.
+    /// What would follow from these orders; nothing is done.
     ///
     /// # Errors
-    /// As the order itself.
-    pub(crate) fn rehearse(
-        &self,
-        pool: &str,
-        order: &Order,
-        reason: &str,
-    ) -> Result<Vec<Rehearsed>, OrderRefused> {
+    /// As the orders themselves.
+    pub(crate) fn rehearse(&self, pool: &str, orders: &[Order]) -> Result<Rehearsed, OrderRefused> {
         let now = self.now();
         let mut guard = self.lock();
         let pool =
             guard.iter_mut().find(|known| *known.name == *pool).ok_or(OrderRefused::NoPool)?;
         let sights = self.sights(pool, now.moment);
         let mut group = pool.group.clone();
-        group.order(order, reason, &sights)?;
+        for order in orders {
+            group.order(order, "a dry run", &sights)?;
+        }
         let changes = group.step(&sights, now);
-        Ok(changes.into_iter().map(|change| pool.rehearsed(change)).collect())
+        let foreseen = |(at, member): (usize, &group::Member)| Foreseen {
+            name: Arc::clone(&member.spec.name),
+            standing: member.standing(),
+            gives_way: group.gives_way(at),
+        };
+        Ok(Rehearsed {
+            members: group.members().iter().enumerate().map(foreseen).collect(),
+            words: changes.iter().map(|change| pool.words(change)).collect(),
+        })
+    }
+
+    /// What is known of the members of all pools now.
+    pub(crate) fn seen(&self) -> HashMap<Arc<str>, Vec<Seen>> {
+        let now = self.now();
+        let mut guard = self.lock();
+        let pool = |pool: &mut Pool| {
+            let sights = self.sights(pool, now.moment);
+            let members = pool.group.members().iter().zip(&pool.members).zip(sights);
+            let seen = members.map(|((decided, member), sight)| Seen {
+                name: Arc::clone(&member.name),
+                standing: decided.standing(),
+                factor: decided.weight() * decided.share().get(),
+                standby: member.standby,
+                is_open: *decided.service() == Service::Open,
+                took: member.took,
+                sight,
+            });
+            (Arc::clone(&pool.name), seen.collect())
+        };
+        guard.iter_mut().map(pool).collect()
+    }
+
+    /// Whether an operator keeps somebody of this pool away from a post that is its own.
+    pub(crate) fn is_failed_over(&self, pool: &str) -> bool {
+        let guard = self.lock();
+        let pool = guard.iter().find(|known| *known.name == *pool);
+        pool.is_some_and(|pool| pool.group.members().iter().any(group::Member::is_held_off))
     }
 
     fn now(&self) -> Now {
@@ -344,20 +400,23 @@ impl Pool {
         }
     }
 
-    fn rehearsed(&self, Change { command, cause }: Change) -> Rehearsed {
-        let (member, from, to) = match command {
-            Command::Stand { member, from, to } => (member, from.as_str(), to.as_str()),
-            Command::Prepare { member } => (member, "away", "made ready"),
-            Command::Release { member } => (member, "ready", "let go"),
-            Command::Propose(proposed) => (proposed.from, "active", proposed.kind.as_str()),
+    fn words(&self, change: &Change) -> String {
+        let name = |at: usize| &*self.members[at].name;
+        let what = match change.command {
+            Command::Stand { member, from, to } => {
+                format!("{} {}: {} to {}", self.name, name(member), from.as_str(), to.as_str())
+            }
+            Command::Prepare { member } => format!("{} {} is made ready", self.name, name(member)),
+            Command::Release { member } => format!("{} {} is let go", self.name, name(member)),
+            Command::Propose(proposed) => {
+                format!(
+                    "{} {} to {} is proposed",
+                    self.name,
+                    proposed.kind.as_str(),
+                    name(proposed.to)
+                )
+            }
         };
-        let endpoint = self.members[member].name.to_string();
-        Rehearsed { endpoint, from: from.to_owned(), to: to.to_owned(), cause }
-    }
-}
-
-impl fmt::Display for Rehearsed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} to {}: {}", self.endpoint, self.from, self.to, self.cause)
+        format!("{what}: {}", change.cause)
     }
 }

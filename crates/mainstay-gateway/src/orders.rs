@@ -11,20 +11,19 @@ use std::time::{Duration, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use mainstay_admin::status::EndpointStatus;
 use mainstay_admin::{Act, Carried, Instruction, Met, OrderError, OrderStatus};
-use mainstay_control::forecast::{Forecast, forecast};
-use mainstay_control::orders::{Book, Order, Scope, Turn, Unix, Verb};
-use mainstay_policy::Moment;
+use mainstay_control::forecast::{Change, Effect, Forecast, View, forecast};
+use mainstay_control::group;
+use mainstay_control::orders::{Book, Order, Place, Scope, Turn, Unix, Verb};
 use mainstay_telemetry::{Event, EventKind};
 use tokio::time::MissedTickBehavior;
 
-use crate::groups::Groups;
+use crate::groups::{Groups, OrderRefused, Rehearsed};
 use crate::shared::Shared;
 
 mod change;
 mod keep;
 mod meter;
 mod places;
-mod switch;
 mod view;
 
 use keep::Keep;
@@ -56,6 +55,16 @@ struct Told {
     empty: BTreeSet<String>,
 }
 
+/// Orders of groups, by pool.
+type Asked = BTreeMap<String, Vec<group::Order>>;
+
+impl Told {
+    fn stand(&self, place: Place<'_>) -> Stand {
+        let key = (place.pool.to_owned(), place.endpoint.to_owned());
+        self.stands.get(&key).copied().unwrap_or_default()
+    }
+}
+
 impl Orders {
     /// Reads what was kept and applies what still holds.
     pub(crate) fn restore(shared: &Arc<Shared>, groups: Arc<Groups>) -> Arc<Self> {
@@ -76,7 +85,7 @@ impl Orders {
         }
         orders.turn();
         orders.apply(&mut orders.told());
-        orders.switch_again();
+        orders.fail_over_again();
         Arc::new(orders)
     }
 
@@ -84,7 +93,15 @@ impl Orders {
     fn reconfigure(&self) {
         self.places.store(Arc::new(Places::new(&self.shared.snapshot().config)));
         self.turn();
-        self.apply(&mut self.told());
+        let mut told = self.told();
+        // Whoever left and came back has forgotten what it was told.
+        let seen = self.groups.seen();
+        let forgot = |pool: &str, endpoint: &str| {
+            let members = seen.get(pool);
+            members.is_some_and(|all| all.iter().any(|m| *m.name == *endpoint && m.is_open))
+        };
+        told.stands.retain(|(pool, endpoint), stand| !(stand.is_out() && forgot(pool, endpoint)));
+        self.apply(&mut told);
     }
 
     /// Looks once a second, and at every new snapshot, until it is dropped.
@@ -111,6 +128,10 @@ impl Orders {
         self.meter().read(&self.shared.registry.all(), now);
         if self.turn() {
             self.apply(&mut self.told());
+        }
+        {
+            let _writing = self.told();
+            self.end_failovers(true);
         }
         self.tell_empty();
     }
@@ -157,25 +178,31 @@ impl Orders {
             let holds = book.iter().any(|order| order.scope == instruction.scope);
             if ends && holds { Ok(Vec::new()) } else { Err(unknown) }
         })?;
-        if let (Scope::Pool(pool), Some(order)) = (&instruction.scope, switch::of(&instruction.act))
-        {
-            return self.switch(instruction, pool, &order);
-        }
         change::sense(&book, instruction)?;
         let mut next = Book::clone(&book);
         self.write_down(instruction, &mut next)?;
         let view = self.view();
-        let stands = meant.iter().map(|at| (*at, Stand::under(next.effect(places.place(*at)))));
-        let forecast = forecast(&view, &change::of(instruction, &places, stands, &view)?);
+        let asked = self.asked(instruction, (&places, &meant), &next, &told);
+        let rehearsed = self.rehearse(&asked)?;
+        let change = change::of(instruction, (&places, &meant), &rehearsed, &view);
+        let mut forecast = forecast(&view, &change);
+        forecast.summary.splice(0..0, rehearsed.into_iter().flat_map(|(_, one)| one.words));
         let objections = change::objections(&instruction.act, &forecast);
         if !instruction.dry_run && !instruction.force && !objections.is_empty() {
             return Err(OrderError::TooLittle(objections));
         }
-        let endpoints = self.met(&places, &meant, &next, &told);
+        let endpoints = match instruction.act {
+            Act::Failover { .. } | Act::Failback => self.moved(&view, &change),
+            _ => self.met(&places, &meant, &next, &told),
+        };
         if !instruction.dry_run {
             self.keep.save(&next)?;
             self.book.store(Arc::new(next));
             self.apply(&mut told);
+            if let Act::Failover { .. } | Act::Failback = instruction.act {
+                self.hand_on(&asked, &instruction.reason);
+            }
+            self.end_failovers(false);
             told.empty.remove(&instruction.scope.to_string());
             self.tell_of(instruction, &book);
         }
@@ -187,6 +214,93 @@ impl Orders {
         let places = self.places.load();
         let meant = places.meant(scope)?;
         Ok(forecast(&self.view(), &change::death(scope, &meant)))
+    }
+
+    /// What the groups are told.
+    fn asked(
+        &self,
+        instruction: &Instruction,
+        (places, meant): (&Places, &[(usize, usize)]),
+        next: &Book,
+        told: &Told,
+    ) -> Asked {
+        if let Some(order) = change::of_seats(instruction) {
+            let pool = meant.first().map(|at| places.place(*at).pool.to_owned());
+            return pool.map(|pool| (pool, vec![order])).into_iter().collect();
+        }
+        let mut asked = Asked::new();
+        for at in meant {
+            let place = places.place(*at);
+            let before = told.stand(place);
+            let stand = Stand::under(next.effect(place));
+            asked.entry(place.pool.to_owned()).or_default().extend(stand.orders(place, before));
+        }
+        asked
+    }
+
+    fn rehearse(&self, asked: &Asked) -> Result<BTreeMap<String, Rehearsed>, OrderError> {
+        let mut rehearsed = BTreeMap::new();
+        for (pool, orders) in asked {
+            match self.groups.rehearse(pool, orders) {
+                Ok(one) => drop(rehearsed.insert(pool.clone(), one)),
+                // Nobody uses it: nothing follows.
+                Err(OrderRefused::NoPool) => {}
+                Err(refused) => return Err(OrderError::Pointless(refused.to_string())),
+            }
+        }
+        Ok(rehearsed)
+    }
+
+    /// Tells the groups; what they refuse now was rehearsed before, or is restored.
+    fn hand_on(&self, asked: &Asked, reason: &str) {
+        for (pool, orders) in asked {
+            for order in orders {
+                match self.groups.order(pool, order, reason) {
+                    Ok(_) | Err(OrderRefused::NoPool) => {}
+                    Err(error) => {
+                        tracing::warn!(pool, order = order.as_str(), %error, "an order was refused");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A failover is kept for as long as it keeps somebody from a post that is its own; one away
+    /// from a server that was lost is over once it is done.
+    fn end_failovers(&self, tells: bool) {
+        let book = self.book.load();
+        let over = |order: &&Order| match &order.scope {
+            Scope::Pool(pool) => {
+                matches!(order.verb, Verb::Failover { .. }) && !self.groups.is_failed_over(pool)
+            }
+            Scope::Endpoint { .. } | Scope::Zone(_) | Scope::Region(_) => false,
+        };
+        let over: Vec<_> = book.iter().filter(over).cloned().collect();
+        if over.is_empty() {
+            return;
+        }
+        let mut next = Book::clone(&book);
+        for order in &over {
+            let _ = next.lift(&order.scope, |verb| *verb == order.verb);
+            if tells {
+                let cause = format!("nobody is kept away any more; it was: {}", order.reason);
+                self.tell(&order.scope.to_string(), (&order.verb.to_string(), "ended"), cause);
+            }
+        }
+        if let Err(error) = self.keep.save(&next) {
+            tracing::warn!(%error, "a failover has ended, and the file still has it");
+        }
+        self.book.store(Arc::new(next));
+    }
+
+    /// What was failed over before a restart is failed over again.
+    fn fail_over_again(&self) {
+        for order in self.book.load().iter() {
+            if let (Scope::Pool(pool), Verb::Failover { to }) = (&order.scope, &order.verb) {
+                let again = change::failover(to.as_deref());
+                self.hand_on(&Asked::from([(pool.clone(), vec![again])]), &order.reason);
+            }
+        }
     }
 
     fn write_down(&self, instruction: &Instruction, book: &mut Book) -> Result<(), OrderError> {
@@ -206,21 +320,33 @@ impl Orders {
 
     /// The endpoints that it meets: as they are and as they will be.
     fn met(&self, places: &Places, meant: &[(usize, usize)], next: &Book, told: &Told) -> Vec<Met> {
-        let now = |pool: &str, endpoint: &str| {
-            let key = (pool.to_owned(), endpoint.to_owned());
-            told.stands.get(&key).copied().unwrap_or_default()
-        };
         let met = |(pool, endpoint): &(usize, usize)| {
             let place = places.place((*pool, *endpoint));
             Met {
                 pool: place.pool.to_owned(),
                 endpoint: place.endpoint.to_owned(),
-                from: now(place.pool, place.endpoint).to_string(),
+                from: told.stand(place).to_string(),
                 to: Stand::under(next.effect(place)).to_string(),
                 in_flight: self.in_flight(place.pool, place.endpoint),
             }
         };
         meant.iter().map(met).collect()
+    }
+
+    /// The endpoints whose posts move.
+    fn moved(&self, view: &View, change: &Change) -> Vec<Met> {
+        let met = |(pool, at, effect): &(usize, usize, Effect)| {
+            let (pool, endpoint) = (&view.pools[*pool], &view.pools[*pool].endpoints[*at]);
+            let Effect::Stands(to) = effect else { return None };
+            (*to != endpoint.standing).then(|| Met {
+                pool: pool.name.clone(),
+                endpoint: endpoint.name.clone(),
+                from: endpoint.standing.as_str().to_owned(),
+                to: to.as_str().to_owned(),
+                in_flight: self.in_flight(&pool.name, &endpoint.name),
+            })
+        };
+        change.effects.iter().filter_map(met).collect()
     }
 
     fn in_flight(&self, pool: &str, endpoint: &str) -> u32 {
@@ -234,15 +360,15 @@ impl Orders {
         let (places, book) = (self.places.load(), self.book.load());
         let mut stands = BTreeMap::new();
         for place in places.all() {
-            let stand = Stand::under(book.effect(place));
-            let key = (place.pool.to_owned(), place.endpoint.to_owned());
-            let before = told.stands.get(&key).copied().unwrap_or_default();
-            if before != stand {
-                let effect = book.effect(place);
-                let order = effect.out.or(effect.weight);
-                let reason = order.map_or("taken back", |order| &order.reason);
-                stand.hand_on(&self.groups, place, before, reason);
+            let effect = book.effect(place);
+            let stand = Stand::under(effect);
+            let orders = stand.orders(place, told.stand(place));
+            if !orders.is_empty() {
+                let reason =
+                    effect.out.or(effect.weight).map_or("it is over", |order| &order.reason);
+                self.hand_on(&Asked::from([(place.pool.to_owned(), orders)]), reason);
             }
+            let key = (place.pool.to_owned(), place.endpoint.to_owned());
             if stand != Stand::default() {
                 stands.insert(key, stand);
             }
@@ -331,9 +457,8 @@ impl Orders {
         Unix(wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
     }
 
-    fn view(&self) -> mainstay_control::forecast::View {
-        let now: Moment = self.shared.clock.now();
-        view::of((&self.places.load(), &self.book.load()), &self.shared, &self.meter(), now)
+    fn view(&self) -> View {
+        view::of(&self.places.load(), &self.groups.seen(), &self.shared, &self.meter())
     }
 
     fn meter(&self) -> MutexGuard<'_, Meter> {

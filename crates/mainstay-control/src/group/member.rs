@@ -140,6 +140,12 @@ impl Member {
         self.ramp.is_some()
     }
 
+    /// Whether an operator keeps it from a post that is its own.
+    #[must_use]
+    pub const fn is_held_off(&self) -> bool {
+        self.held_off.is_some()
+    }
+
     /// Whether it is to be loaded or started.
     #[must_use]
     pub const fn is_wanted(&self) -> bool {

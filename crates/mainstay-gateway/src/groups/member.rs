@@ -43,6 +43,8 @@ pub(super) struct Member {
     pub(super) prepared: Prepared,
     /// What is done to make it ready, in words.
     pub(super) stage: String,
+    /// How long it last took to be made ready.
+    pub(super) took: Option<Duration>,
     /// Whoever makes it ready or lets it go.
     pub(super) task: Option<AbortHandle>,
     readings: VecDeque<Vec<Counts>>,
@@ -117,6 +119,7 @@ impl Member {
             suspicion: Suspicion::None,
             prepared: Prepared::No,
             stage: String::new(),
+            took: None,
             task: None,
             readings: VecDeque::new(),
             read: Moment::ZERO,

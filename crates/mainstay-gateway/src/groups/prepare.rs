@@ -75,6 +75,15 @@ impl Groups {
         member.task = Some(tokio::spawn(work.let_go(cause.to_owned())).abort_handle());
     }
 
+    /// How long it took: what a forecast goes by.
+    fn remember(&self, work: &Work, took: Duration) {
+        if let Some(pool) = self.lock().iter_mut().find(|pool| pool.name == work.pool)
+            && let Some(member) = pool.members.iter_mut().find(|m| m.name == work.endpoint)
+        {
+            member.took = Some(took);
+        }
+    }
+
     /// How far it is.
     fn report(self: &Arc<Self>, work: &Work, prepared: Prepared, stage: String) {
         if let Some(pool) = self.lock().iter_mut().find(|pool| pool.name == work.pool)
@@ -131,6 +140,7 @@ impl Work {
         let cause = format!("made ready in {:.2} s", took.as_secs_f64());
         self.tell(self.verb(), "ready", &cause);
         self.groups.report(&self, Prepared::Yes, cause);
+        self.groups.remember(&self, took);
     }
 
     async fn once(&self, cause: &str) -> Result<(), String> {

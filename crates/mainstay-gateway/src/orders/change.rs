@@ -1,10 +1,15 @@
 //! What an instruction means: the order that it is, what it ends, and what speaks against it.
 
+use std::collections::BTreeMap;
+
 use mainstay_admin::{Act, Instruction, OrderError};
 use mainstay_control::forecast::{Change, Effect, Forecast, LEAST, PoolLoad, View};
+use mainstay_control::group;
 use mainstay_control::orders::{Book, Scope, Verb};
+use mainstay_policy::Standing;
 
-use super::places::{Places, Stand};
+use super::places::Places;
+use crate::groups::Rehearsed;
 
 /// A pool that could not take more than this part of what it is asked is short of capacity; less
 /// is within what measurements tell.
@@ -45,7 +50,10 @@ pub(super) const fn touches(act: &Act, verb: &Verb) -> bool {
 /// Refuses to end what does not hold.
 pub(super) fn sense(book: &Book, instruction: &Instruction) -> Result<(), OrderError> {
     let Instruction { act, scope, .. } = instruction;
-    if verb(act).is_some() || book.iter().any(|o| o.scope == *scope && ends(act, &o.verb)) {
+    if *act == Act::Failback
+        || verb(act).is_some()
+        || book.iter().any(|o| o.scope == *scope && ends(act, &o.verb))
+    {
         return Ok(());
     }
     let other = book.iter().find(|order| ends(act, &order.verb));
@@ -61,27 +69,49 @@ pub(super) fn sense(book: &Book, instruction: &Instruction) -> Result<(), OrderE
     Err(OrderError::Pointless(format!("{scope} {what}{elsewhere}")))
 }
 
-/// What it changes in the view.
+/// The order of a group that moves seats.
+pub(super) fn of_seats(instruction: &Instruction) -> Option<group::Order> {
+    match (&instruction.act, &instruction.scope) {
+        (Act::Failover { to }, _) => Some(failover(to.as_deref())),
+        (Act::Failback, Scope::Endpoint { endpoint, .. }) => {
+            Some(group::Order::Failback { endpoint: Some(endpoint.as_str().into()) })
+        }
+        (Act::Failback, _) => Some(group::Order::Failback { endpoint: None }),
+        _ => None,
+    }
+}
+
+/// A failover to somebody, or to whom the rule prefers.
+pub(super) fn failover(to: Option<&str>) -> group::Order {
+    group::Order::Failover { from: None, to: to.map(Into::into) }
+}
+
+/// What it changes in the view, as the groups have rehearsed it.
 pub(super) fn of(
     instruction: &Instruction,
-    places: &Places,
-    stands: impl Iterator<Item = ((usize, usize), Stand)>,
+    (places, meant): (&Places, &[(usize, usize)]),
+    rehearsed: &BTreeMap<String, Rehearsed>,
     view: &View,
-) -> Result<Change, OrderError> {
-    let effects = match &instruction.act {
-        Act::Drain | Act::Maintenance | Act::Undrain | Act::EndMaintenance => {
-            stands.map(|((pool, at), stand)| (pool, at, Effect::Stands(stand.standing()))).collect()
+) -> Change {
+    let mut effects = Vec::new();
+    for (at, pool) in view.pools.iter().enumerate() {
+        let Some(foreseen) = rehearsed.get(&pool.name) else { continue };
+        for (place, endpoint) in pool.endpoints.iter().enumerate() {
+            let Some(then) = foreseen.members.iter().find(|m| *m.name == *endpoint.name) else {
+                continue;
+            };
+            let standing = if then.gives_way { Standing::Spare } else { then.standing };
+            let named = meant.contains(&(at, place)) && instruction.act != Act::Failback;
+            if standing != endpoint.standing || named {
+                effects.push((at, place, Effect::Stands(standing)));
+            }
         }
-        Act::Weight(factor) => stands.map(|(at, _)| weighs(*factor, at, places, view)).collect(),
-        Act::Failover { .. } | Act::Failback => {
-            return Err(OrderError::Pointless(format!(
-                "{} has no standbys: all of its endpoints are in use; drain one to take it out",
-                instruction.scope
-            )));
-        }
-    };
+    }
+    if let Act::Weight(factor) = instruction.act {
+        effects.extend(meant.iter().map(|at| weighs(factor, *at, places, view)));
+    }
     let words = format!("{} {}", instruction.act.as_str(), instruction.scope);
-    Ok(Change { words, sudden: false, effects })
+    Change { words, sudden: false, effects }
 }
 
 /// The new factor stands in the place of the one that is there.

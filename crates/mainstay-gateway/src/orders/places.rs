@@ -6,11 +6,8 @@ use std::time::Duration;
 
 use mainstay_admin::OrderError;
 use mainstay_config::{Config, Site};
-use mainstay_control::group::{self, Active, Distance, Mode, Standby};
+use mainstay_control::group::{self, Active, Distance, Mode};
 use mainstay_control::orders::{Effect, Place, Scope, Verb};
-use mainstay_policy::Standing;
-
-use crate::groups::Groups;
 
 /// Every endpoint of every pool.
 #[derive(Debug, Default)]
@@ -37,7 +34,6 @@ pub(super) struct EndpointPlace {
     pub(super) name: Arc<str>,
     pub(super) site: Site,
     pub(super) distance: Distance,
-    pub(super) standby: Option<Standby>,
     pub(super) weight: f32,
 }
 
@@ -75,7 +71,6 @@ impl Places {
                     name: Arc::clone(&endpoint.name),
                     distance: config.node.site.distance(&endpoint.site),
                     site: endpoint.site.clone(),
-                    standby: endpoint.standby,
                     weight: endpoint.weight,
                 })
                 .collect(),
@@ -164,39 +159,22 @@ impl Stand {
         Self { out, weight }
     }
 
-    /// What the endpoint is for under these orders.
-    pub(super) const fn standing(self) -> Standing {
-        match self.out {
-            Some(Out::Drained) => Standing::Drained,
-            Some(Out::Maintenance) => Standing::Away,
-            None => Standing::Active,
-        }
+    /// Whether it is kept out.
+    pub(super) const fn is_out(self) -> bool {
+        self.out.is_some()
     }
 
-    /// Makes it so, from the next request on.
-    pub(super) fn hand_on(
-        self,
-        groups: &Arc<Groups>,
-        place: Place<'_>,
-        before: Self,
-        reason: &str,
-    ) {
-        let endpoint = || place.endpoint.into();
-        let obey = |order: &group::Order| {
-            if let Err(why) = groups.order(place.pool, order, reason) {
-                tracing::info!(pool = place.pool, %why, "an order has nothing to do");
-            }
-        };
-        if self.out != before.out {
-            obey(&match self.out {
-                Some(Out::Drained) => group::Order::Drain { endpoint: endpoint() },
-                Some(Out::Maintenance) => group::Order::Maintenance { endpoint: endpoint() },
-                None => group::Order::Undrain { endpoint: endpoint() },
-            });
-        }
-        if self.weight != before.weight {
-            obey(&group::Order::Weight { endpoint: endpoint(), factor: self.weight });
-        }
+    /// The orders of a group that make it so of what was so before.
+    pub(super) fn orders(self, place: Place<'_>, before: Self) -> Vec<group::Order> {
+        let endpoint = || Arc::from(place.endpoint);
+        let out = (self.out != before.out).then(|| match self.out {
+            Some(Out::Drained) => group::Order::Drain { endpoint: endpoint() },
+            Some(Out::Maintenance) => group::Order::Maintenance { endpoint: endpoint() },
+            None => group::Order::Undrain { endpoint: endpoint() },
+        });
+        let weight = (self.weight != before.weight)
+            .then(|| group::Order::Weight { endpoint: endpoint(), factor: self.weight });
+        out.into_iter().chain(weight).collect()
     }
 }
 

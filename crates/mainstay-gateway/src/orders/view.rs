@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mainstay_control::forecast::{Endpoint, Model, Pool, Readiness, Source, Step, View};
-use mainstay_control::group::Standby;
-use mainstay_control::orders::Book;
+use mainstay_control::group::{Fitness, Prepared, Standby};
+use mainstay_policy::Standing;
 use mainstay_policy::target::Target;
-use mainstay_policy::{Moment, Standing};
 
 use super::meter::Meter;
 use super::places::{EndpointPlace, Places, PoolPlaces};
+use crate::groups::Seen;
 use crate::shared::Shared;
 use crate::snapshot::{self, Route};
 
@@ -19,44 +19,31 @@ type Targets = HashMap<(Arc<str>, Arc<str>), Vec<Arc<Target>>>;
 
 /// Everything as it is now.
 pub(super) fn of(
-    (places, book): (&Places, &Book),
+    places: &Places,
+    seen: &HashMap<Arc<str>, Vec<Seen>>,
     shared: &Shared,
     meter: &Meter,
-    now: Moment,
 ) -> View {
     let mut targets = Targets::new();
     for target in shared.registry.all() {
         let key = (Arc::clone(&target.key.pool), Arc::clone(&target.key.endpoint));
         targets.entry(key).or_default().push(target);
     }
+    let pools = places.pools.iter().map(|pool| {
+        self::pool(pool, seen.get(&pool.name).map_or(&[][..], Vec::as_slice), &targets, meter)
+    });
     let snapshot = shared.snapshot();
     let routes = &snapshot.routes;
-    let pools = places.pools.iter().enumerate().map(|(index, pool)| {
-        let is_out = |at: usize| book.effect(places.place((index, at))).out.is_some();
-        self::pool(pool, is_out, &targets, (meter, now))
-    });
     let users = users(routes);
     let models = routes.iter().map(|route| model(route, places, &users, meter));
     View { pools: pools.collect(), models: models.collect() }
 }
 
-fn pool(
-    pool: &PoolPlaces,
-    is_out: impl Fn(usize) -> bool,
-    targets: &Targets,
-    (meter, now): (&Meter, Moment),
-) -> Pool {
-    let endpoints = pool.endpoints.iter().enumerate().map(|(index, at)| {
+fn pool(pool: &PoolPlaces, seen: &[Seen], targets: &Targets, meter: &Meter) -> Pool {
+    let endpoints = pool.endpoints.iter().map(|at| {
         let key = (Arc::clone(&pool.name), Arc::clone(&at.name));
-        let targets = targets.get(&key).map_or(&[][..], Vec::as_slice);
-        let endpoint = endpoint(at, targets, meter, now);
-        match endpoint.readiness {
-            // Who was taken out is nobody's standby.
-            Readiness::Load(_) | Readiness::Start(_) if is_out(index) => {
-                Endpoint { readiness: Readiness::Out, ..endpoint }
-            }
-            _ => endpoint,
-        }
+        let seen = seen.iter().find(|seen| seen.name == at.name);
+        endpoint(at, seen, targets.get(&key).map_or(&[][..], Vec::as_slice), meter)
     });
     Pool {
         name: pool.name.to_string(),
@@ -67,43 +54,37 @@ fn pool(
     }
 }
 
-fn endpoint(at: &EndpointPlace, targets: &[Arc<Target>], meter: &Meter, now: Moment) -> Endpoint {
-    let place = targets.first().map(|target| &target.place);
-    let standing = place.map_or(Standing::Active, |place| place.standing());
-    let factor = place.map_or(1.0, |place| place.weight() * place.share().get());
+/// What nobody has seen serves nothing: no model uses it.
+fn endpoint(
+    at: &EndpointPlace,
+    seen: Option<&Seen>,
+    targets: &[Arc<Target>],
+    meter: &Meter,
+) -> Endpoint {
+    let measured = [capacity(targets, meter), seen.and_then(|seen| seen.sight.capacity)];
     Endpoint {
         name: at.name.to_string(),
         zone: at.site.zone.as_deref().map(str::to_owned),
         region: at.site.region.as_deref().map(str::to_owned),
-        standing,
-        readiness: readiness(at, standing, targets, now),
+        standing: seen.map_or(Standing::Active, |seen| seen.standing),
+        readiness: seen.map_or(Readiness::Out, readiness),
         distance: at.distance as u8,
-        weight: f64::from(at.weight * factor),
+        weight: f64::from(at.weight * seen.map_or(1.0, |seen| seen.factor)),
         load: targets.iter().map(|target| meter.rate(target)).sum(),
-        capacity: capacity(targets, meter),
+        capacity: measured.into_iter().flatten().reduce(f64::min),
     }
 }
 
-/// A warm or cold standby that is away waits to be loaded or started; whoever else does not answer
-/// cannot be had.
-fn readiness(
-    at: &EndpointPlace,
-    standing: Standing,
-    targets: &[Arc<Target>],
-    now: Moment,
-) -> Readiness {
-    match (standing, at.standby) {
-        (Standing::Away, Some(Standby::Warm)) => Readiness::Load(None),
-        (Standing::Away, Some(Standby::Cold)) => Readiness::Start(None),
-        _ if targets.iter().any(|target| answers(target, now)) => Readiness::Ready,
-        _ => Readiness::Out,
+/// A warm or cold standby that is not made ready waits to be; whoever else serves nothing cannot
+/// be had.
+fn readiness(seen: &Seen) -> Readiness {
+    let waits = seen.is_open && seen.sight.prepared != Prepared::Yes;
+    match (seen.standby, seen.sight.fitness) {
+        (Standby::Warm, _) if waits => Readiness::Load(seen.took),
+        (Standby::Cold, _) if waits => Readiness::Start(seen.took),
+        (_, Fitness::Lost(_)) => Readiness::Out,
+        _ => Readiness::Ready,
     }
-}
-
-fn answers(target: &Target, now: Moment) -> bool {
-    target.health.verdict().takes_traffic()
-        && target.breaker.would_admit(now).is_ok()
-        && !target.health.is_ejected()
 }
 
 /// What an endpoint can serve of its models in today's mixture; idle, of the one that it can serve
