@@ -262,7 +262,6 @@ impl Groups {
     ///
     /// # Errors
     /// There is no such pool or endpoint, or it makes no sense as things stand.
-    #[expect(dead_code, reason = "for operators' verbs, which come with the next change")]
     pub(crate) fn order(
         self: &Arc<Self>,
         pool: &str,

@@ -186,7 +186,7 @@ impl Orders {
         let rehearsed = self.rehearse(&asked)?;
         let change = change::of(instruction, (&places, &meant), &rehearsed, &view);
         let mut forecast = forecast(&view, &change);
-        forecast.summary.splice(0..0, rehearsed.into_iter().flat_map(|(_, one)| one.words));
+        forecast.summary.splice(0..0, rehearsed.into_values().flat_map(|one| one.words));
         let objections = change::objections(&instruction.act, &forecast);
         if !instruction.dry_run && !instruction.force && !objections.is_empty() {
             return Err(OrderError::TooLittle(objections));
