@@ -329,3 +329,70 @@ async fn a_zone_is_foreseen_and_drained_as_one() {
     .await;
     load.stop().await.assert_all_answered_within(Duration::from_secs(5));
 }
+
+/// One in use and a hot standby, which gives way soon.
+fn pair(config: &mut Value) {
+    let pool = &mut config["pools"]["p"];
+    pool["active"] = json!(1);
+    pool["endpoints"][1]["standby"] = json!("hot");
+    pool["failback"] = json!({"stable-for": "300ms", "ramp": "0s"});
+}
+
+async fn until_in_use(gateway: &Gateway, peer: &Peer) {
+    eventually("it alone is in use", || async {
+        let status = gateway.status().await;
+        let endpoints = status["pools"][0]["endpoints"].as_array().expect("endpoints").clone();
+        let active: Vec<_> = endpoints.iter().filter(|e| e["standing"] == "active").collect();
+        (active.len() == 1 && active[0]["name"] == peer.address.to_string()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_post_is_moved_by_hand_kept_there_and_given_back() {
+    let (peers, gateway) = peers(2, pair).await;
+    until_in_use(&gateway, &peers[0]).await;
+    let load = Load::start(gateway.http, RATE, infer);
+    load.more(50).await;
+    let dry = operator(&gateway, &["failover", "p", "--dry-run"]).await;
+    assert_eq!(dry.code, Some(0), "{}{}", dry.stdout, dry.stderr);
+    let says = format!("p/{} would be active (was spare", peers[1].address);
+    assert!(dry.stdout.contains(&says), "{}", dry.stdout);
+    until_in_use(&gateway, &peers[0]).await;
+    let moved = operator(&gateway, &["failover", "p", "--reason", "a new disk"]).await;
+    assert_eq!(moved.code, Some(0), "{}{}", moved.stdout, moved.stderr);
+    until_in_use(&gateway, &peers[1]).await;
+    load.more(100).await;
+    load.stop().await.assert_all_answered_within(Duration::from_secs(5));
+
+    let gateway = gateway.restarted().await;
+    until_in_use(&gateway, &peers[1]).await;
+    assert_eq!(gateway.status().await["orders"][0]["reason"], "a new disk");
+    let back = operator(&gateway, &["failback", "p", "--reason", "the disk is in"]).await;
+    assert_eq!(back.code, Some(0), "{}{}", back.stdout, back.stderr);
+    until_in_use(&gateway, &peers[0]).await;
+    eventually("the order is over", || async {
+        (gateway.status().await["orders"] == json!([])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_drained_gives_its_post_to_the_standby() {
+    let (peers, gateway) = peers(2, pair).await;
+    until_in_use(&gateway, &peers[0]).await;
+    let load = Load::start(gateway.http, RATE, infer);
+    load.more(50).await;
+    let dry = done(&gateway, &with(drain(&peers[0]), "dry_run", json!(true))).await;
+    let foreseen = &dry["forecast"]["pools"][0]["endpoints"];
+    assert_eq!(
+        (&foreseen[0]["becomes"], &foreseen[1]["becomes"]),
+        (&json!("drained"), &json!("active"))
+    );
+    assert_eq!(dry["refused"], json!([]), "{dry}");
+    done(&gateway, &drain(&peers[0])).await;
+    until_in_use(&gateway, &peers[1]).await;
+    done(&gateway, &with(drain(&peers[0]), "verb", json!("undrain"))).await;
+    until_in_use(&gateway, &peers[0]).await;
+    load.stop().await.assert_all_answered_within(Duration::from_secs(5));
+}
