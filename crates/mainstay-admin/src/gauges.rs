@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mainstay_policy::Standing;
 use mainstay_telemetry::{
-    Gauges, GroupGauges, LastGoodGauges, ModelGauges, ProcessGauges, RehearsalGauges, SourceGauges,
-    TargetGauges, TargetName,
+    Gauges, GroupGauges, LastGoodGauges, LocalityGauge, ModelGauges, ProcessGauges,
+    RehearsalGauges, SourceGauges, TargetGauges, TargetName,
 };
 
 use crate::status::{
@@ -44,6 +44,7 @@ pub(crate) fn of(status: &Status) -> Gauges {
             .filter_map(|pool| Some((pool.name.clone(), pool.wanted_replicas?)))
             .collect(),
         groups: status.pools.iter().filter_map(group).collect(),
+        localities: status.pools.iter().flat_map(localities).collect(),
         sources: status
             .pools
             .iter()
@@ -99,11 +100,23 @@ fn target(pool: &str, endpoint: &EndpointStatus, target: &TargetStatus) -> Targe
     }
 }
 
+fn localities(pool: &PoolStatus) -> impl Iterator<Item = LocalityGauge> {
+    pool.locality.iter().flat_map(|locality| {
+        locality.shares.iter().map(|share| LocalityGauge {
+            pool: pool.name.clone(),
+            model: locality.model.clone(),
+            distance: share.distance.clone(),
+            share: share.share,
+        })
+    })
+}
+
 fn model(model: &ModelStatus) -> ModelGauges {
     ModelGauges {
         name: model.name.clone(),
         queued: model.queued,
         shed: [model.shed.critical, model.shed.high, model.shed.normal, model.shed.low],
+        sequences: model.sequences.map(|it| (it.known as u64, it.lost)),
         steps: model.steps.iter().map(|step| (step.name.clone(), step.available)).collect(),
         rehearsals: model.steps.iter().flat_map(rehearsals).collect(),
     }

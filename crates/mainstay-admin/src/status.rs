@@ -74,6 +74,35 @@ pub struct PoolStatus {
     /// Who of them is in use, and why; none where no model uses the pool.
     #[serde(default)]
     pub group: Option<GroupStatus>,
+    /// Where its requests go, for each model; empty where all endpoints are equally near.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locality: Vec<LocalityStatus>,
+}
+
+/// How near the requests for one model of a pool stay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LocalityStatus {
+    /// The model's name upstream.
+    pub model: String,
+    /// By distance, the nearest first, where there are endpoints.
+    pub shares: Vec<ShareStatus>,
+    /// Why the shares are what they are, in one line.
+    pub why: String,
+}
+
+/// What goes to one distance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShareStatus {
+    /// `own-zone`, `own-region` or `other-regions`.
+    pub distance: String,
+    /// The zones and regions of its endpoints.
+    pub sites: Vec<String>,
+    /// Of the requests that look for somebody, from 0.0 to 1.0.
+    pub share: f64,
+    /// The weight of its endpoints that can be asked.
+    pub usable: f64,
+    /// The weight of all its endpoints that are meant to be in use.
+    pub all: f64,
 }
 
 /// One source of endpoints.
@@ -330,6 +359,9 @@ pub struct ModelStatus {
     pub poisoned: u64,
     /// Answers given again for an idempotency key.
     pub replayed: u64,
+    /// Its sequences, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequences: Option<SequencesStatus>,
     /// Requests under way at servers.
     #[serde(default)]
     pub in_flight: u32,
@@ -339,6 +371,15 @@ pub struct ModelStatus {
     /// Requests that found no room in time since the start.
     #[serde(default)]
     pub shed: ShedStatus,
+}
+
+/// The sequences of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequencesStatus {
+    /// Known now.
+    pub known: usize,
+    /// Lost with their server since the start.
+    pub lost: u64,
 }
 
 /// Requests that found no room in time, by priority.

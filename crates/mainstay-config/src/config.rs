@@ -25,11 +25,12 @@ pub use concurrency::{Concurrency, Network, Priorities};
 pub use discover::{Discover, DnsName, Family, Origin, Register};
 pub(crate) use model::{ATTEMPTS, DEADLINE, LAST_GOOD_AGE, LAST_RESORT_QUEUE, REMEMBER};
 pub use model::{
-    Degrade, Engine, Exhausted, Guards, Idempotency, LastGood, Model, Rehearsal, Source, Step,
+    Degrade, Engine, Exhausted, Guards, Idempotency, LastGood, Model, Rehearsal, Sequence,
+    SequenceBy, Source, Step,
 };
 pub use pool::{
     BadUrl, Call, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe,
-    HttpCheck, Pool, Probe, Site, Warm,
+    HttpCheck, Key, Pool, Probe, Site, Warm,
 };
 pub(crate) use pool::{
     CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::spanned::{Entries, Spanned};
 use crate::value::{Length, Share, Size};
 
+mod balance;
 mod check;
 mod concurrency;
 mod discover;
@@ -24,6 +25,7 @@ mod pool;
 mod process;
 mod signals;
 
+pub(crate) use balance::{RawBalance, RawKey, RawLocality, RawOnLoss, RawSequence, RawSequenceBy};
 pub(crate) use check::{
     RawCheck, RawCommand, RawDependency, RawGolden, RawGrpc, RawHeader, RawHttp, RawProbe, RawTcp,
     RawUrlCheck,
@@ -41,7 +43,7 @@ pub(crate) use model::{
 };
 pub(crate) use outliers::{RawFailback, RawOutlierLatency, RawOutliers, RawSuccessRate};
 pub(crate) use pool::{
-    RawBackoff, RawBalance, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawHedge, RawPool,
+    RawBackoff, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawHedge, RawPool,
     RawSlowCalls, RawSlowStart,
 };
 pub(crate) use process::{

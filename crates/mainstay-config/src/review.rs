@@ -23,6 +23,7 @@ use crate::spanned::Spanned;
 use crate::value::{Length, Share, Size};
 
 pub(crate) mod address;
+mod balance;
 mod breaker;
 mod chain;
 mod check;

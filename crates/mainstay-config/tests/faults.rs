@@ -771,3 +771,50 @@ fn last_good_answers_and_rehearsals_are_reviewed() {
     assert_eq!(share("chain: [{pool: p}], rehearsal: 50%"), Some(0.5));
     assert_eq!(share("chain: [{pool: p}], rehearsal: 50%, repeatable: false"), None);
 }
+
+#[test]
+fn traps_of_keys_distances_and_sequences_are_refused() {
+    for (body, expected) in [
+        ("balance: round-robin", vec![]),
+        ("balance: {ring-hash: {header: x-user}, load-factor: 1.5}", vec![]),
+        ("balance: {ring-hash: {input: user_id}}", vec![]),
+        ("balance: fastest", vec![Code::BadValue]),
+        ("balance: {load-factor: 2}", vec![Code::Missing]),
+        ("balance: {ring-hash: {}}", vec![Code::Missing]),
+        ("balance: {ring-hash: {header: a, input: b}}", vec![Code::Contradiction]),
+        ("balance: {ring-hash: {header: x-mainstay-user}}", vec![Code::BadValue]),
+        ("balance: {ring-hash: {header: x-user}, load-factor: 1}", vec![Code::BadValue]),
+        ("locality: off", vec![]),
+        ("locality: near", vec![Code::BadValue]),
+        ("locality: {overprovisioning: 2, hold: 0s}", vec![]),
+        ("locality: {overprovisioning: 0.5}", vec![Code::BadValue]),
+    ] {
+        assert_eq!(codes(&pool(body)), expected, "{body}");
+    }
+    for (sequence, expected) in [
+        ("{}", vec![]),
+        ("{by: sequence-id, on-loss: restart}", vec![]),
+        ("{by: {header: x-session}, idle: 5m}", vec![]),
+        ("{by: session}", vec![Code::BadValue]),
+        ("{by: {}}", vec![Code::BadValue]),
+        ("{by: {header: \"x session\"}}", vec![Code::BadValue]),
+        ("{most: 0}", vec![Code::BadValue]),
+    ] {
+        let text = model(&format!("chain: [{{pool: p}}], sequence: {sequence}"));
+        assert_eq!(codes(&text), expected, "{sequence}");
+    }
+}
+
+#[test]
+fn the_pools_of_a_chain_hash_by_one_key() {
+    let text = |second: &str| {
+        format!(
+            "pools:\n  \
+             p: {{endpoints: [http://a:1], balance: {{ring-hash: {{header: x-user}}}}}}\n  \
+             q: {{endpoints: [http://b:1], balance: {{ring-hash: {{header: {second}}}}}}}\n\
+             models: {{m: {{chain: [{{pool: p}}, {{pool: q}}]}}}}\n"
+        )
+    };
+    assert_eq!(codes(&text("x-user")), []);
+    assert_eq!(codes(&text("x-tenant")), [Code::Contradiction]);
+}

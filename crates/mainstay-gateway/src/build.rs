@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use mainstay_config::{self as config, Config, Degrade};
+use mainstay_policy::balance::locality::Site;
+use mainstay_policy::balance::{Distance, Locality};
 use mainstay_policy::budget::{HedgeBudget, RetryBudget};
 use mainstay_policy::chain::{self, Local, Plan};
 use mainstay_policy::target::{self, Key, Registry, Target};
@@ -21,7 +23,7 @@ use crate::gate::Gate;
 use crate::last_good;
 use crate::poison::PoisonTable;
 use crate::rehearsal::Rehearsal;
-use crate::request::Waiting;
+use crate::request::{Sequences, Waiting};
 use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
 use crate::snapshot::{Member, Parts, PoolSource, Route, Snapshot, Source, Step, Upstream};
@@ -167,6 +169,12 @@ impl Builder<'_> {
             last_good: last_good::rule(model),
             rehearsal,
             remember: model.idempotency.map(|rule| rule.remember),
+            key: self.key(model),
+            sequences: model.sequence.as_ref().map(|sequence| Sequences {
+                by: sequence.by.clone(),
+                settings: sequence.settings,
+                table: self.ground.registry.sequences(&model.name),
+            }),
         })
     }
 
@@ -185,6 +193,7 @@ impl Builder<'_> {
                     members: self.members((at, *pool), model, (name.as_ref(), version)),
                     model: name.clone(),
                     version: version.clone(),
+                    near: self.config.pools[*pool].locality.unwrap_or_default(),
                 };
                 (Source::Pool(source), at > 0 && !equivalent)
             }
@@ -195,6 +204,16 @@ impl Builder<'_> {
             config::Source::Default { outputs } => (Source::Default(outputs.clone()), true),
         };
         Step { source, confidence: step.confidence.clone(), degraded }
+    }
+
+    /// What the requests of a model are kept together by: all its pools hash the same, if any do.
+    fn key(&self, model: &config::Model) -> Option<config::Key> {
+        model.chain.iter().find_map(|step| match step.source {
+            config::Source::Pool { pool, .. } => self.config.pools[pool].key.clone(),
+            config::Source::Embedded { .. }
+            | config::Source::LastGood(_)
+            | config::Source::Default { .. } => None,
+        })
     }
 
     /// The members of a pool, as step `at` of a model's chain uses it.
@@ -266,25 +285,46 @@ impl Builder<'_> {
             .with_last_resort(model.last_resort)
     }
 
+    /// The shares of the distances, where the members have more than one.
+    fn locality(&self, members: &[chain::Member]) -> Option<Arc<Locality>> {
+        let first = members.first()?;
+        let key = &first.target.key;
+        members
+            .iter()
+            .any(|member| member.distance != first.distance)
+            .then(|| self.ground.registry.locality(&key.pool, &key.model, key.version.as_ref()))
+    }
+
     fn pool(&self, source: &PoolSource) -> chain::Pool {
         let declared = self.config.pools.get(source.pool);
-        let weights = declared.map(|pool| pool.endpoints.iter().map(|endpoint| endpoint.weight));
-        let members = source
+        let endpoints = declared.map_or(&[][..], |pool| pool.endpoints.as_slice());
+        let own = site(&self.config.node.site);
+        let members: Vec<_> = source
             .members
             .iter()
-            .zip(weights.into_iter().flatten())
-            .map(|(member, weight)| chain::Member::new(Arc::clone(&member.target), weight))
+            .zip(endpoints)
+            .map(|(member, endpoint)| {
+                let distance = Distance::between(own, site(&endpoint.site));
+                chain::Member::new(Arc::clone(&member.target), endpoint.weight).at(distance)
+            })
             .collect();
         chain::Pool {
+            locality: declared
+                .filter(|pool| pool.locality.is_some())
+                .and_then(|_| self.locality(&members)),
             members,
             rule: declared.map(|pool| pool.balance).unwrap_or_default(),
-            locality: None,
             slow_start: declared.map(|pool| pool.slow_start).unwrap_or_default(),
             limit: declared.map_or(Duration::MAX, |pool| pool.first_byte_timeout),
             backoff: declared.map(|pool| pool.backoff).unwrap_or_default(),
             hedges: self.hedges.get(source.pool).cloned().flatten(),
         }
     }
+}
+
+/// Where something runs, as the policy reads it.
+fn site(site: &config::Site) -> Site<'_> {
+    Site { region: site.region.as_deref(), zone: site.zone.as_deref() }
 }
 
 /// A step that never answers.
@@ -345,7 +385,7 @@ fn upstreams(config: &Config, ground: &Ground<'_>) -> Vec<Vec<Arc<Upstream>>> {
         let each = |endpoint: &config::Endpoint| {
             let label = format!("{}/{}", pool.name, endpoint.name);
             let slot = slot(&label, &endpoint.url);
-            upstream(pool, endpoint, label, slot)
+            upstream(&config.node, (pool, endpoint), label, slot)
         };
         pool.endpoints.iter().map(each).collect()
     };
@@ -353,8 +393,8 @@ fn upstreams(config: &Config, ground: &Ground<'_>) -> Vec<Vec<Arc<Upstream>>> {
 }
 
 fn upstream(
-    pool: &config::Pool,
-    endpoint: &config::Endpoint,
+    node: &config::Node,
+    (pool, endpoint): (&config::Pool, &config::Endpoint),
     label: String,
     slot: Arc<Slot>,
 ) -> Arc<Upstream> {
@@ -371,6 +411,7 @@ fn upstream(
         connect_timeout: pool.connect_timeout,
         idle_timeout: pool.idle_timeout,
         total_timeout: pool.total_timeout,
+        elsewhere: Distance::between(site(&node.site), site(&endpoint.site)) == Distance::Elsewhere,
         max_idle: pool.max_idle_connections,
         keep_alive: pool.keep_alive,
     })

@@ -16,12 +16,14 @@ use crate::discovered::Sources;
 use crate::embedded::LOOK_EVERY;
 use crate::error::Error;
 use crate::groups::Groups;
+use crate::locality;
 use crate::observe::{self, Board};
 use crate::orders::Orders;
 use crate::outliers::Outliers;
 use crate::overload;
 use crate::processes::Processes;
 use crate::reconfigure::Reconfigure;
+use crate::request::sweep_sequences;
 use crate::shared::Shared;
 use crate::source::State;
 use crate::worker::{self, Worker};
@@ -174,6 +176,8 @@ impl Gateway {
         let gates = tokio::spawn(overload::watch(Arc::clone(&shared)));
         let orders = tokio::spawn(orders.run());
         let after = tokio::spawn(aftermath::run(Arc::clone(&shared)));
+        let near = tokio::spawn(locality::watch(Arc::clone(&shared)));
+        let idle = tokio::spawn(sweep_sequences(Arc::clone(&shared)));
         tell_started(&shared, config.workers);
 
         let cause = shutdown.await;
@@ -198,6 +202,8 @@ impl Gateway {
             &gates,
             &orders,
             &after,
+            &near,
+            &idle,
         ] {
             task.abort();
         }

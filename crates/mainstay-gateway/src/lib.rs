@@ -25,6 +25,7 @@ mod gateway;
 mod groups;
 mod idempotency;
 mod last_good;
+mod locality;
 mod memory;
 mod observe;
 mod orders;

@@ -2,6 +2,7 @@
 
 mod admission;
 mod admit;
+mod affinity;
 mod ask;
 mod assembly;
 mod attempt;
@@ -19,6 +20,7 @@ mod own;
 mod recognise;
 mod reply;
 mod retry_after;
+mod sequence;
 mod waiting;
 
 use std::pin::pin;
@@ -38,6 +40,7 @@ use recognise::Recognised;
 pub(crate) use ask::{Ask, Question};
 pub(crate) use once::hash_caller;
 pub(crate) use own::route_available;
+pub(crate) use sequence::{Sequences, sweep_sequences};
 pub(crate) use waiting::Waiting;
 
 /// Answers one request, whatever it takes. Whether its client is `trusted` says whether it may

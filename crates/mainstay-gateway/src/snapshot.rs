@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use http::HeaderValue;
-use mainstay_config::{Concurrency, Config, Exhausted, Guards, Limits, Priorities};
+use mainstay_config::{Concurrency, Config, Exhausted, Guards, Key, Limits, Priorities};
+use mainstay_policy::balance::locality;
 use mainstay_policy::budget::{HedgeBudget, RetryBudget};
 use mainstay_policy::chain::Plan;
 use mainstay_policy::limit::Priority;
@@ -28,7 +29,7 @@ use crate::gate::{Gate, Gates};
 use crate::last_good;
 use crate::poison::PoisonTable;
 use crate::rehearsal::Rehearsal;
-use crate::request::Waiting;
+use crate::request::{Sequences, Waiting};
 use crate::slots::Slot;
 
 /// Everything that a request needs to know of the configuration.
@@ -199,6 +200,10 @@ pub(crate) struct Route {
     pub(crate) last_good: Option<last_good::Rule>,
     /// How long answers are given again for an idempotency key; `None` where keys mean nothing.
     pub(crate) remember: Option<Duration>,
+    /// What its requests are kept together by; `None` where each goes anywhere.
+    pub(crate) key: Option<Key>,
+    /// Its sequences; `None` where each request stands alone.
+    pub(crate) sequences: Option<Sequences>,
 }
 
 impl Route {
@@ -249,6 +254,8 @@ pub(crate) struct PoolSource {
     pub(crate) model: Option<Arc<str>>,
     /// The version upstream, where the chain pins one.
     pub(crate) version: Option<Arc<str>>,
+    /// How its requests are kept near, where its endpoints are not all equally so.
+    pub(crate) near: locality::Settings,
 }
 
 /// One endpoint of a pool with the state of this route's model there.
@@ -278,6 +285,8 @@ pub(crate) struct Upstream {
     pub(crate) idle_timeout: Duration,
     /// For a whole answer that is passed on as it comes.
     pub(crate) total_timeout: Option<Duration>,
+    /// Whether it is in another region than the gateway.
+    pub(crate) elsewhere: bool,
     pub(crate) max_idle: usize,
     pub(crate) keep_alive: Duration,
 }

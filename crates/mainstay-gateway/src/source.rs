@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_admin::status::{
     BreakerState, BreakerStatus, EndpointStatus, ForcedStatus, LastGoodStatus, ModelStatus,
-    PoolStatus, ProcessStatus, RehearsalStatus, RotationStatus, ShedStatus, StepKind, StepStatus,
-    TargetStatus,
+    PoolStatus, ProcessStatus, RehearsalStatus, RotationStatus, SequencesStatus, ShedStatus,
+    StepKind, StepStatus, TargetStatus,
 };
 use mainstay_admin::{
     Beat, BreakerOverride, Carried, Force, Instruction, OrderError, OrderStatus, OverrideError,
@@ -25,6 +25,7 @@ use mainstay_telemetry::{Event, EventKind, Telemetry};
 use crate::discovered;
 use crate::gate::Gate;
 use crate::groups::Groups;
+use crate::locality;
 use crate::observe::Board;
 use crate::orders::Orders;
 use crate::outliers::Rotations;
@@ -100,6 +101,7 @@ impl State {
             name: pool.name.to_string(),
             wanted_replicas: self.processes.as_ref().and_then(|it| it.wanted(&pool.name)),
             endpoints: endpoints.collect(),
+            locality: locality::status(&self.shared.snapshot(), pool),
             sources: sources.iter().map(discovered::source_status).collect(),
             group: self.groups.status(&pool.name),
         }
@@ -177,6 +179,10 @@ impl State {
             hedges_won: totals.hedges_won,
             poisoned: totals.poisoned,
             replayed: totals.replayed,
+            sequences: route.sequences.as_ref().map(|sequences| SequencesStatus {
+                known: sequences.table.len(),
+                lost: sequences.table.lost(),
+            }),
             in_flight: gate.bulkhead.in_flight(),
             queued: gate.waiting(),
             shed: shed(gate),

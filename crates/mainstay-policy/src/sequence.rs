@@ -19,6 +19,7 @@
 //! "sequence": sequence_id, sequence_start, sequence_end.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -83,6 +84,7 @@ pub enum Known {
 #[derive(Debug)]
 pub struct Table {
     shards: [Mutex<HashMap<Id, Entry>>; SHARDS],
+    lost: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -108,7 +110,7 @@ impl Seat {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+        Self { shards: std::array::from_fn(|_| Mutex::default()), lost: AtomicU64::new(0) }
     }
 }
 
@@ -133,7 +135,15 @@ impl Table {
     /// Its server is lost; true if that was news.
     pub fn lose(&self, id: Id, settings: &Settings, now: Moment) -> bool {
         let before = self.set(id, Entry { at: None, used: now }, settings, now);
-        before.is_none_or(|entry| entry.at.is_some())
+        let news = before.is_none_or(|entry| entry.at.is_some());
+        self.lost.fetch_add(u64::from(news), Ordering::Relaxed);
+        news
+    }
+
+    /// How many were lost since the start.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// It has ended.
@@ -255,6 +265,7 @@ mod tests {
         table.begin(1, seat(), &settings, START);
         assert!(table.lose(1, &settings, at(1)));
         assert!(!table.lose(1, &settings, at(1)), "no news");
+        assert_eq!(table.lost(), 1);
         assert!(matches!(table.find(1, &settings, at(2)), Known::Lost));
         table.begin(1, seat(), &settings, at(3));
         assert!(is_there(&table, 1, &settings, at(3)));

@@ -163,6 +163,7 @@ impl Registry {
         places.retain(|(pool, endpoint), _| used.contains(&(pool, endpoint)));
         let pools: HashSet<_> = targets.keys().map(|key| &key.pool).collect();
         localities.retain(|(pool, ..), _| pools.contains(pool));
+        known.sequences.retain(|_, table| Arc::strong_count(table) > 1 || !table.is_empty());
     }
 
     /// Looks for numbers that nobody holds any more, so that new targets can have them.

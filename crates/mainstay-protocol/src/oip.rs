@@ -21,12 +21,14 @@ pub mod golden;
 pub mod guard;
 pub mod infer;
 mod json;
+pub mod key;
 mod members;
 pub mod metadata;
 mod numbers;
 pub mod path;
 pub mod repository;
 mod rows;
+pub mod sequence;
 mod wire;
 
 use bytes::Bytes;

@@ -49,6 +49,8 @@ pub enum EventKind {
     Process = 13,
     /// Which endpoints of a pool are in use, and the way of standbys there.
     Group = 14,
+    /// The shares of near and far servers of a pool.
+    Locality = 15,
 }
 
 /// A change of state.
@@ -94,7 +96,7 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Verdict,
         Self::Breaker,
         Self::Step,
@@ -110,6 +112,7 @@ impl EventKind {
         Self::Rehearsal,
         Self::Process,
         Self::Group,
+        Self::Locality,
     ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
@@ -131,6 +134,7 @@ impl EventKind {
             Self::Rehearsal => "rehearsal",
             Self::Process => "process",
             Self::Group => "group",
+            Self::Locality => "locality",
         }
     }
 }

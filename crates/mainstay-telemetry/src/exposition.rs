@@ -48,6 +48,21 @@ pub struct Gauges {
     pub wanted_replicas: Vec<(String, u32)>,
     /// Every pool that a model uses.
     pub groups: Vec<GroupGauges>,
+    /// Every share of a distance.
+    pub localities: Vec<LocalityGauge>,
+}
+
+/// What of a pool's requests for a model goes to one distance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalityGauge {
+    /// The pool's name.
+    pub pool: String,
+    /// The model's name upstream.
+    pub model: String,
+    /// How far: `own-zone`, `own-region` or `other-regions`.
+    pub distance: String,
+    /// From 0.0 to 1.0.
+    pub share: f64,
 }
 
 /// What is remembered of servers' good answers.
@@ -152,6 +167,8 @@ pub struct ModelGauges {
     pub shed: [u64; Priority::ALL.len()],
     /// The steps of its chain, and whether each could answer.
     pub steps: Vec<(String, bool)>,
+    /// Sequences known now, and lost since the start; `None` where it has none.
+    pub sequences: Option<(u64, u64)>,
     /// What rehearsals have shown of its fallbacks.
     pub rehearsals: Vec<RehearsalGauges>,
 }

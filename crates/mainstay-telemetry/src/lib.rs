@@ -22,8 +22,8 @@ pub use clock::Clock;
 pub use error::Error;
 pub use event::{Event, EventKind, StampedEvent};
 pub use exposition::{
-    Gauges, GroupGauges, LastGoodGauges, ModelGauges, ProcessGauges, RehearsalGauges, SourceGauges,
-    TargetGauges,
+    Gauges, GroupGauges, LastGoodGauges, LocalityGauge, ModelGauges, ProcessGauges,
+    RehearsalGauges, SourceGauges, TargetGauges,
 };
 pub use names::{Catalog, Names, Shape, Shown, TargetName};
 pub use record::{Record, RequestId};

@@ -113,6 +113,7 @@ fn status() -> Status {
             in_flight: 7,
             queued: 3,
             shed: ShedStatus { low: 9, ..ShedStatus::default() },
+            sequences: None,
         }],
         orders: vec![order()],
     }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use mainstay_policy::chain::LastResort;
 use mainstay_policy::limit::Priority;
-use mainstay_policy::{poison, rehearsal};
+use mainstay_policy::{poison, rehearsal, sequence};
 use mainstay_protocol::oip::{agreement, confidence, guard};
 use mainstay_protocol::{Tensor, TensorSpec};
 
@@ -55,6 +56,27 @@ pub struct Model {
     /// How later steps and standbys are tried out before they are needed. Default `None`: off,
     /// since servers would see requests that nobody told them of.
     pub rehearsal: Option<Rehearsal>,
+    /// Its sequences; `None` where each request stands alone. Default none.
+    pub sequence: Option<Sequence>,
+}
+
+/// Requests that belong together, in order, at one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sequence {
+    /// How a sequence is known.
+    pub by: SequenceBy,
+    /// How sequences are kept.
+    pub settings: sequence::Settings,
+}
+
+/// How a sequence is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SequenceBy {
+    /// By Triton's parameters `sequence_id`, `sequence_start` and `sequence_end`.
+    SequenceId,
+    /// By the value of this header; each new value begins one.
+    Header(HeaderName),
 }
 
 /// Answers are remembered for requests with an Idempotency-Key header.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use mainstay_control::group;
 use mainstay_policy::health::{counters, fusion, heartbeat};
 use mainstay_policy::{balance, breaker, budget, failback, health, limit, outlier};
@@ -39,6 +39,11 @@ pub struct Pool {
     pub discover: Vec<Discover>,
     /// How a target is picked. Default peak-EWMA.
     pub balance: balance::Rule,
+    /// What requests are kept together by, where the rule of balancing hashes keys.
+    pub key: Option<Key>,
+    /// How requests are kept near; `None` where all servers are alike. Default on; without effect
+    /// where node and endpoints do not say where they are.
+    pub locality: Option<balance::locality::Settings>,
     /// To establish a connection. Default 250 ms: two lost SYNs inside a data centre would take
     /// longer, and by then another endpoint is the better bet.
     pub connect_timeout: Duration,
@@ -75,6 +80,15 @@ pub struct Pool {
     pub heartbeat: Option<heartbeat::Settings>,
     /// The servers' own counters; `None` if they are not read.
     pub counters: Option<Counters>,
+}
+
+/// What requests are kept together by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// The value of this header.
+    Header(HeaderName),
+    /// The first value of this input.
+    Input(Arc<str>),
 }
 
 /// Where the servers of a pool show their own counters.

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::{Opt, RawConcurrency, RawGuards, RawLastGood, RawPriority, RawRehearsal};
+use super::{Opt, RawConcurrency, RawGuards, RawLastGood, RawPriority, RawRehearsal, RawSequence};
 use crate::spanned::{Entries, Spanned};
 use crate::value::{Length, Short, Shorthand, off_schema};
 
@@ -76,6 +76,10 @@ pub(crate) struct RawModel {
     /// A request that fails on several servers while others succeed on them is refused with 422,
     /// and blames no server; `off` turns it off.
     pub(crate) poison: Opt<Short<RawPoison>>,
+    /// For stateful models: the requests of one sequence stay on one server, and its loss is told.
+    /// Off unless it stands here.
+    #[schemars(extend("examples" = [{"by": "sequence-id"}], "x-comment" = true))]
+    pub(crate) sequence: Opt<RawSequence>,
 }
 
 /// Answers are remembered for requests with an Idempotency-Key header.

@@ -4,9 +4,9 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 use super::{
-    Opt, RawActive, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeartbeat, RawMode,
-    RawOutliers, RawProbe, RawProcess, RawProgress, RawReplicas, RawStandby, RawTargetConcurrency,
-    RawWarm,
+    Opt, RawActive, RawBalance, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeartbeat,
+    RawLocality, RawMode, RawOutliers, RawProbe, RawProcess, RawProgress, RawReplicas, RawStandby,
+    RawTargetConcurrency, RawWarm,
 };
 use crate::spanned::Spanned;
 use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
@@ -59,9 +59,14 @@ pub(crate) struct RawPool {
     ))]
     pub(crate) discover: Opt<Several<RawDiscover>>,
     /// How a server is picked: peak-ewma (the faster and less busy of two drawn at random),
-    /// least-request or round-robin.
+    /// least-request, round-robin, or {ring-hash: {header: x-user}} to send the same key to the
+    /// same server.
     #[schemars(extend("default" = "peak-ewma"))]
-    pub(crate) balance: Opt<RawBalance>,
+    pub(crate) balance: Opt<Short<RawBalance>>,
+    /// Servers of the gateway's own zone first, then of its region, then others, each as far as
+    /// those before it cannot carry everything; `off` takes all alike. Matters where the node and
+    /// the endpoints say where they are.
+    pub(crate) locality: Opt<Short<RawLocality>>,
     /// To establish a connection. Two lost packets inside a data centre take longer, and by then
     /// another server is the better bet.
     #[schemars(extend("default" = "250ms"))]
@@ -138,20 +143,6 @@ pub(crate) enum RawFlavour {
     /// TensorFlow Serving.
     #[serde(rename = "tensorflow-serving")]
     TfServing,
-}
-
-/// How a server is picked.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(rename = "Balance", inline)]
-#[schemars(transform = crate::schema::plain_choice)]
-pub(crate) enum RawBalance {
-    /// The cheaper of two drawn at random, by latency and requests in flight.
-    PeakEwma,
-    /// The one of two drawn at random with fewer requests in flight.
-    LeastRequest,
-    /// One after the other.
-    RoundRobin,
 }
 
 /// One server.

@@ -8,8 +8,8 @@ use mainstay_protocol::TensorSpec;
 
 use super::pool::Pools;
 use super::{
-    Review, chain, concurrency, fallback, first_place, golden, guards, may_be_lost, outliers,
-    repetition, span_of,
+    Review, balance, chain, concurrency, fallback, first_place, golden, guards, may_be_lost,
+    outliers, repetition, span_of,
 };
 use crate::code::Code;
 use crate::config::{
@@ -47,6 +47,7 @@ pub(super) fn models(review: &mut Review, raw: &Spanned<RawConfig>, pools: &Pool
     }
     engines_have_a_library(review, raw, entries);
     golden::fits(review, &models, pools);
+    balance::one_key(review, &models, &pools.built, section);
     models
 }
 
@@ -121,6 +122,7 @@ fn model(
             .map(|raw| Idempotency { remember: review.time(&raw.value.remember, REMEMBER) }),
         poison: repetition::poison(review, &raw.poison),
         rehearsal: fallback::rehearsal(review, raw),
+        sequence: balance::sequence(review, &raw.sequence),
     }
 }
 

@@ -3,19 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mainstay_policy::balance;
 use mainstay_protocol::classify::Flavour;
 
 use super::{
-    Review, address, breaker, check, concurrency, discover, groups, is_name, may_be_lost, outliers,
-    process, repetition, signals,
+    Review, address, balance, breaker, check, concurrency, discover, groups, is_name, may_be_lost,
+    outliers, process, repetition, signals,
 };
 use crate::code::Code;
 use crate::config::{
     CONNECT_TIMEOUT, Endpoint, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
     Pool,
 };
-use crate::raw::{Opt, RawBalance, RawConfig, RawEndpoint, RawFlavour, RawPool};
+use crate::raw::{Opt, RawConfig, RawEndpoint, RawFlavour, RawPool};
 use crate::source::Span;
 use crate::spanned::Spanned;
 use crate::value::Short;
@@ -75,6 +74,7 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
     check_name(review, name, "a pool");
     let flavour = raw.flavour.as_ref().map_or(Flavour::Auto, |flavour| dialect(flavour.value));
     let slow_start = breaker::slow_start(review, &raw.slow_start);
+    let (rule, key) = balance::balance(review, &raw.balance);
     let endpoints = endpoints(review, name, raw);
     let (process, replicas) = process::replicas(review, raw);
     Pool {
@@ -86,7 +86,9 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
         warm: groups::warm(review, &raw.warm),
         endpoints,
         discover: discover::discover(review, &raw.discover),
-        balance: raw.balance.as_ref().map_or(balance::Rule::PeakEwma, |rule| balance(rule.value)),
+        balance: rule,
+        key,
+        locality: balance::locality(review, &raw.locality),
         connect_timeout: review.time(&raw.connect_timeout, CONNECT_TIMEOUT),
         first_byte_timeout: review.time(&raw.first_byte_timeout, FIRST_BYTE_TIMEOUT),
         idle_timeout: review.time(&raw.idle_timeout, IDLE_TIMEOUT),
@@ -120,14 +122,6 @@ const fn dialect(flavour: RawFlavour) -> Flavour {
         RawFlavour::MlServer => Flavour::MlServer,
         RawFlavour::TorchServe => Flavour::TorchServe,
         RawFlavour::TfServing => Flavour::TfServing,
-    }
-}
-
-const fn balance(rule: RawBalance) -> balance::Rule {
-    match rule {
-        RawBalance::PeakEwma => balance::Rule::PeakEwma,
-        RawBalance::LeastRequest => balance::Rule::LeastRequest,
-        RawBalance::RoundRobin => balance::Rule::RoundRobin,
     }
 }
 

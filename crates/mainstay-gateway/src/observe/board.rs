@@ -218,6 +218,9 @@ impl Board {
         let fusion::Change { from, to, .. } = change;
         target.health.set(*to, now);
         self.shared.alarm.raise(now);
+        if *to == Verdict::Dead {
+            target.found_gone();
+        }
         self.shared.telemetry.event(Event {
             kind: EventKind::Verdict,
             subject: target.key.to_string(),

@@ -40,6 +40,10 @@ pub(crate) struct Ask {
     pub(crate) strict: bool,
     /// Whether the answer is to be kept whole, to be given again.
     pub(crate) once: bool,
+    /// Whether it may be executed once only, whatever the model says.
+    pub(crate) single: bool,
+    /// Whether another region sent it here, for want of room or servers of its own.
+    pub(crate) spilled: bool,
     /// The length of the JSON part, where binary tensors follow it.
     pub(crate) json_len: Option<usize>,
     pub(crate) payload: Payload,
@@ -66,6 +70,7 @@ impl Ask {
     pub(crate) fn is_repeatable(&self) -> bool {
         let predicts = || PREDICTIONS.iter().any(|tail| self.uri.path().ends_with(tail));
         self.route.repeatable
+            && !self.single
             && (self.kind != Kind::Other || self.method.is_idempotent() || predicts())
     }
 

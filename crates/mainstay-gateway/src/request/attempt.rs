@@ -191,7 +191,7 @@ pub(super) async fn converse(
         .ok_or(Failure::new(Class::ClientFault, SentState::NotSent))?;
     // A streamed body cannot be made again, so its exchange cannot be repeated either.
     let repeatable = ask.is_repeatable() && order.payload.is_kept();
-    let instead = instead(worker, ask, order);
+    let instead = instead(worker, ask, order, upstream);
     let outgoing = Outgoing {
         method: &ask.method,
         uri: &uri,
@@ -258,14 +258,21 @@ fn upstream_uri(ask: &Ask, pool: &PoolSource, upstream: &Upstream) -> Option<Uri
 }
 
 /// What is told of the time that is left, and of a payload that is not the client's own.
-fn instead(worker: &Worker, ask: &Ask, order: &Order<'_>) -> [Option<Instead>; 2] {
+fn instead(
+    worker: &Worker,
+    ask: &Ask,
+    order: &Order<'_>,
+    upstream: &Upstream,
+) -> [Option<Instead>; 3] {
     let left = worker.timeout_value(ask.left(order.now));
     let timeout = Some((headers::REQUEST_TIMEOUT, Some(left)));
     let own = std::ptr::eq(order.payload, &raw const ask.payload);
     // Other bytes than the client's: the JSON part has another length, or is all there is.
     let json_len =
         (!own).then(|| (headers::INFERENCE_HEADER_LENGTH, order.json_len.map(HeaderValue::from)));
-    [timeout, json_len]
+    let spilled =
+        upstream.elsewhere.then(|| (headers::SPILLED, Some(HeaderValue::from_static("1"))));
+    [timeout, json_len, spilled]
 }
 
 /// Classifies what came, tells the breaker of failures, and leaves answers to be judged. `None`
@@ -283,6 +290,10 @@ pub(super) fn settle(
         Ok(spoken) => spoken,
         Err(failure) => {
             let now = flight.worker.clock.now();
+            if failure.class == Class::Unreachable && failure.sent == SentState::NotSent {
+                // Nobody listens there: whatever it held in memory is gone.
+                member.target.found_gone();
+            }
             if failure.class != Class::ClientFault {
                 // It was not its client that it waited for.
                 trial.expect();

@@ -17,7 +17,8 @@ use super::fault::Fault;
 use super::hold::Held;
 use super::local::{self, Said};
 use super::reply::{self, Mark};
-use super::{admission, exhausted, headers, judge, refuse};
+use super::sequence::{self, Part};
+use super::{admission, affinity, exhausted, headers, judge, refuse};
 use crate::aftermath::{Asked, Heard};
 use crate::client::AnswerBody;
 use crate::flight::Flight;
@@ -62,20 +63,25 @@ pub(super) enum Rung {
 #[expect(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
 pub(super) fn climb(
     mut flight: Flight,
-    ask: Ask,
+    mut ask: Ask,
     mut now: Moment,
 ) -> impl Future<Output = Response<AnswerBody>> {
     async move {
         let worker = Rc::clone(&flight.worker);
-        let mut climb = Climb::new(ask.plan(), ask.deadline, ask.kind != Kind::Other);
-        if !ask.is_repeatable() {
-            climb.forbid_repeat();
-        }
+        let limit = worker.view().limits.replay;
+        let mut part = match sequence::enter(&mut ask, limit, now) {
+            Ok(part) => part,
+            Err(fault) => return refuse(flight, &fault),
+        };
+        let mut climb = begin(&ask, part.as_ref());
         let mut progress = Progress::default();
         admission::enter(&mut flight, &ask, &mut climb, now);
         loop {
             let (step, rung) = match worker.decide(&mut climb, now) {
                 Next::Attempt(choice) => {
+                    if let Some(part) = &part {
+                        part.tries(&choice, now);
+                    }
                     let at = (&choice, now);
                     let tried = pin!(try_member(&mut flight, &ask, &mut climb, &mut progress, at));
                     (choice.step, tried.await)
@@ -95,13 +101,28 @@ pub(super) fn climb(
                     (0, Rung::Onward)
                 }
                 Next::Exhausted => {
-                    return exhausted::answer(flight, &ask, progress, climb.reason());
+                    let reason = climb.reason();
+                    match part.as_mut().map(|part| part.unanswered(&mut ask, &flight, now)) {
+                        // Its sequence begins anew, wherever it can.
+                        Some(Ok(())) if progress.shed.is_none() => {
+                            climb = begin(&ask, part.as_ref());
+                            continue;
+                        }
+                        Some(Err(Some(fault))) if progress.shed.is_none() => {
+                            return refuse(flight, &fault);
+                        }
+                        _ => return exhausted::answer(flight, &ask, progress, reason),
+                    }
                 }
             };
             if !matches!(rung, Rung::Onward) {
                 flight.record.step = u8::try_from(step).unwrap_or(u8::MAX);
                 flight.record.reason = climb.reason();
-                if ask.route.is_heard() {
+                if let Some(part) = &part {
+                    part.answered(&rung, step);
+                }
+                // What belongs to a sequence means nothing to anyone else, nor at another time.
+                if ask.route.is_heard() && part.is_none() {
                     return hear(flight, ask, progress, rung, step);
                 }
                 return deliver(flight, &ask, progress, rung, step);
@@ -149,6 +170,24 @@ fn server_answer(answer: &Answer) -> Option<(bytes::Bytes, Option<usize>)> {
     let headers = &answer.parts.headers;
     let plain = answer.parts.status == StatusCode::OK && !headers.contains_key(CONTENT_ENCODING);
     plain.then(|| (body.clone(), headers::json_len(headers)))
+}
+
+/// A climb from the first step on, with what the request itself says of its way.
+fn begin<'a>(ask: &'a Ask, part: Option<&Part>) -> Climb<'a> {
+    let mut climb = Climb::new(ask.plan(), ask.deadline, ask.kind != Kind::Other);
+    if !ask.is_repeatable() {
+        climb.forbid_repeat();
+    }
+    if let Some(key) = affinity::key(ask) {
+        climb.keep_together(key);
+    }
+    if ask.spilled {
+        climb.stay();
+    }
+    if let Some(pin) = part.and_then(|part| part.pin) {
+        climb.pin(pin);
+    }
+    climb
 }
 
 /// Hands the client what the climb came to.

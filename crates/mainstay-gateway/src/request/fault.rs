@@ -147,6 +147,16 @@ impl Fault {
 }
 
 impl Fault {
+    /// The request is a later one of a sequence whose state is gone.
+    pub(crate) fn sequence_lost(model: &str, why: &str) -> Self {
+        let message = format!(
+            "the sequence of this request at model {model:?} is lost: {why}; begin it anew"
+        );
+        let (blame, retry) = (Blame::Upstream, Retry::Never);
+        let status = StatusCode::GONE;
+        Self { code: "MS0241", status, blame, retry, retry_after: None, message }
+    }
+
     /// No server has room for the request in time, and it may not wait, or not any longer.
     pub(crate) fn shed(
         model: &str,

@@ -41,6 +41,10 @@ pub(super) const AGE: HeaderName = http::header::AGE;
 pub(super) const INFERENCE_HEADER_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");
 
+/// To servers of another region: the request came from there for want of room or servers. A
+/// gateway that gets it does not send the request to another region again.
+pub(super) const SPILLED: HeaderName = HeaderName::from_static("x-mainstay-spilled");
+
 const OWN_PREFIX: &str = "x-mainstay-";
 
 /// Headers of one connection only.
@@ -106,6 +110,11 @@ impl Seen {
             }
         }
         seen
+    }
+
+    /// Whether a gateway of another region sent it.
+    pub(super) fn was_spilled(self, headers: &HeaderMap) -> bool {
+        self.own && headers.contains_key(SPILLED)
     }
 
     /// Whether the client refuses answers of lesser quality.

@@ -73,6 +73,7 @@ fn ask(
     let deadline = now + wished.map_or(route.deadline, |wished| wished.min(route.deadline));
     let priority = priority(&mut headers, (worker.view().priorities.header.as_ref(), trusted))
         .unwrap_or(route.priority);
+    let spilled = seen.was_spilled(&headers);
     headers::clean(&mut headers, seen);
     if !route.guards.is_empty()
         || route.last_good.is_some()
@@ -89,6 +90,8 @@ fn ask(
         route,
         strict,
         once: false,
+        single: false,
+        spilled,
         json_len,
         payload: Payload::Kept(Bytes::new()),
         deadline,

@@ -56,6 +56,12 @@ fn strings(len: usize, mut bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     bytes.is_empty().then_some(values)
 }
 
+/// The bytes of the first string with its length; `None` if there is none.
+pub(super) fn string_len(bytes: &[u8]) -> Option<usize> {
+    let (size, _) = bytes.split_first_chunk()?;
+    usize::try_from(u32::from_le_bytes(*size)).ok()?.checked_add(size.len())
+}
+
 /// Appends the elements of `tensor` to `out`.
 pub(super) fn write(tensor: &Tensor, out: &mut Vec<u8>) {
     match &tensor.data {

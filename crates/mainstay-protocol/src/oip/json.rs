@@ -172,6 +172,17 @@ impl<'a> Levels<'a> {
     }
 }
 
+/// The first element of data, as it is written; `None` if there is none.
+pub(super) fn first(mut text: &str) -> Option<&str> {
+    loop {
+        match next_token(text)? {
+            ("[", rest) => text = rest,
+            ("]", _) => return None,
+            (token, _) => return Some(token),
+        }
+    }
+}
+
 /// The next bracket, string or scalar, and what follows it; commas and white space are skipped.
 ///
 /// It goes over bytes, which for numbers is twice as fast as over characters.

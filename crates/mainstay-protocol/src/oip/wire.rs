@@ -75,8 +75,37 @@ fn refuse_duplicates(tensors: &[Tensor]) -> Result<(), Error> {
 }
 
 impl RawTensor<'_> {
+    /// Whether this is its name.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// Its first value as binary data; `tail` begins with its own, if that has a `size`.
+    pub(super) fn first(&self, size: Option<usize>, tail: &[u8]) -> Option<Vec<u8>> {
+        let datatype = self.datatype().ok()?;
+        match (size, self.data) {
+            (Some(size), None) => {
+                let data = tail.get(..size)?;
+                let len = match datatype.width() {
+                    Some(width) => width,
+                    None => binary::string_len(data)?,
+                };
+                data.get(..len).map(<[u8]>::to_vec)
+            }
+            (None, Some(text)) => {
+                let token = json::first(text.get())?;
+                let data = json::read(&self.name, datatype, &[1], 1, &format!("[{token}]")).ok()?;
+                let tensor = Tensor { name: String::new(), shape: vec![1], data };
+                let mut value = Vec::new();
+                binary::write(&tensor, &mut value);
+                Some(value)
+            }
+            _ => None,
+        }
+    }
+
     /// Removes `binary_data_size` from the parameters; it belongs to this message alone.
-    fn take_binary_size(&mut self) -> Result<Option<usize>, Error> {
+    pub(super) fn take_binary_size(&mut self) -> Result<Option<usize>, Error> {
         let Some(size) = self.parameters.as_mut().and_then(|map| map.remove(BINARY_DATA_SIZE))
         else {
             return Ok(None);

@@ -103,6 +103,8 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     by_model(&mut page, &family::SENT, telemetry, |c| &c.sent);
     models(&mut page, gauges);
     queues(&mut page, gauges);
+    localities(&mut page, gauges);
+    sequences(&mut page, gauges);
     attempts(&mut page, telemetry);
     attempt_durations(&mut page, telemetry);
     targets(&mut page, gauges);
@@ -225,6 +227,26 @@ fn queues(page: &mut Page, gauges: &Gauges) {
         for (priority, count) in Priority::ALL.into_iter().zip(model.shed) {
             samples.count(&[&model.name, priority.as_str()], count);
         }
+    }
+}
+
+fn localities(page: &mut Page, gauges: &Gauges) {
+    let samples = page.samples(&family::LOCALITY_SHARE);
+    for locality in &gauges.localities {
+        samples.gauge(&[&locality.pool, &locality.model, &locality.distance], locality.share);
+    }
+}
+
+fn sequences(page: &mut Page, gauges: &Gauges) {
+    let all = gauges.models.iter().filter_map(|model| Some((&model.name, model.sequences?)));
+    let known: Vec<_> = all.collect();
+    let samples = page.samples(&family::SEQUENCES);
+    for (model, (now, _)) in &known {
+        samples.gauge(&[model], *now as f64);
+    }
+    let samples = page.samples(&family::SEQUENCES_LOST);
+    for (model, (_, lost)) in &known {
+        samples.count(&[model], *lost);
     }
 }
 

@@ -275,8 +275,21 @@ pub(super) const REHEARSAL_ALERT: Family = gauge(
      disagrees; 0 otherwise.",
 );
 
+pub(super) const LOCALITY_SHARE: Family = gauge(
+    "mainstay_locality_share",
+    &["pool", "model", "distance"],
+    "The share of the requests that look first at this distance; left out where all are near.",
+);
+pub(super) const SEQUENCES: Family = gauge(
+    "mainstay_sequences",
+    &["model"],
+    "Sequences that are known now; left out for models without.",
+);
+pub(super) const SEQUENCES_LOST: Family =
+    counter("mainstay_sequences_lost", &["model"], "Sequences that were lost with their server.");
+
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 54] = [
+pub const ALL: [&Family; 57] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -297,6 +310,9 @@ pub const ALL: [&Family; 54] = [
     &STEP_AVAILABLE,
     &QUEUED,
     &SHED,
+    &LOCALITY_SHARE,
+    &SEQUENCES,
+    &SEQUENCES_LOST,
     &ATTEMPTS,
     &ATTEMPT_DURATION,
     &BREAKER_STATE,

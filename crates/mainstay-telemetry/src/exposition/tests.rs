@@ -48,10 +48,17 @@ fn gauges() -> Gauges {
         amplification: 1.25,
         amplification_cap: 1.5,
         targets: vec![target("a:8000", 0, Verdict::Ready), target("b:8000", 1, Verdict::Dead)],
+        localities: vec![LocalityGauge {
+            pool: "fraud-v2".to_owned(),
+            model: "fraud".to_owned(),
+            distance: "own-zone".to_owned(),
+            share: 0.7,
+        }],
         models: vec![ModelGauges {
             name: "fraud".to_owned(),
             queued: 2,
             shed: [0, 0, 1, 5],
+            sequences: Some((3, 1)),
             steps,
             rehearsals: vec![RehearsalGauges {
                 step: "default".to_owned(),

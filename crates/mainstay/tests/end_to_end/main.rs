@@ -8,6 +8,7 @@
 mod support;
 
 mod admin;
+mod balance;
 mod chain;
 mod client_faults;
 mod demo;
@@ -21,6 +22,7 @@ mod hedging;
 mod idempotency;
 mod kill;
 mod last_good;
+mod locality;
 mod network_faults;
 mod orders;
 mod outliers;

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use comfy_table::{Cell, Color, Table};
 use mainstay_admin::status::{
-    BreakerState, BreakerStatus, EndpointStatus, ModelStatus, RehearsalStatus, SourceStatus,
-    StepStatus, TargetStatus,
+    BreakerState, BreakerStatus, EndpointStatus, LocalityStatus, ModelStatus, PoolStatus,
+    RehearsalStatus, SourceStatus, StepStatus, TargetStatus,
 };
 use mainstay_admin::{OrderStatus, Status};
 use mainstay_policy::Verdict;
@@ -25,6 +25,9 @@ pub(super) fn render(status: &Status, look: Look) -> String {
     if status.pools.iter().any(|pool| !pool.endpoints.is_empty()) {
         // Writing to a string does not fail.
         let _ = write!(page, "\n\n{}", pools(status, look).trim_fmt());
+        for pool in &status.pools {
+            page.push_str(&nearness(pool));
+        }
     }
     if status.pools.iter().any(|pool| !pool.sources.is_empty()) {
         let _ = write!(page, "\n\n{}", sources(status, look).trim_fmt());
@@ -55,6 +58,20 @@ fn title(status: &Status, look: Look) -> String {
     )
 }
 
+/// How near the requests of a pool stay, where its endpoints are not all equally so.
+fn nearness(pool: &PoolStatus) -> String {
+    let line = |locality: &LocalityStatus| {
+        let shares = locality.shares.iter().map(|share| {
+            let sites = share.sites.join(", ");
+            let sites = if sites.is_empty() { sites } else { format!(" ({sites})") };
+            format!("{}{sites} {:.0} %", share.distance, share.share * 100.0)
+        });
+        let shares = shares.collect::<Vec<_>>().join(", ");
+        format!("\n{}/{}: {shares}: {}", pool.name, locality.model, locality.why)
+    };
+    pool.locality.iter().map(line).collect()
+}
+
 /// What only some models have: hedges, poison, replays.
 fn notes(model: &ModelStatus) -> String {
     let mut notes = Vec::new();
@@ -64,6 +81,10 @@ fn notes(model: &ModelStatus) -> String {
     }
     if model.poisoned > 0 {
         notes.push(format!("{} poison requests refused", grouped(model.poisoned)));
+    }
+    if let Some(sequences) = &model.sequences {
+        let (known, lost) = (grouped(sequences.known as u64), grouped(sequences.lost));
+        notes.push(format!("{known} sequences, {lost} lost with their server"));
     }
     if model.replayed > 0 {
         notes.push(format!("{} answers replayed", grouped(model.replayed)));

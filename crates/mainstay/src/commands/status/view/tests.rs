@@ -1,7 +1,7 @@
 //! The tables read well, with and without colours, wide and narrow.
 
 use mainstay_admin::status::{
-    ForcedStatus, GroupStatus, MemberStatus, PoolStatus, RotationStatus, StepKind,
+    ForcedStatus, GroupStatus, MemberStatus, PoolStatus, RotationStatus, ShareStatus, StepKind,
 };
 
 use super::*;
@@ -309,5 +309,23 @@ fn who_is_in_use_and_who_waits_reads_well() {
          30 s\n  \
          10.0.0.2:8000 active: took over: 10.0.0.1:8000 is dead\n  \
          10.0.0.3:8000 away: to be loaded first; loading"
+    );
+}
+
+#[test]
+fn where_requests_go_is_said_with_the_reason() {
+    let share = |distance: &str, sites: &[&str], share| ShareStatus {
+        distance: distance.to_owned(),
+        sites: sites.iter().map(ToString::to_string).collect(),
+        share,
+        ..ShareStatus::default()
+    };
+    let shares = vec![share("own-zone", &["eu/a"], 0.7), share("own-region", &[], 0.3)];
+    let why = "own-zone 1.0 of 2.0 usable, × 1.4".to_owned();
+    let locality = vec![LocalityStatus { model: "fraud".to_owned(), shares, why }];
+    let pool = PoolStatus { name: "p".to_owned(), locality, ..PoolStatus::default() };
+    assert_eq!(
+        nearness(&pool),
+        "\np/fraud: own-zone (eu/a) 70 %, own-region 30 %: own-zone 1.0 of 2.0 usable, × 1.4"
     );
 }

@@ -1,0 +1,18 @@
+//! What a request is kept together by with others: a header, or the first value of an input.
+
+use mainstay_config::Key as From;
+use mainstay_policy::balance::Key;
+use mainstay_protocol::oip::key;
+
+use super::ask::{Ask, Kind};
+
+/// The request's key; `None` where its model's pools hash none, or it has none.
+pub(super) fn key(ask: &Ask) -> Option<Key> {
+    match ask.route.key.as_ref()? {
+        From::Header(name) => ask.headers.get(name).map(|value| Key::of(value.as_bytes())),
+        From::Input(name) if ask.kind == Kind::Infer => {
+            key::first_value(ask.body()?, ask.json_len, name).map(|value| Key::of(&value))
+        }
+        From::Input(_) => None,
+    }
+}
