@@ -8,6 +8,8 @@ use mainstay_policy::{Moment, Ratio, Standing};
 use super::damping::Penalty;
 use super::{Damping, Distance, Fitness, Prepared, Sight, Standby};
 
+/// A spare that was well for less than this was not back yet: one outage counts once.
+const BACK: Duration = Duration::from_secs(1);
 /// The least share of a member on a ramp.
 const FOOT: f32 = 0.02;
 
@@ -173,7 +175,8 @@ impl Member {
 
     pub(super) fn observe(&mut self, sight: &Sight, damping: &Damping, now: Moment) {
         self.prepared = sight.prepared;
-        let was_well = self.well.is_some();
+        // Who is lost again before it was really back is lost once.
+        let was_well = self.well.is_some_and(|at| self.posted || now.since(at) >= BACK);
         match sight.fitness {
             Fitness::Ready => self.well = self.well.or(Some(now)),
             Fitness::Lost(loss) if was_well && loss.is_flap() && self.is_open() => {

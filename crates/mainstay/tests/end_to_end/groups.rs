@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::support::digits::{self, MODEL};
 use crate::support::gateway::{Gateway, config};
+use crate::support::http::{Request, ask};
 use crate::support::load::{Load, Report};
 use crate::support::model_server::ModelServer;
 use crate::support::{demo, eventually};
@@ -38,6 +39,7 @@ fn group(servers: &[(&ModelServer, Value)], rule: &Value) -> Value {
         },
         // A machine that stands still for a second is no news here.
         "progress": "off",
+        "concurrency": "off",
     });
     merge(&mut pool, rule);
     let model = json!({
@@ -146,7 +148,6 @@ async fn a_hot_standby_takes_over_within_milliseconds_and_the_primary_comes_back
     until_active(&gateway, &[&servers[0]]).await;
     load.more(300).await;
     let report = load.stop().await;
-    println!("{:#?}", gateway.events("group").await);
     assert_untouched(&report);
 }
 
@@ -233,4 +234,92 @@ async fn a_primary_that_flaps_is_taken_back_once() {
     assert!(waits.contains("came and went"), "{waits}");
     until_active(&gateway, &[&servers[1]]).await;
     assert_untouched(&load.stop().await);
+}
+
+#[tokio::test]
+async fn a_manual_pool_proposes_and_waits_and_does_as_it_is_told() {
+    let mut servers = ModelServer::several(2).await;
+    let rule = json!({
+        "active": 1,
+        "mode": "manual",
+        "failback": {"stable-for": "200ms", "ramp": "500ms", "damping": {"suppress": 50}},
+    });
+    let gateway = Gateway::ready(group(&plain(&servers), &rule)).await;
+    until_active(&gateway, &[&servers[0]]).await;
+    let load = load(&gateway, GENTLE);
+    load.more(30).await;
+
+    let killed = Instant::now();
+    servers[0].kill().await;
+    load.until("an answer of the next step", killed, |sample| sample.is_degraded()).await;
+    let proposed = eventually("a failover is proposed", || async {
+        group_status(&gateway).await["proposed"].as_str().map(str::to_owned)
+    });
+    let proposed = proposed.await;
+    assert!(proposed.contains("mainstay failover forest"), "{proposed}");
+    assert_eq!(active(&gateway).await, [servers[0].name()]);
+    order(&gateway, "failover").await;
+    until_active(&gateway, &[&servers[1]]).await;
+
+    servers[0].restart().await;
+    eventually("the way back waits for a word", || async {
+        let waits = group_status(&gateway).await["members"][0]["failback_waits"].clone();
+        waits.as_str().is_some_and(|waits| waits.contains("mainstay failback")).then_some(())
+    })
+    .await;
+    assert_eq!(active(&gateway).await, [servers[1].name()]);
+    order(&gateway, "failback").await;
+    until_active(&gateway, &[&servers[0]]).await;
+    load.stop().await.assert_all_answered_within(DEADLINE);
+}
+
+/// Gives an order for the whole pool.
+async fn order(gateway: &Gateway, verb: &str) {
+    let body = json!({"verb": verb, "pool": "forest", "reason": "a drill"});
+    let token = format!("Bearer {}", gateway.token());
+    let request = Request::post("/v1/orders", body.to_string()).header("authorization", &token);
+    let answer = ask(gateway.admin, &request).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_cold_standby_is_started_when_it_is_needed_and_stopped_again() {
+    let mut primary = ModelServer::start().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let cold = listener.local_addr().expect("an address");
+    drop(listener);
+    let model = format!("{MODEL}={}", demo("digits-forest.onnx").display());
+    let program = env!("CARGO_BIN_EXE_mainstay");
+    let listen = cold.to_string();
+    let command = [program, "model-server", "--model", &model, "--listen", &listen];
+    let rule = json!({"failback": {"stable-for": "500ms", "ramp": "1s"}});
+    let mut config = group(&[(&primary, json!({}))], &rule);
+    let standby = json!({
+        "url": format!("http://{cold}"),
+        "standby": "cold",
+        "process": {"command": command},
+    });
+    config["pools"]["forest"]["endpoints"].as_array_mut().expect("endpoints").push(standby);
+    config["supervision"] = json!({"linger": "3s"});
+    let gateway = Gateway::start(config).await;
+    gateway.until_verdict(&primary.name(), "ready").await;
+    until_active(&gateway, &[&primary]).await;
+    let load = load(&gateway, GENTLE);
+    load.more(30).await;
+
+    let killed = Instant::now();
+    primary.kill().await;
+    load.until("an answer of the next step", killed, |sample| sample.is_degraded()).await;
+    eventually("the cold standby is in use", || async {
+        (active(&gateway).await == [cold.to_string()]).then_some(())
+    })
+    .await;
+    let events = gateway.events("group").await;
+    let ready = events.iter().find(|event| event["to"] == "ready").expect("it was made ready");
+    println!("cold: {}, in use {:?} after the kill", ready["cause"], killed.elapsed());
+
+    primary.restart().await;
+    until_active(&gateway, &[&primary]).await;
+    gateway.until_verdict(&cold.to_string(), "dead").await;
+    load.stop().await.assert_all_answered_within(DEADLINE);
 }
