@@ -128,7 +128,7 @@ fn the_json_of_the_status_is_an_interface() {
     let expected = json!({
         "node": "gw-a", "version": "0.1.0", "config": "1f2e3d", "uptime_seconds": 61.0,
         "ready": true, "amplification": 1.25, "amplification_cap": 1.5,
-        "pools": [{"name": "fraud-v2", "sources": [], "endpoints": [{
+        "pools": [{"name": "fraud-v2", "wanted_replicas": null, "sources": [], "endpoints": [{
             "name": "a:8000", "url": "http://a:8000", "source": "", "models": [{
                 "model": "fraud", "verdict": "ready", "since_seconds": 12.5,
                 "evidence": "3 checks passed", "deep": true,
