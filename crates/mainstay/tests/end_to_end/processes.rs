@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use crate::support::digits::{self, MODEL};
 use crate::support::gateway::{Gateway, config};
+use crate::support::http::{Request, ask};
 use crate::support::load::Load;
+use crate::support::model_server::ModelServer;
 use crate::support::process::run;
 use crate::support::{LIMIT, demo, eventually, eventually_within};
 
@@ -310,4 +312,85 @@ async fn a_stop_leaves_no_grandchild() {
     })
     .await;
     eventually("the port is free", || async { TcpListener::bind(a).ok() }).await;
+}
+
+/// The endpoints of the pool that run, by name.
+async fn running(gateway: &Gateway) -> Vec<String> {
+    let status = gateway.status().await;
+    let endpoints = status["pools"][0]["endpoints"].as_array().expect("endpoints").clone();
+    let running = endpoints.iter().filter(|it| it["process"]["state"] == "running");
+    running.map(|it| it["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn replicas_come_with_the_load_and_go_without_an_error() {
+    // A range of its own, below the ports that tests are given.
+    let first = 20_000 + (std::process::id() % 200) * 50;
+    let command = [
+        program(),
+        "model-server",
+        "--model",
+        &format!("{MODEL}={}", demo("digits-forest.onnx").display()),
+        "--listen",
+        "127.0.0.1:{port}",
+    ];
+    let mut config = supervised(&[]);
+    config["supervision"]["linger"] = json!("20s");
+    config["supervision"]["ports"] = json!(format!("{first}-{}", first + 49));
+    let pool = &mut config["pools"]["forest"];
+    pool["replicas"] = json!({
+        "min": 1, "max": 3, "in-flight": 0.01, "up-after": "1s", "down-after": "2s", "drain": "5s",
+    });
+    pool["process"] = json!({"command": command});
+    let mut gateway = Gateway::start(config).await;
+    let alone = eventually("one replica", || async {
+        let running = running(&gateway).await;
+        (running.len() == 1).then_some(running)
+    })
+    .await;
+
+    let load = load(&gateway);
+    let all = |count: usize| {
+        let gateway = &gateway;
+        move || async move { (running(gateway).await.len() == count).then_some(()) }
+    };
+    eventually("three replicas", all(3)).await;
+    load.more(100).await;
+    let quiet = load.stop().await;
+    quiet.assert_all_answered_within(DEADLINE);
+    eventually("one replica again", all(1)).await;
+    assert_eq!(running(&gateway).await, alone, "the oldest stays");
+    let page = ask(gateway.admin, &Request::get("/metrics")).await.text();
+    assert!(page.contains("mainstay_wanted_replicas{pool=\"forest\"} 1"), "{page}");
+
+    let before = until_running(&gateway, &alone[0]).await;
+    gateway.process.kill().await;
+    gateway.restart().await;
+    assert_eq!(until_running(&gateway, &alone[0]).await, before, "a replica is found again");
+}
+
+#[tokio::test]
+async fn a_cold_standby_is_started_while_the_next_step_answers() {
+    let mut primary = ModelServer::start().await;
+    let cold = free();
+    let mut standby = endpoint("cold", cold, &json!({"command": server(cold)}));
+    standby["standby"] = json!("cold");
+    let first = json!({"url": format!("http://{}", primary.address), "name": "primary"});
+    let mut config = supervised(&[first, standby]);
+    config["pools"]["forest"]["active"] = json!(1);
+    let gateway = Gateway::start(config).await;
+    gateway.until_verdict("primary", "ready").await;
+    assert_eq!(process(&gateway, "cold").await["state"], "stopped", "it is not needed yet");
+    let load = load(&gateway);
+    load.more(100).await;
+
+    let killed = Instant::now();
+    primary.kill().await;
+    let meanwhile = load.until("the next step", killed, |sample| sample.is_degraded()).await;
+    assert!(meanwhile.is_ok(), "{meanwhile:?}");
+    until_running(&gateway, "cold").await;
+    let started = Instant::now();
+    load.until("an answer of the standby", started, |it| it.is_ok() && !it.is_degraded()).await;
+    load.stop().await.assert_all_answered_within(DEADLINE);
+    eprintln!("cold standby: running after {:?}", started.duration_since(killed));
 }

@@ -15,6 +15,8 @@ pub(super) struct Entry {
     pub(super) run: Option<u64>,
     /// Whether an answer to a start is awaited.
     pub(super) pending: bool,
+    /// Until when one that was found running, and that nobody wants yet, is kept.
+    pub(super) kept: Option<Moment>,
     /// What the guardian said last, and when.
     report: Option<(Report, Moment)>,
     /// An end that the guardian cannot tell of.
@@ -31,6 +33,7 @@ impl Entry {
             process,
             run: None,
             pending: false,
+            kept: None,
             report: None,
             own: None,
             why: why.to_owned(),

@@ -17,6 +17,9 @@ use crate::process::wire::{Answer, Report, Request};
 
 /// Between two looks at time and verdicts.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a standby that an earlier gateway started is kept for this one to want it too: time
+/// to learn how its group stands.
+const KEPT: Duration = Duration::from_secs(120);
 /// Between two tries for a guardian.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -160,6 +163,7 @@ impl Supervisor {
             Order::Want { key, wanted, cause } => {
                 if let Some(entry) = self.entries.get_mut(&key) {
                     entry.subject.wanted = wanted;
+                    entry.kept = None;
                     self.step(&key, &Event::Wanted(wanted), &cause);
                 }
             }
@@ -200,11 +204,16 @@ impl Supervisor {
         if self.guardian.is_none() || !self.informed {
             return;
         }
+        let now = self.telemetry.clock().now();
         let keys: Vec<Key> = self.entries.keys().cloned().collect();
         for key in keys {
-            let Some(entry) = self.entries.get(&key) else { continue };
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
             if entry.subject.wanted && !entry.process.is_wanted() && !entry.is_there() {
                 self.step(&key, &Event::Wanted(true), "wanted from the start");
+                continue;
+            }
+            if entry.kept.take_if(|until| now >= *until).is_some() {
+                self.step(&key, &Event::Wanted(false), "found running, and nobody wants it");
                 continue;
             }
             let since = entry.waits_for_ready();
@@ -263,12 +272,23 @@ impl Supervisor {
             Some(News::Found { pid, since, other }) => {
                 let wanted = entry.subject.wanted;
                 self.step(key, &Event::Adopted { pid, since }, "");
-                self.step(key, &Event::Wanted(wanted), "found running, and not wanted");
+                if wanted {
+                    self.step(key, &Event::Wanted(true), "");
+                } else {
+                    self.keep(key);
+                }
                 if other && wanted {
                     self.step(key, &Event::Changed, "found running from another configuration");
                 }
             }
             None => {}
+        }
+    }
+
+    fn keep(&mut self, key: &Key) {
+        let until = self.telemetry.clock().now() + KEPT;
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.kept = Some(until);
         }
     }
 
