@@ -70,10 +70,35 @@ impl Admin {
         token_path: &Path,
         source: Arc<dyn Source>,
     ) -> Result<Self, Error> {
-        let token = Token::load_or_create(token_path)?;
+        Self::on(Self::listen(address)?, token_path, source)
+    }
+
+    /// Opens a listening socket for [`on`](Self::on).
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Error> {
         let failed = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(listener)
+    }
+
+    /// The listener on a socket that is open already and does not block, as [`bind`](Self::bind)
+    /// makes it.
+    ///
+    /// # Errors
+    /// The socket cannot be used, or the token file is not as it must be.
+    pub fn on(
+        listener: std::net::TcpListener,
+        token_path: &Path,
+        source: Arc<dyn Source>,
+    ) -> Result<Self, Error> {
+        let token = Token::load_or_create(token_path)?;
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let failed = |source| Error::Listen { address: unknown, source };
         let address = listener.local_addr().map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
         let tokens = Tokens { operators: token, heartbeats: None };
         Ok(Self { listener, address, source, tokens, hosts: Vec::new() })
     }

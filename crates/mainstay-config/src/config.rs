@@ -58,6 +58,11 @@ pub struct Config {
     /// How long requests in flight may take after SIGTERM. Default 30 s, as load balancers and
     /// orchestrators wait.
     pub drain: Duration,
+    /// Whether the files are watched, and read again when one has changed. Default false: SIGHUP
+    /// and `mainstay reload` say when.
+    pub watch: bool,
+    /// The files that this was read from, the first one first.
+    pub files: Vec<PathBuf>,
     /// Where the gateway keeps what outlives it (the operator token). Default: `mainstay` under
     /// `$STATE_DIRECTORY`, `$XDG_STATE_HOME` or `~/.local/state`.
     pub state_dir: PathBuf,

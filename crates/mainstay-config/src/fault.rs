@@ -78,6 +78,21 @@ impl Fault {
         self.code
     }
 
+    /// For programs: severity, code, file, line, column, message, help.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let position = self.position();
+        serde_json::json!({
+            "severity": if self.is_warning() { "warning" } else { "error" },
+            "code": self.code().as_str(),
+            "file": self.file(),
+            "line": position.map(|(line, _)| line),
+            "column": position.map(|(_, column)| column),
+            "message": self.message(),
+            "help": self.help(),
+        })
+    }
+
     /// What is wrong, in one line.
     #[must_use]
     pub fn message(&self) -> &str {

@@ -35,6 +35,8 @@ pub(crate) struct Loaded {
     pub(crate) faults: Vec<Fault>,
     /// A short hash of all texts.
     pub(crate) version: String,
+    /// Where the texts were read.
+    pub(crate) paths: Vec<PathBuf>,
 }
 
 /// Reads a file and its includes.
@@ -128,6 +130,7 @@ struct Loader {
     seen: HashSet<PathBuf>,
     faults: Vec<Fault>,
     hash: Hash,
+    paths: Vec<PathBuf>,
 }
 
 impl Loader {
@@ -135,6 +138,7 @@ impl Loader {
     fn add_file(&mut self, path: &Path, name: String, text: &str) -> Option<Id> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         self.hash.add(text);
+        self.paths.push(path.to_owned());
         self.seen.insert(path.canonicalize().unwrap_or_else(|_| path.to_owned()));
         let folder = path.parent().map(ToOwned::to_owned).unwrap_or_default();
         let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
@@ -270,6 +274,7 @@ impl Loader {
             files: self.files,
             faults: self.faults,
             version: format!("{:012x}", self.hash.0 >> 16),
+            paths: self.paths,
         }
     }
 

@@ -79,6 +79,8 @@ pub(crate) struct RawConfig {
     /// How long requests in flight may take after SIGTERM.
     #[schemars(extend("default" = "30s"))]
     pub(crate) drain: Opt<Length>,
+    /// How the gateway comes to another configuration while it runs.
+    pub(crate) reload: Opt<RawReload>,
     /// Where the gateway keeps what outlives it, such as the operators' token. Default:
     /// `mainstay` under $STATE_DIRECTORY, $XDG_STATE_HOME or ~/.local/state.
     #[schemars(extend("examples" = ["/var/lib/mainstay"], "x-comment" = true))]
@@ -260,6 +262,18 @@ pub(crate) enum RawFormat {
     Pretty,
     /// One JSON object a line.
     Json,
+}
+
+/// How the gateway comes to another configuration while it runs. SIGHUP and `mainstay reload` always
+/// work.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write the section's keys below it, one on a line")]
+#[schemars(rename = "Reload")]
+pub(crate) struct RawReload {
+    /// Reload when this file, or one that it includes, has changed.
+    #[schemars(extend("default" = false))]
+    pub(crate) watch: Opt<bool>,
 }
 
 /// How many decision records are kept.

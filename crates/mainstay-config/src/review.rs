@@ -60,7 +60,7 @@ pub(crate) type Refusal = (Code, String, String);
 
 /// The valid configuration, or every fault.
 pub(crate) fn review(loaded: Loaded) -> Result<Config, Errors> {
-    let Loaded { raw, pool_names, files, faults, version } = loaded;
+    let Loaded { raw, pool_names, files, faults, version, paths } = loaded;
     let partial = faults.iter().any(Fault::hides_a_file);
     let mut review = Review {
         files,
@@ -71,7 +71,7 @@ pub(crate) fn review(loaded: Loaded) -> Result<Config, Errors> {
         pool_names,
     };
     let Some(raw) = raw else { return Err(Errors::new(review.faults)) };
-    let mut config = sections::config(&mut review, &raw, version);
+    let mut config = sections::config(&mut review, &raw, (version, paths));
     if !review.faults.is_empty() {
         return Err(Errors::new(review.faults));
     }

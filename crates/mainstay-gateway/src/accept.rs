@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::gateway::Leave;
 use crate::shared::Shared;
 
 /// Connections that the kernel completes and keeps for us; Linux cuts it to somaxconn.
@@ -41,13 +42,13 @@ pub(crate) async fn accept(
     listener: TcpListener,
     shared: Arc<Shared>,
     workers: Vec<mpsc::Sender<std::net::TcpStream>>,
-    mut stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<Leave>,
 ) {
     let mut alive = vec![true; workers.len()];
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|leave| *leave != Leave::No) => return,
         };
         let stream = match accepted.and_then(|(stream, _)| stream.into_std()) {
             Ok(stream) => stream,

@@ -54,6 +54,8 @@ pub(crate) struct Client {
     in_head: Cell<bool>,
     /// Since when the client has taken nothing of what is ready for it.
     blocked: Cell<Option<Moment>>,
+    /// Whether it speaks HTTP/2, which says what was not answered when it is closed.
+    multiplexed: Cell<bool>,
     /// Whether it may name the priority of its requests.
     trusted: Cell<bool>,
     state: Cell<State>,
@@ -107,6 +109,7 @@ impl Clients {
             since: Cell::new(now),
             in_head: Cell::new(false),
             blocked: Cell::new(None),
+            multiplexed: Cell::new(false),
             trusted: Cell::new(false),
             state: Cell::new(State::Open),
             waker: RefCell::default(),
@@ -141,6 +144,13 @@ impl Clients {
                 client.ask(State::Finishing);
             }
         }
+    }
+
+    /// Lets every HTTP/2 connection end after what it has in flight.
+    pub(crate) fn close_multiplexed(&self) {
+        let open = self.open.borrow();
+        let clients = open.values().filter(|client| client.multiplexed.get());
+        clients.for_each(|client| client.ask(State::Finishing));
     }
 
     /// Lets every connection end after what it has in flight.
@@ -180,6 +190,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, entered: Entere
     }
     drop(view);
     let Some(is_http2) = greet(&client, &stream).await else { return };
+    client.multiplexed.set(is_http2);
     let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client), !is_http2);
     let result = if is_http2 {
         serve_http2(worker, client, io).await

@@ -51,3 +51,14 @@ pub enum Error {
     #[error("the admin listener does not start")]
     Admin(#[source] mainstay_admin::Error),
 }
+
+/// An error with its causes, in one line.
+pub(crate) fn told(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

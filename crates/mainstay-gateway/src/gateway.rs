@@ -1,21 +1,25 @@
 //! A gateway from start to drain.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_admin::Admin;
-use mainstay_config::Config;
+use mainstay_config::{Check, Config};
+use mainstay_policy::Verdict;
 use mainstay_telemetry::{Clock, Event, EventKind};
 use tokio::sync::{mpsc, watch};
 
 use crate::accept::{self, HANDOVER};
 use crate::aftermath;
-use crate::build;
+use crate::build::{self, Watched};
 use crate::discovered::Sources;
 use crate::embedded::LOOK_EVERY;
 use crate::error::Error;
 use crate::groups::Groups;
+use crate::handover::{Inherited, Successor};
+use crate::lifecycle::Lifecycle;
 use crate::locality;
 use crate::observe::{self, Board};
 use crate::orders::Orders;
@@ -32,6 +36,9 @@ use crate::worker::{self, Worker};
 /// balances over gateways sees it before clients are refused.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// The longest that a process which takes over waits until every server was probed once.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
+
 /// A gateway whose listeners are open and which does not serve yet.
 pub struct Gateway {
     config: Arc<Config>,
@@ -43,10 +50,34 @@ pub struct Gateway {
     sources: Sources,
     orders: Arc<Orders>,
     processes: Processes,
+    lifecycle: Lifecycle,
+    inherited: Inherited,
     listener: std::net::TcpListener,
     admin: Admin,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Leave>,
     seed: u64,
+}
+
+/// Where a gateway comes from.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// The file of its configuration, to be read again.
+    pub file: Option<PathBuf>,
+    /// Sockets that it was given.
+    pub inherited: Inherited,
+}
+
+/// Whether to go on, and how to leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// Serve.
+    #[default]
+    No,
+    /// Finish what is in flight; idle connections are closed.
+    Drain,
+    /// Another process serves in this one's place: finish what is in flight, and let clients come
+    /// to their next answer before their connection is closed.
+    HandOver,
 }
 
 /// Where a gateway can be reached.
@@ -66,13 +97,26 @@ impl Gateway {
     ///
     /// # Errors
     /// A listener's address cannot be had, or an embedded model is missing that must not be.
-    pub async fn build(config: Config, clock: Clock, seed: u64) -> Result<Self, Error> {
+    pub async fn build(
+        config: Config,
+        clock: Clock,
+        seed: u64,
+        origin: Origin,
+    ) -> Result<Self, Error> {
+        let Origin { file, mut inherited } = origin;
         let config = Arc::new(config);
         let shared = Arc::new(build::first(Arc::clone(&config), clock)?);
         let address = config.listen.http;
-        let listener =
-            accept::listen(address).map_err(|source| Error::Listen { address, source })?;
-        let (stop, _) = watch::channel(false);
+        let refused = |source| Error::Listen { address, source };
+        let listener = match inherited.take_http(address) {
+            Some(listener) => listener,
+            None => accept::listen(address).map_err(refused)?,
+        };
+        let admin_socket = match inherited.take_admin(config.admin.address) {
+            Some(listener) => listener,
+            None => Admin::listen(config.admin.address).map_err(Error::Admin)?,
+        };
+        let (stop, _) = watch::channel(Leave::No);
         let outliers = Arc::new(Outliers::new(Arc::clone(&shared)));
         let prober = observe::Prober::new(Arc::clone(&shared), seed);
         let board = prober.board();
@@ -85,12 +129,15 @@ impl Gateway {
         let orders = Orders::restore(&shared, Arc::clone(&groups));
         let known = (Arc::clone(&board), outliers.rotations(), Arc::clone(&groups));
         let discovery = Arc::clone(&sources.discovery);
+        let copies = (listener.try_clone(), admin_socket.try_clone());
+        let successor = Successor::new(copies.0.map_err(refused)?, copies.1.map_err(refused)?);
+        let lifecycle = Lifecycle::new(reconfigure.clone(), file, successor);
         let state = State::new(Arc::clone(&shared), known, discovery, Arc::clone(&orders))
-            .with_processes(processes.view());
+            .with_processes(processes.view())
+            .with_lifecycle(lifecycle.clone());
         let token =
             config.admin.token_file.clone().unwrap_or_else(|| config.state_dir.join("admin-token"));
-        let admin = Admin::bind(config.admin.address, &token, Arc::new(state))
-            .await
+        let admin = Admin::on(admin_socket, &token, Arc::new(state))
             .and_then(|admin| admin.with_heartbeats(&config.state_dir.join("heartbeat-token")))
             .map_err(Error::Admin)?;
         Ok(Self {
@@ -103,6 +150,8 @@ impl Gateway {
             sources,
             orders,
             processes,
+            lifecycle,
+            inherited,
             listener,
             admin,
             stop,
@@ -122,6 +171,12 @@ impl Gateway {
     #[must_use]
     pub fn reconfigure(&self) -> Reconfigure {
         self.reconfigure.clone()
+    }
+
+    /// The hand on the process: another configuration from the file, another binary.
+    #[must_use]
+    pub fn lifecycle(&self) -> Lifecycle {
+        self.lifecycle.clone()
     }
 
     /// Serves until `shutdown` tells why to stop, then drains: not ready any more, no new
@@ -144,6 +199,8 @@ impl Gateway {
             admin,
             stop,
             seed,
+            lifecycle,
+            inherited,
         } = self;
         let (alive, mut ended) = mpsc::channel::<()>(1);
         let mut senders = Vec::with_capacity(config.workers);
@@ -163,10 +220,18 @@ impl Gateway {
         drop(alive);
         let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Worker)?;
         let accepting = accept::accept(listener, Arc::clone(&shared), senders, stop.subscribe());
-        let acceptor = tokio::spawn(accepting);
-        // The admin listener answers until the very end: it tells how the drain goes.
-        let admin = tokio::spawn(admin.run(std::future::pending()));
+        // The admin listener answers until the very end: it tells how the drain goes. Unless
+        // another process answers.
+        let left = lifecycle.clone();
+        let admin = tokio::spawn(admin.run(async move { left.handed_over().await }));
         let judging = tokio::spawn(async move { board.run().await });
+        if inherited.takes_over() {
+            // Meanwhile the process before serves, and knows its servers.
+            let _late = tokio::time::timeout(KNOWN_WITHIN, until_known(&shared)).await;
+        }
+        let acceptor = tokio::spawn(accepting);
+        let watching = lifecycle.clone();
+        let files = tokio::spawn(async move { watching.watch().await });
         let watch = tokio::spawn(outliers.run());
         let hand = processes.handle();
         let supervision = tokio::spawn(processes.run(reconfigure.clone()));
@@ -180,13 +245,25 @@ impl Gateway {
         let idle = tokio::spawn(sweep_sequences(Arc::clone(&shared)));
         tell_started(&shared, config.workers);
 
-        let cause = shutdown.await;
-        shared.start_draining(&cause);
-        // What runs goes on, for the gateway that comes next.
-        hand.retire();
-        let limit = shared.snapshot().config.drain;
-        tokio::time::sleep(GRACE.min(limit)).await;
-        stop.send_replace(true);
+        inherited.tell_ready();
+
+        let limit = tokio::select! {
+            cause = shutdown => {
+                shared.start_draining(&cause);
+                // What runs goes on, for the gateway that comes next.
+                hand.retire();
+                let limit = shared.snapshot().config.drain;
+                tokio::time::sleep(GRACE.min(limit)).await;
+                stop.send_replace(Leave::Drain);
+                limit
+            }
+            () = lifecycle.handed_over() => {
+                hand.retire();
+                stop.send_replace(Leave::HandOver);
+                shared.snapshot().config.drain
+            }
+        };
+        lifecycle.close();
         let drained = tokio::time::timeout(limit, ended.recv()).await.is_ok();
         if !drained {
             tracing::warn!(?limit, "the drain limit passed with requests in flight");
@@ -204,6 +281,7 @@ impl Gateway {
             &after,
             &near,
             &idle,
+            &files,
         ] {
             task.abort();
         }
@@ -219,7 +297,7 @@ struct Start {
     index: usize,
     seed: u64,
     sockets: mpsc::Receiver<std::net::TcpStream>,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<Leave>,
     /// Dropped when the worker has ended.
     alive: mpsc::Sender<()>,
 }
@@ -243,6 +321,20 @@ impl Start {
             })
             .map_err(Error::Worker)?;
         Ok(())
+    }
+}
+
+/// Waits until something is known of every target that is probed.
+async fn until_known(shared: &Shared) {
+    let snapshot = shared.snapshot();
+    let is_probed =
+        |watched: &&Watched| !matches!(snapshot.config.pools[watched.pool].probe.check, Check::Off);
+    let unknown = || {
+        let mut probed = snapshot.watched.iter().filter(is_probed);
+        probed.any(|watched| watched.target.health.verdict() == Verdict::Unknown)
+    };
+    while unknown() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

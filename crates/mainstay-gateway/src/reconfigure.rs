@@ -68,9 +68,16 @@ impl Reconfigure {
         Self(Arc::new(Inner { shared, outliers, groups, state, overlay }))
     }
 
-    /// The configuration as it was read, without what lies over it.
-    pub(crate) async fn file(&self) -> Arc<Config> {
-        Arc::clone(&self.0.state.lock().await.file)
+    /// The configuration that holds, with the endpoints that came at run time.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.0.shared.snapshot().config)
+    }
+
+    /// The same as it was read.
+    pub(crate) fn file(&self) -> impl Future<Output = Arc<Config>> + Send + use<> {
+        let own = self.clone();
+        async move { Arc::clone(&own.0.state.lock().await.file) }
     }
 
     /// What another configuration would change. Changes nothing.
@@ -89,7 +96,7 @@ impl Reconfigure {
         let applied = self.install(&mut state, Arc::new(config), &difference).await;
         match &applied {
             Ok(()) => self.tell("in effect", &format!("{cause}: {}", brief(&difference))),
-            Err(error) => self.refused(cause, &error.to_string()),
+            Err(error) => self.refused(cause, &crate::error::told(error)),
         }
         applied.map(|()| difference)
     }
@@ -98,6 +105,17 @@ impl Reconfigure {
     pub fn refused(&self, cause: &str, why: &str) {
         tracing::error!(cause, "the configuration is refused: {why}");
         self.tell("refused", &format!("{cause}: {why}"));
+    }
+
+    /// Tells what becomes of this process.
+    pub(crate) fn tell_process(&self, to: &str, cause: &str) {
+        self.0.shared.telemetry.event(Event {
+            kind: EventKind::Gateway,
+            subject: "gateway".to_owned(),
+            from: "serving".to_owned(),
+            to: to.to_owned(),
+            cause: cause.to_owned(),
+        });
     }
 
     fn tell(&self, to: &str, cause: &str) {

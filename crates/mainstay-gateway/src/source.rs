@@ -25,6 +25,7 @@ use mainstay_telemetry::{Event, EventKind, Telemetry};
 use crate::discovered;
 use crate::gate::Gate;
 use crate::groups::Groups;
+use crate::lifecycle::Lifecycle;
 use crate::locality;
 use crate::observe::Board;
 use crate::orders::Orders;
@@ -42,6 +43,7 @@ pub(crate) struct State {
     discovery: Arc<Discovery>,
     orders: Arc<Orders>,
     groups: Arc<Groups>,
+    lifecycle: Option<Lifecycle>,
     /// What operators said of the targets that they forced.
     reasons: Mutex<HashMap<Key, String>>,
     processes: Option<processes::View>,
@@ -66,12 +68,18 @@ impl State {
             groups,
             reasons: Mutex::default(),
             processes: None,
+            lifecycle: None,
         }
     }
 
     /// The same, with what is known of supervised processes.
     pub(crate) fn with_processes(self, processes: processes::View) -> Self {
         Self { processes: Some(processes), ..self }
+    }
+
+    /// The same, with the hand on the process.
+    pub(crate) fn with_lifecycle(self, lifecycle: Lifecycle) -> Self {
+        Self { lifecycle: Some(lifecycle), ..self }
     }
 
     fn process(&self, pool: &str, endpoint: &str, now: Moment) -> Option<ProcessStatus> {
@@ -417,6 +425,11 @@ impl Source for State {
 
     fn telemetry(&self) -> &Arc<Telemetry> {
         &self.shared.telemetry
+    }
+
+    fn lifecycle(&self) -> Option<Arc<dyn mainstay_admin::Lifecycle>> {
+        let lifecycle = self.lifecycle.clone()?;
+        Some(Arc::new(lifecycle))
     }
 }
 

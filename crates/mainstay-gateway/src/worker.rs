@@ -16,6 +16,7 @@ use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 
 use crate::client;
+use crate::gateway::Leave;
 use crate::shared::Shared;
 use crate::snapshot::View;
 use crate::timeouts::{self, Timeouts};
@@ -23,6 +24,10 @@ use crate::upstream::Connections;
 
 /// How often a worker looks after its connections and gives a sign of life.
 const TICK: Duration = Duration::from_millis(250);
+
+/// How long a connection that idles stays open after another process took over. Clients that ask
+/// more seldom than this see it closed, as they do at any time.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// What only one thread touches.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub(crate) struct Worker {
     turn: Cell<u32>,
     /// The number of the snapshot that `view` shows.
     generation: Cell<u64>,
+    /// Whether each answer is the last on its connection: another process serves from now on.
+    pub(crate) parting: Cell<bool>,
     view: RefCell<View>,
 }
 
@@ -73,6 +80,7 @@ impl Worker {
             candidates: RefCell::default(),
             turn: Cell::new(0),
             generation: Cell::new(generation),
+            parting: Cell::new(false),
             view: RefCell::new(View::new(snapshot)),
             shared,
         });
@@ -164,7 +172,7 @@ impl Worker {
     pub(crate) async fn run(
         self: Rc<Self>,
         mut sockets: mpsc::Receiver<std::net::TcpStream>,
-        mut stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<Leave>,
     ) {
         let patient = Rc::clone(&self);
         tokio::task::spawn_local(async move { timeouts::run(&patient).await });
@@ -178,7 +186,7 @@ impl Worker {
                     Some(socket) => self.welcome(socket),
                     None => break,
                 },
-                _ = stop.wait_for(|stop| *stop) => break,
+                _ = stop.wait_for(|leave| *leave != Leave::No) => break,
             }
         }
         // What was handed over and not yet picked up still gets its answer; the channel closes
@@ -186,11 +194,26 @@ impl Worker {
         while let Some(socket) = sockets.recv().await {
             self.welcome(socket);
         }
+        if *stop.borrow() == Leave::HandOver {
+            self.part(&mut tick).await;
+        }
         self.clients.close_idle();
         while !self.clients.is_empty() {
             tick.tick().await;
             self.tend();
             self.clients.close_idle();
+        }
+    }
+
+    /// Lets clients come to their next answer, which tells them to connect anew: a connection
+    /// that is closed while a request is on its way to it would lose that request.
+    async fn part(&self, tick: &mut tokio::time::Interval) {
+        self.parting.set(true);
+        self.clients.close_multiplexed();
+        let until = self.clock.now() + LINGER;
+        while !self.clients.is_empty() && self.clock.now() < until {
+            tick.tick().await;
+            self.tend();
         }
     }
 

@@ -24,6 +24,8 @@ use tokio::net::TcpStream;
 
 /// From the connection to the end of the answer. The listener answers from memory.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// The same where models are loaded or a process is started.
+const LONG_DEADLINE: Duration = Duration::from_secs(125);
 /// The largest answer that is read: a status of ten thousand targets.
 const LARGEST: usize = 16 * 1024 * 1024;
 /// The port of an address that names none.
@@ -127,10 +129,37 @@ impl AdminClient {
         if answer.status.is_success() { Ok(()) } else { self.read(&answer) }
     }
 
+    /// Asks for something that takes its time and may be refused; whether it was done, and the
+    /// JSON that came.
+    pub(crate) async fn order(
+        &self,
+        path: &str,
+        token: &Token,
+    ) -> anyhow::Result<(bool, serde_json::Value)> {
+        let head = Request::post(path).header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        let answer = self.ask_within(LONG_DEADLINE, head, Bytes::new()).await?;
+        let refused = [StatusCode::CONFLICT, StatusCode::UNPROCESSABLE_ENTITY];
+        if refused.contains(&answer.status) {
+            let body =
+                serde_json::from_slice(&answer.body).with_context(|| self.strange(&answer))?;
+            return Ok((false, body));
+        }
+        Ok((true, self.read(&answer)?))
+    }
+
     async fn ask(&self, head: Builder, body: Bytes) -> anyhow::Result<Answer> {
+        self.ask_within(DEADLINE, head, body).await
+    }
+
+    async fn ask_within(
+        &self,
+        limit: Duration,
+        head: Builder,
+        body: Bytes,
+    ) -> anyhow::Result<Answer> {
         let request = head.header(HOST, self.address()).body(Full::new(body))?;
-        let answer = tokio::time::timeout(DEADLINE, self.exchange(request)).await;
-        let answer = answer.unwrap_or_else(|_| bail!("nothing came within {DEADLINE:?}"));
+        let answer = tokio::time::timeout(limit, self.exchange(request)).await;
+        let answer = answer.unwrap_or_else(|_| bail!("nothing came within {limit:?}"));
         answer.or_else(|error| {
             bail!(
                 "{}: the admin listener at {} does not answer: {error:#}; does the gateway run? \

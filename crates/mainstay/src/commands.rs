@@ -15,6 +15,7 @@ mod init;
 mod look;
 mod model_server;
 mod orders;
+mod reload;
 mod schema;
 mod serve;
 mod status;
@@ -61,6 +62,10 @@ pub(crate) enum Command {
     Failback(orders::Failback),
     /// Say what would happen if a zone, a region or an endpoint died now.
     Forecast(orders::WhatIf),
+    /// Have a running gateway read its configuration again.
+    Reload(reload::Args),
+    /// Have a running gateway hand over to its program's new file, without a lost request.
+    Upgrade(reload::UpgradeArgs),
     /// Print the JSON Schema of the configuration, or an example with every option.
     Schema(schema::Args),
     /// Print a shell completion script.
@@ -84,6 +89,8 @@ impl Command {
             Self::Init(args) => args.run(),
             Self::ModelServer(args) => args.run(),
             Self::Serve(args) => args.run(),
+            Self::Reload(args) => args.run(),
+            Self::Upgrade(args) => args.run(),
             Self::Status(args) => args.run(),
             Self::Breaker(args) => args.run(),
             Self::Drain(args) => args.run(),

@@ -1,6 +1,7 @@
 //! The sections beside pools and models, and all of them put together.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mainstay_policy::budget;
@@ -16,7 +17,7 @@ use crate::config::{
 };
 use crate::raw::{
     Opt, RawAdmin, RawConfig, RawEmbeddedPool, RawFormat, RawLevel, RawLimits, RawListen, RawLog,
-    RawNode, RawRecords, RawRetry,
+    RawNode, RawRecords, RawReload, RawRetry,
 };
 use crate::source::Span;
 use crate::spanned::Spanned;
@@ -25,7 +26,11 @@ use crate::spanned::Spanned;
 const MAX_RECORDS: u32 = 1 << 20;
 
 /// Reviews everything.
-pub(super) fn config(review: &mut Review, raw: &Spanned<RawConfig>, version: String) -> Config {
+pub(super) fn config(
+    review: &mut Review,
+    raw: &Spanned<RawConfig>,
+    (version, files): (String, Vec<PathBuf>),
+) -> Config {
     let pools = pool::pools(review, raw);
     let retry = retry(review, &raw.retry);
     let config = Config {
@@ -35,6 +40,8 @@ pub(super) fn config(review: &mut Review, raw: &Spanned<RawConfig>, version: Str
         limits: limits(review, &raw.limits),
         drain: raw.drain.as_ref().map_or(DRAIN, |drain| drain.value.0),
         state_dir: raw.state_dir.as_ref().map_or_else(default_state_dir, |dir| review.path(dir)),
+        watch: reload(&raw.reload),
+        files,
         strict_start: raw.strict_start.as_ref().is_some_and(|strict| strict.value),
         admin: admin(review, &raw.admin),
         log: log(&raw.log),
@@ -172,6 +179,10 @@ const fn log_format(format: RawFormat) -> LogFormat {
         RawFormat::Pretty => LogFormat::Pretty,
         RawFormat::Json => LogFormat::Json,
     }
+}
+
+fn reload(raw: &Opt<RawReload>) -> bool {
+    raw.as_ref().and_then(|raw| raw.watch.as_ref()).is_some_and(|watch| watch.value)
 }
 
 fn records(review: &mut Review, raw: &Opt<RawRecords>) -> Records {

@@ -13,7 +13,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response, Version};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 
 use super::{AnswerBody, Busy};
@@ -121,6 +122,8 @@ impl Future for Answering {
         }
         if self.is_http2 {
             response = response.map(AnswerBody::piped);
+        } else if self.worker.parting.get() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Poll::Ready(Ok(response))
     }

@@ -4,8 +4,13 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mainstay_config::{Config, Errors, Fault, render_graphical, render_plain};
+use anyhow::Context;
+use mainstay_config::{
+    Config, Difference, Digest, Errors, Fault, default_state_dir, render_graphical, render_plain,
+};
 use serde_json::{Value, json};
+
+use crate::admin_client::AdminClient;
 
 /// Exit code of a configuration that is refused.
 const REFUSED: u8 = 2;
@@ -21,6 +26,11 @@ pub(crate) struct Args {
     /// help.
     #[arg(long)]
     json: bool,
+    /// Also show what it would change in a running gateway, and what that needs.
+    #[arg(long)]
+    against_running: bool,
+    #[command(flatten)]
+    admin: AdminClient,
 }
 
 impl Args {
@@ -31,14 +41,50 @@ impl Args {
             Ok(config) => &config.warnings,
             Err(errors) => errors.faults(),
         };
+        if let (true, Ok(config)) = (self.against_running, &result) {
+            return self.compare(config);
+        }
         if self.json {
-            println!("{:#}", Value::from_iter(faults.iter().map(as_json)));
+            println!("{:#}", Value::from_iter(faults.iter().map(Fault::to_json)));
         } else {
             eprint!("{}", rendered(faults));
             println!("{}", summary(&self.file.display().to_string(), &result, faults.len()));
         }
         Ok(if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
     }
+}
+
+impl Args {
+    /// Shows what a valid configuration would change.
+    fn compare(&self, config: &Config) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
+        let running: Digest = runtime.block_on(self.admin.get("/api/configuration"))?;
+        let difference = difference(&running, config);
+        if self.json {
+            println!("{:#}", json!(difference));
+        } else {
+            eprint!("{}", rendered(&config.warnings));
+            print!("{difference}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where the file leaves to the environment what is fixed, the gateway's own environment counts,
+/// and not that of whoever compares.
+fn difference(running: &Digest, config: &Config) -> Difference {
+    let mut difference = Difference::of(running, &Digest::of(config));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let by_default = |key: &str| match key {
+        "state-dir" => config.state_dir == default_state_dir(),
+        "workers" => config.workers == cores,
+        _ => false,
+    };
+    difference.restart.retain(|key| !by_default(key));
+    difference
 }
 
 /// Shows why a configuration is refused; the exit code that says so.
@@ -73,17 +119,4 @@ fn summary(file: &str, result: &Result<Config, Errors>, faults: usize) -> String
 
 fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-fn as_json(fault: &Fault) -> Value {
-    let position = fault.position();
-    json!({
-        "severity": if fault.is_warning() { "warning" } else { "error" },
-        "code": fault.code().as_str(),
-        "file": fault.file(),
-        "line": position.map(|(line, _)| line),
-        "column": position.map(|(_, column)| column),
-        "message": fault.message(),
-        "help": fault.help(),
-    })
 }

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use mainstay_config::{Config, LogFormat};
-use mainstay_gateway::Gateway;
+use mainstay_gateway::{Gateway, Inherited, Lifecycle, Origin};
 use mainstay_telemetry::{Clock, log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::check;
+use crate::notify;
 
 /// Arguments of `mainstay serve`.
 #[derive(Debug, clap::Args)]
@@ -38,28 +39,51 @@ impl Args {
             .enable_all()
             .build()
             .context("cannot start the control runtime")?;
-        runtime.block_on(serve(config))?;
+        runtime.block_on(serve(config, self.config))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let clock = Clock::start();
-    let gateway = Gateway::build(config, clock, seed(&clock)).await?;
+    let inherited = Inherited::from_env().context("cannot use the sockets that were given")?;
+    let origin = Origin { file: Some(file), inherited };
+    let gateway = Gateway::build(config, clock, seed(&clock), origin).await?;
     let addresses = gateway.addresses().context("cannot tell the listeners' addresses")?;
     println!("mainstay: listening on http://{}", addresses.http);
     println!("mainstay: admin on http://{}", addresses.admin);
+    let signals = tokio::spawn(obey(gateway.lifecycle()));
+    notify::tell(&format!("READY=1\nMAINPID={}", std::process::id()));
     gateway.run(asked_to_stop(&mut terminate, &mut interrupt)).await?;
+    signals.abort();
     Ok(())
 }
 
+/// SIGHUP reads the configuration again, SIGUSR2 hands over to the program's new file.
+async fn obey(lifecycle: Lifecycle) {
+    let signals = (signal(SignalKind::hangup()), signal(SignalKind::user_defined2()));
+    let (Ok(mut hangup), Ok(mut second)) = signals else {
+        tracing::error!("SIGHUP and SIGUSR2 cannot be waited for");
+        return;
+    };
+    loop {
+        // What is wrong has been told of.
+        tokio::select! {
+            _ = hangup.recv() => drop(lifecycle.reload("SIGHUP").await),
+            _ = second.recv() => drop(lifecycle.upgrade("SIGUSR2").await),
+        }
+    }
+}
+
 async fn asked_to_stop(terminate: &mut Signal, interrupt: &mut Signal) -> String {
-    tokio::select! {
+    let cause = tokio::select! {
         _ = terminate.recv() => "SIGTERM".to_owned(),
         _ = interrupt.recv() => "SIGINT".to_owned(),
-    }
+    };
+    notify::tell("STOPPING=1");
+    cause
 }
 
 const fn format(configured: LogFormat) -> log::Format {

@@ -32,6 +32,7 @@ mod poison;
 mod processes;
 mod protocol;
 mod rehearsal;
+mod reload;
 mod start;
 mod streams;
 mod verdicts;

@@ -45,9 +45,12 @@ fn write(mut config: Value) -> (TempDir, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     config["state-dir"] = json!(folder.path());
     let path = folder.path().join("mainstay.yaml");
-    let text = serde_json::to_string_pretty(&config).expect("JSON");
-    std::fs::write(&path, text).expect("the configuration can be written");
+    std::fs::write(&path, text(&config)).expect("the configuration can be written");
     (folder, path.to_str().expect("UTF-8").to_owned())
+}
+
+fn text(config: &Value) -> String {
+    serde_json::to_string_pretty(config).expect("JSON")
 }
 
 impl Gateway {
@@ -198,6 +201,29 @@ impl Gateway {
     /// The token that servers send their heartbeats with.
     pub(crate) fn heartbeat_token_file(&self) -> PathBuf {
         self.folder.path().join("heartbeat-token")
+    }
+
+    /// The file of its configuration.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("mainstay.yaml")
+    }
+
+    /// Writes another configuration into its file.
+    pub(crate) fn rewrite(&self, mut config: Value) {
+        config["state-dir"] = json!(self.folder.path());
+        self.rewrite_text(&text(&config));
+    }
+
+    pub(crate) fn rewrite_text(&self, text: &str) {
+        std::fs::write(self.file(), text).expect("the configuration can be written");
+    }
+
+    /// Puts another file in the place of its own, as editors do.
+    pub(crate) fn replace(&self, mut config: Value) {
+        config["state-dir"] = json!(self.folder.path());
+        let new = self.folder.path().join("new.yaml");
+        std::fs::write(&new, text(&config)).expect("the configuration can be written");
+        std::fs::rename(&new, self.file()).expect("it can be put in place");
     }
 
     pub(crate) fn terminate(&self) {

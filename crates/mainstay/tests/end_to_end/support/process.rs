@@ -24,6 +24,22 @@ pub(crate) struct Process {
     errors: Arc<Mutex<String>>,
 }
 
+/// A process that the program itself started; killed when dropped.
+pub(crate) struct Stray(Pid);
+
+impl Stray {
+    pub(crate) fn new(pid: u32) -> Self {
+        Self(Pid::from_raw(pid.cast_signed()).expect("a process"))
+    }
+}
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = kill_process(self.0, Signal::KILL);
+    }
+}
+
 /// How a process that was not meant to stay ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
