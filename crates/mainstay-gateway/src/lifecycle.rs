@@ -123,14 +123,25 @@ impl Lifecycle {
                 continue;
             }
             let now = stamps(std::iter::once(file).chain(&config.files));
+            // What changed before the first look changed after it was read, or the text is the same.
+            let first = known.is_none() && self.has_other_text(&config).await;
             let before = known.get_or_insert_with(|| now.clone());
-            if now != *before && last.as_ref() == Some(&now) {
+            if first || now != *before && last.as_ref() == Some(&now) {
                 known = Some(now.clone());
                 // What is wrong has been told of.
                 let _told = self.reload("a file has changed").await;
             }
             last = Some(now);
         }
+    }
+}
+
+impl Lifecycle {
+    /// Whether the files say something else than what is in effect.
+    async fn has_other_text(&self, config: &Config) -> bool {
+        let Some(file) = self.0.file.clone() else { return false };
+        let read = tokio::task::spawn_blocking(move || Config::load(file)).await;
+        read.is_ok_and(|read| read.is_ok_and(|read| read.version != config.version))
     }
 }
 
