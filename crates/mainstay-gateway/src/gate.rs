@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use mainstay_config::Concurrency;
-use mainstay_policy::Moment;
 use mainstay_policy::chain::may_be_asked;
 use mainstay_policy::limit::{Bulkhead, Key, Pace, Priority, Queue, Refusal, Took};
 use mainstay_policy::target::Target;
+use mainstay_policy::{Moment, Standing};
 use mainstay_telemetry::Clock;
 use tokio::sync::oneshot;
 
@@ -211,7 +211,14 @@ impl Gate {
     pub(crate) fn room(&self, strict: bool, now: Moment) -> Option<Room> {
         let targets = self.targets.load();
         let open = targets.iter().filter(move |it| it.strict || !strict);
-        let usable = || open.clone().map(|it| &*it.target).filter(|it| may_be_asked(it, now));
+        let asked = || open.clone().map(|it| &*it.target).filter(|it| may_be_asked(it, now));
+        // A spare stands in for those that fail, not for those that are full.
+        let full = |pool: &str| {
+            let in_use = asked().filter(|it| it.place.standing() == Standing::Active);
+            in_use.filter(|it| *it.key.pool == *pool).any(|it| it.limiter.is_full())
+        };
+        let usable =
+            || asked().filter(|it| it.place.standing() != Standing::Spare || !full(&it.key.pool));
         // Who is on its way back gets its share, and not what the others have no room for.
         let proven = || usable().filter(|target| target.health.rotation.is_full());
         let free = proven().map(|target| target.limiter.free()).reduce(u32::saturating_add);

@@ -172,7 +172,7 @@ impl Groups {
     /// Connects once more to endpoints whose attempts fail, and to those that refused.
     fn suspect(self: &Arc<Self>, pool: &mut Pool, alarm: Option<Moment>, now: Moment) {
         let name = Arc::clone(&pool.name);
-        for (at, member) in pool.members.iter_mut().enumerate() {
+        for member in &mut pool.members {
             if !member.is_to_be_asked(alarm, now) {
                 continue;
             }
@@ -182,16 +182,17 @@ impl Groups {
             let asked = member.ask(since);
             tokio::spawn(async move {
                 let refused = asked.await;
-                groups.asked((&name, at, &place), refused);
+                groups.asked((&name, &place), refused);
             });
         }
     }
 
-    fn asked(self: &Arc<Self>, (pool, at, place): (&str, usize, &Arc<Place>), refused: bool) {
+    fn asked(self: &Arc<Self>, (pool, place): (&str, &Arc<Place>), refused: bool) {
         let now = self.shared.clock.now();
+        // By its place, not by its number: the pool may have others by now.
+        let is_meant = |member: &&mut Member| Arc::ptr_eq(&member.place, place);
         if let Some(pool) = self.lock().iter_mut().find(|known| *known.name == *pool)
-            && let Some(member) = pool.members.get_mut(at)
-            && Arc::ptr_eq(&member.place, place)
+            && let Some(member) = pool.members.iter_mut().find(is_meant)
         {
             member.suspicion = member.suspicion.answered(refused, now);
         }
@@ -352,11 +353,11 @@ impl Pool {
         before: &mut HashMap<Arc<str>, Self>,
     ) -> Option<Self> {
         let declared = &config.pools[at];
-        let mut before = before.remove(&declared.name);
         let here: Vec<_> = watched.iter().filter(|watched| watched.pool == at).collect();
         if here.is_empty() {
             return None;
         }
+        let mut before = before.remove(&declared.name);
         let mut known: HashMap<_, _> = before
             .iter_mut()
             .flat_map(|pool| pool.members.drain(..))

@@ -84,6 +84,12 @@ impl Climb<'_> {
         cx: &mut Context<'_>,
         skipped: Skipped,
     ) -> Result<(usize, Why), Reason> {
+        let for_spares = |tier: u8| (SPARE..TRIAL).contains(&tier);
+        if cx.candidates.iter().all(|candidate| for_spares(candidate.tier))
+            && in_use_but_full(pool, skipped)
+        {
+            return Err(self.nobody(skipped));
+        }
         if let (Rule::RingHash(factor), Some(key)) = (pool.rule, self.key)
             && !self.last_resort
         {
@@ -96,11 +102,6 @@ impl Climb<'_> {
                 return Ok((index, Why::Probation));
             }
             cx.candidates.remove(at);
-        }
-        if !cx.candidates.iter().any(|candidate| candidate.tier < SPARE)
-            && in_use_but_full(pool, skipped)
-        {
-            return Err(self.nobody(skipped));
         }
         let back = cx.candidates.iter().any(|candidate| returning::is_back(candidate.tier));
         if back && !self.last_resort && !self.panics {
