@@ -55,8 +55,8 @@ pub trait Observer: Send + Sync {
     /// The verdict on `subject` changed.
     fn changed(&self, subject: usize, change: &Change, now: Moment);
 
-    /// A round of golden requests at `subject` ended, with the change that it causes: to
-    /// [`Wrong`](mainstay_policy::Verdict::Wrong), or to [`Ready`](mainstay_policy::Verdict::Ready) where the answers are right (again).
+    /// A round of golden requests at `subject` ended, with the change that it causes: to wrong, or
+    /// to ready where the answers are right (again).
     fn golden(&self, subject: usize, found: &Found, took: Duration, change: Option<&Change>);
 
     /// A dependency of `subject` became healthy or sick; `None` means the gateway's own.
