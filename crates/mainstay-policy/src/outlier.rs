@@ -1,7 +1,7 @@
 //! Which targets are worse than their peers, and whether the others can do without them.
 //!
 //! A health check cannot see a server that answers it and is ten times slower than its peers, or
-//! that fails one request in five; comparison can. Once a second [`evaluate`] looks at one pool's
+//! that fails one request in five; comparison can. Once a second [`evaluate`](evaluate()) looks at one pool's
 //! targets and says whom to eject, and why:
 //!
 //! | cause | ejected when |

@@ -1,4 +1,4 @@
-//! Holds every process to what is wanted of it: the shell around [`Process`](mainstay_control::process::Process).
+//! Holds every process to what is wanted of it: the shell around the pure state of a process.
 //!
 //! One task owns the state of all processes. What it waits for comes to it: orders, the guardian's
 //! reports, answers to starts, and a tick for what depends on time and verdicts. Readers see the
