@@ -112,6 +112,9 @@ pub struct Climb<'p> {
     pub(super) panics: bool,
     /// The distance at which it looks first in the present step's pool, once that is drawn.
     looks_first: Option<Distance>,
+    /// The distances at which an attempt of this request failed, as bits: a zone is one for all
+    /// pools.
+    failed_at: u8,
     /// Whether it must not go to another region.
     stays: bool,
     /// What it is kept together by with others.
@@ -149,6 +152,7 @@ impl<'p> Climb<'p> {
             awaits: None,
             panics: false,
             looks_first: None,
+            failed_at: 0,
             stays: false,
             key: None,
             pin: None,
@@ -205,6 +209,7 @@ impl<'p> Climb<'p> {
     /// [move on](Class::moves_on) is passed back to the client; it ends the climb.)
     pub fn failed(&mut self, choice: &Choice, class: Class, sent: SentState) {
         self.mark_tried(choice.member);
+        self.note_distance(choice);
         self.total = self.total.saturating_add(1);
         if sent == SentState::NotSent {
             return;

@@ -8,7 +8,7 @@ use crate::standing::Standing;
 use super::super::eligible::{BEHIND, SPARE, TRIAL, tier};
 use super::super::plan::Pool;
 use super::super::{Reason, Skipped, returning};
-use super::near::is_spill;
+use super::near::{BEYOND, is_spill};
 use super::{Climb, Context};
 
 /// The tier of members that have to be waited for: after all others.
@@ -25,9 +25,6 @@ impl Climb<'_> {
             let target = &*member.target;
             if self.has_tried(index) {
                 skipped.tried |= bit;
-                continue;
-            }
-            if self.is_beyond(member) {
                 continue;
             }
             let standing = target.place.standing();
@@ -49,7 +46,12 @@ impl Climb<'_> {
                 skipped.breaker |= bit;
                 continue;
             }
-            tier |= ranks[member.distance as usize];
+            if let Some(ranks) = &ranks {
+                match ranks[member.distance as usize] {
+                    BEYOND => continue,
+                    rank => tier |= rank,
+                }
+            }
             let mut weight = member.weight * target.place.weight() * target.health.favour();
             if let Some(share) = returning::share(pool, member, cx.now) {
                 if returning::is_out(target) && !self.last_resort && !self.panics {

@@ -9,11 +9,14 @@ use crate::balance::locality::DISTANCES;
 use crate::balance::{Distance, Locality};
 
 use super::super::eligible::RANK;
-use super::super::plan::{Member, Pool};
-use super::{Climb, Context};
+use super::super::plan::{Member, Pool, Step};
+use super::{Choice, Climb, Context};
 
 /// The rank of each distance, as tiers hold it.
 pub(super) type Ranks = [u8; DISTANCES];
+
+/// In place of a rank: out of reach for the request.
+pub(super) const BEYOND: u8 = u8::MAX;
 
 impl Climb<'_> {
     /// The request has been sent here by another region: it is not sent to another one again, or
@@ -22,39 +25,43 @@ impl Climb<'_> {
         self.stays = true;
     }
 
-    /// Whether this member is out of reach for the request.
-    pub(super) fn is_beyond(&self, member: &Member) -> bool {
-        self.stays && member.distance == Distance::Elsewhere
+    /// The order in which the distances are looked at; `None` where all members are alike.
+    #[inline]
+    pub(super) fn ranks(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Option<Ranks> {
+        if pool.locality.is_none() && !self.stays {
+            return None;
+        }
+        let mut ranks = match &pool.locality {
+            // A last resort asks whoever there is.
+            Some(locality) if !self.last_resort && !self.panics => self.ranks_by(locality, cx),
+            _ => [0; DISTANCES],
+        };
+        if self.stays {
+            ranks[Distance::Elsewhere as usize] = BEYOND;
+        }
+        Some(ranks)
     }
 
-    /// The order in which the distances are looked at.
-    pub(super) fn ranks(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Ranks {
-        match &pool.locality {
-            // A last resort asks whoever there is.
-            Some(locality) if !self.last_resort && !self.panics => {
-                self.ranks_by(locality, pool, cx)
-            }
-            _ => [0; DISTANCES],
+    /// Notes where an attempt failed: whatever took that server may have taken all around it.
+    pub(super) fn note_distance(&mut self, choice: &Choice) {
+        if let Some(Step::Pool(pool)) = self.plan.steps().get(choice.step)
+            && let Some(member) = pool.members.get(choice.member)
+        {
+            self.failed_at |= 1 << member.distance as u8;
         }
     }
 
-    fn ranks_by(&mut self, locality: &Locality, pool: &Pool, cx: &mut Context<'_>) -> Ranks {
+    fn ranks_by(&mut self, locality: &Locality, cx: &mut Context<'_>) -> Ranks {
         let first = *self.looks_first.get_or_insert_with(|| match self.key {
             Some(key) => locality.draw_for(key.draw()),
             None => locality.draw(cx.rng),
         });
-        let mut failed = [false; DISTANCES];
-        for tried in &self.tried[..usize::from(self.tried_count)] {
-            if let Some(member) = pool.members.get(usize::from(*tried)) {
-                failed[member.distance as usize] = true;
-            }
-        }
         let mut ranks = [0; DISTANCES];
         let mut next = 0;
         for again in [false, true] {
             let others = Distance::ALL.into_iter().filter(|other| *other != first);
             for distance in std::iter::once(first).chain(others) {
-                if failed[distance as usize] == again {
+                if (self.failed_at >> distance as u8 & 1 == 1) == again {
                     ranks[distance as usize] = next;
                     next += RANK;
                 }

@@ -267,3 +267,18 @@ fn a_pinned_request_that_never_left_is_sent_once_more() {
     }
     assert_eq!(bench.next(&mut climb), Next::Exhausted);
 }
+
+#[test]
+fn who_waited_for_room_far_away_does_not_begin_with_the_dead_zone_again() {
+    let mut zones = Zones::new(&[(ZONE, Verdict::Ready), (REGION, Verdict::Ready)]);
+    let far = |zones: &Zones| Arc::clone(&zones.pool().members[1].target);
+    while far(&zones).limiter.try_acquire() {}
+    let plan = zones.plan.clone();
+    let mut climb = Climb::new(&plan, zones.bench.now + DEADLINE, true);
+    let dead = zones.bench.fail(&mut climb, Class::Unreachable, SentState::NotSent);
+    assert_eq!(dead.member, 0);
+    assert_eq!(zones.bench.next(&mut climb), Next::Wait);
+    far(&zones).limiter.release(crate::limit::Sample::Nothing, zones.bench.now);
+    climb.room();
+    assert_eq!(zones.bench.attempt(&mut climb).member, 1);
+}
