@@ -112,6 +112,10 @@ pub struct Climb<'p> {
     pub(super) panics: bool,
     /// The distance at which it looks first in the present step's pool, once that is drawn.
     looks_first: Option<Distance>,
+    /// Where nobody listened, as step and member: there is always room at such a place, and
+    /// whoever waited for some would go there again and again.
+    gone: [(u16, u16); MAX_ATTEMPTS as usize],
+    gone_count: u8,
     /// The distances at which an attempt of this request failed, as bits: a zone is one for all
     /// pools.
     failed_at: u8,
@@ -152,6 +156,8 @@ impl<'p> Climb<'p> {
             awaits: None,
             panics: false,
             looks_first: None,
+            gone: [(0, 0); MAX_ATTEMPTS as usize],
+            gone_count: 0,
             failed_at: 0,
             stays: false,
             key: None,
@@ -212,6 +218,7 @@ impl<'p> Climb<'p> {
         self.note_distance(choice);
         self.total = self.total.saturating_add(1);
         if sent == SentState::NotSent {
+            self.note_gone(choice);
             return;
         }
         self.spent = self.spent.saturating_add(1);
@@ -262,9 +269,24 @@ impl<'p> Climb<'p> {
     }
 
     fn has_tried(&self, member: usize) -> bool {
-        self.tried[..usize::from(self.tried_count)]
-            .iter()
-            .any(|tried| usize::from(*tried) == member)
+        let tried = &self.tried[..usize::from(self.tried_count)];
+        tried.iter().any(|tried| usize::from(*tried) == member)
+            || (self.gone_count > 0 && !self.last_resort && self.is_gone(member))
+    }
+
+    fn note_gone(&mut self, choice: &Choice) {
+        let place = u16::try_from(choice.step).ok().zip(u16::try_from(choice.member).ok());
+        if let (Some(slot), Some(place)) = (self.gone.get_mut(usize::from(self.gone_count)), place)
+        {
+            *slot = place;
+            self.gone_count += 1;
+        }
+    }
+
+    fn is_gone(&self, member: usize) -> bool {
+        let here =
+            |(step, at): &(u16, u16)| usize::from(*step) == self.step && usize::from(*at) == member;
+        self.gone[..usize::from(self.gone_count)].iter().any(here)
     }
 
     fn may_resort(&self, now: Moment) -> bool {

@@ -282,3 +282,19 @@ fn who_waited_for_room_far_away_does_not_begin_with_the_dead_zone_again() {
     climb.room();
     assert_eq!(zones.bench.attempt(&mut climb).member, 1);
 }
+
+#[test]
+fn whoever_waits_does_not_spend_its_attempts_where_nobody_listens() {
+    let plan = plan(vec![ready(3)]);
+    while target(&plan, 0, 2).limiter.try_acquire() {}
+    let (mut bench, mut climb) = (Bench::new(), Climb::new(&plan, START + DEADLINE, true));
+    for _ in 0..2 {
+        bench.fail(&mut climb, Class::Unreachable, SentState::NotSent);
+    }
+    for _ in 0..5 {
+        assert_eq!(bench.next(&mut climb), Next::Wait);
+        climb.room();
+    }
+    target(&plan, 0, 2).limiter.release(crate::limit::Sample::Nothing, START);
+    assert_eq!(bench.attempt(&mut climb).member, 2);
+}
