@@ -19,11 +19,13 @@ impl Climb<'_> {
     pub(super) fn list(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Skipped {
         let mut skipped = Skipped::default();
         let ranks = self.ranks(pool, cx);
+        // The usual request: nothing that it did speaks against anybody.
+        let fresh = self.tried_count == 0 && self.gone_count == 0;
         cx.candidates.clear();
         for (index, member) in pool.members.iter().enumerate() {
             let bit = 1u16.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
             let target = &*member.target;
-            if self.has_tried(index) {
+            if !fresh && self.has_tried(index) {
                 skipped.tried |= bit;
                 continue;
             }
