@@ -15,7 +15,7 @@ impl Group {
     /// The fewest posts.
     pub(super) fn least(&self) -> usize {
         match self.rule.active {
-            Active::All => self.unmarked(),
+            Active::All => self.all(),
             Active::Between(range) => range.min.into(),
         }
     }
@@ -23,13 +23,15 @@ impl Group {
     /// The most posts.
     pub(super) fn most(&self) -> usize {
         match self.rule.active {
-            Active::All => self.unmarked(),
+            Active::All => self.all(),
             Active::Between(range) => range.max.max(range.min).into(),
         }
     }
 
-    fn unmarked(&self) -> usize {
-        self.members.iter().filter(|member| member.spec.standby.is_none()).count()
+    /// All that are no standbys; one post where nobody but standbys is left.
+    fn all(&self) -> usize {
+        let unmarked = self.members.iter().filter(|member| member.spec.standby.is_none()).count();
+        unmarked.max(usize::from(!self.members.is_empty()))
     }
 
     /// How many posts there should be now.

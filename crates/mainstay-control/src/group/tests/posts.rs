@@ -177,3 +177,18 @@ fn a_reload_keeps_posts_and_orders_by_name() {
     world.step();
     assert_eq!((world.active(), world.standing("c")), (vec!["b"], Standing::Drained));
 }
+
+#[test]
+fn a_standby_stays_in_use_when_no_other_member_is_left() {
+    let specs = vec![spec("a", None), spec("s", Some(Standby::Hot))];
+    let mut world = World::new(Rule::default(), specs);
+    world.step();
+    world.dies("a");
+    world.step();
+    assert_eq!(world.active(), ["s"]);
+    let rule = world.group.rule().clone();
+    world.group = world.group.adopt(rule, &[spec("s", Some(Standby::Hot))]);
+    world.sights.remove(0);
+    world.step();
+    assert_eq!((world.active(), world.group.wanted()), (vec!["s"], 1));
+}
