@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mainstay_config::{Code, Config, render_graphical};
+use mainstay_config::{Code, Config, Endpoint, render_graphical};
 
 const FIVE_FAULTS: &str = include_str!("five_faults.yaml");
 
@@ -609,6 +609,24 @@ fn a_process_that_cannot_be_is_refused() {
 fn a_missing_program_is_only_warned_of() {
     let config = Config::parse("t", &supervised("{command: [/no/such/program]}")).unwrap();
     assert!(config.warnings[0].to_string().contains("/no/such/program"), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_cold_standby_that_nothing_can_start_is_refused() {
+    for (body, expected) in [
+        ("standby: cold", vec![Code::Missing]),
+        ("standby: warm", vec![]),
+        ("standby: cold, process: {command: [/bin/sh]}", vec![]),
+        ("standby: cold, process: 7", vec![Code::WrongType]),
+    ] {
+        let text = format!(
+            "pools: {{p: {{endpoints: [http://a:1, {{url: \"http://127.0.0.1:1\", {body}}}]}}}}\n\
+             models: {{m: {{chain: [{{pool: p}}]}}}}\n"
+        );
+        assert_eq!(codes(&text), expected, "{body}");
+    }
+    let listed = Endpoint::list("list.yaml", "- {url: http://a:1, standby: cold}\n").unwrap_err();
+    assert_eq!(listed.faults()[0].code(), Code::Missing);
 }
 
 #[test]

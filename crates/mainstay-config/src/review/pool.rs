@@ -14,7 +14,7 @@ use crate::config::{
     CONNECT_TIMEOUT, Endpoint, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
     Pool,
 };
-use crate::raw::{Opt, RawConfig, RawEndpoint, RawFlavour, RawPool};
+use crate::raw::{Opt, RawConfig, RawEndpoint, RawFlavour, RawPool, RawStandby};
 use crate::source::Span;
 use crate::spanned::Spanned;
 use crate::value::Short;
@@ -205,6 +205,7 @@ fn endpoint(
         once(review, &mut seen.names, name.clone(), name_place);
     }
     let process = process::process(review, &raw.process, &url);
+    startable(review, raw, written);
     Some(Endpoint {
         name: name.into(),
         url,
@@ -214,6 +215,17 @@ fn endpoint(
         site: groups::site(review, &raw.region, &raw.zone),
         standby: raw.standby.as_ref().map(|standby| groups::standby(standby.value)),
     })
+}
+
+/// Refuses a cold standby that nothing can start.
+fn startable(review: &mut Review, raw: &RawEndpoint, written: &Spanned<Short<RawEndpoint>>) {
+    let cold = raw.standby.as_ref().filter(|standby| matches!(standby.value, RawStandby::Cold));
+    let Some(cold) = cold else { return };
+    if raw.process.is_none() && !may_be_lost(written, &raw.process) {
+        let message = "a cold standby without a process can never be started";
+        let help = "add the `process` that starts it, or make it a hot or warm standby";
+        review.fault(Code::Missing, cold.span, message, help);
+    }
 }
 
 fn missing_url(review: &mut Review, written: &Spanned<Short<RawEndpoint>>) {
