@@ -232,7 +232,11 @@ impl Discovery {
                     let said;
                     (file, said) = self.look_into(file, &pool, &discover).await;
                     if let Some(said) = said {
+                        let found = matches!(said, Said::Found { .. });
                         self.take(&pool, &discover, said);
+                        if found && self.doubts(&pool, &discover) {
+                            file.again();
+                        }
                     }
                     tokio::time::sleep(file::LOOK_EVERY).await;
                 }
@@ -285,6 +289,14 @@ impl Discovery {
         self.changed(state, at, source, &changes);
         self.looked.notify_waiters();
         next
+    }
+
+    /// Whether what a source said last waits for a second look that says so too.
+    fn doubts(&self, pool: &str, discover: &Discover) -> bool {
+        let state = self.lock();
+        let pool = state.pools.iter().find(|known| *known.name == *pool);
+        let mut sources = pool.iter().flat_map(|pool| &pool.sources);
+        sources.any(|source| source.discover == *discover && source.doubts())
     }
 
     fn sweep(&self) {

@@ -39,6 +39,11 @@ impl File {
         &self.path
     }
 
+    /// Has it read again at the next look, whether it changed or not.
+    pub(crate) fn again(&mut self) {
+        self.read = None;
+    }
+
     /// What it says, if that may be something new. The first look does not wait for a second.
     pub(crate) fn look(&mut self, discover: &Discover) -> Option<Said<Endpoint>> {
         let trace = trace(&self.path).map_err(|error| error.to_string());

@@ -113,6 +113,11 @@ impl Source {
         }
     }
 
+    /// Whether somebody is missing who is let go only when the next look confirms it.
+    pub(crate) fn doubts(&self) -> bool {
+        matches!(&self.follow, Follow::Asked(lookups) if lookups.doubts())
+    }
+
     /// Takes what a look brought; gives what changed, and when to look again.
     pub(crate) fn take(
         &mut self,

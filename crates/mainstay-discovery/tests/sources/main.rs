@@ -237,6 +237,20 @@ async fn the_same_address_is_one_endpoint_whoever_names_it() {
 }
 
 #[tokio::test]
+async fn a_file_with_none_of_the_old_servers_is_believed_at_a_second_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("list.yaml");
+    std::fs::write(&file, "- http://a:1\n- http://b:1\n").unwrap();
+    let pool = format!("discover: {{file: {}, linger: 300ms}}", file.display());
+    let bench = Bench::start(&pool, folder.path()).await;
+    bench.has("a:1 b:1").await;
+    std::fs::write(&file, "- http://c:1\n- http://d:1\n").unwrap();
+    bench.has("a:1 b:1 c:1 d:1").await;
+    bench.has("c:1 d:1").await;
+    assert_eq!(bench.source().trouble, None);
+}
+
+#[tokio::test]
 async fn a_file_that_turned_bad_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("list.yaml");

@@ -88,6 +88,12 @@ impl<V: Clone + PartialEq> Lookups<V> {
         self.trouble.as_deref()
     }
 
+    /// Whether so many were missing in the last answer that it waits to be confirmed.
+    #[must_use]
+    pub fn doubts(&self) -> bool {
+        !self.doubted.is_empty()
+    }
+
     /// When it is to be looked at again.
     #[must_use]
     pub const fn next_look(&self) -> Moment {
