@@ -54,6 +54,9 @@ pub use window::{BadWindow, Wall, Window};
 
 use self::scale::Scale;
 
+/// Why a member is made ready once more.
+const ANEW: &str = "made ready anew: it is not ready any more";
+
 /// When a step is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -216,14 +219,16 @@ impl Group {
                 let command = Command::Stand { member: at, from, to };
                 changes.push(Change { command, cause: member.why.clone() });
             }
-            if member.prepare != member.preparing {
+            let anew = member.prepare && member.preparing && member.unloaded;
+            if anew || member.prepare != member.preparing {
                 member.preparing = member.prepare;
                 let command = if member.prepare {
                     Command::Prepare { member: at }
                 } else {
                     Command::Release { member: at }
                 };
-                changes.push(Change { command, cause: member.why.clone() });
+                let cause = if anew { ANEW.to_owned() } else { member.why.clone() };
+                changes.push(Change { command, cause });
             }
             member.told = false;
         }

@@ -68,6 +68,8 @@ pub struct Member {
     /// And what of that was commanded.
     pub(super) preparing: bool,
     pub(super) prepared: Prepared,
+    /// Whether it was ready at the last look, and at this one has to be made ready anew.
+    pub(super) unloaded: bool,
     pub(super) standing: Standing,
     pub(super) share: Ratio,
     pub(super) why: String,
@@ -99,6 +101,7 @@ impl Member {
             prepare: false,
             preparing: false,
             prepared: Prepared::No,
+            unloaded: false,
             standing: Standing::Active,
             share: Ratio::ONE,
             why: String::new(),
@@ -174,6 +177,7 @@ impl Member {
     }
 
     pub(super) fn observe(&mut self, sight: &Sight, damping: &Damping, now: Moment) {
+        self.unloaded = self.prepared == Prepared::Yes && sight.prepared == Prepared::No;
         self.prepared = sight.prepared;
         // Who is lost again before it was really back is lost once.
         let was_well = self.well.is_some_and(|at| self.posted || now.since(at) >= BACK);

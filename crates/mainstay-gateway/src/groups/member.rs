@@ -41,6 +41,8 @@ pub(super) struct Member {
     pub(super) warm: Warm,
     pub(super) suspicion: Suspicion,
     pub(super) prepared: Prepared,
+    /// Whether it was seen to be ready since it was made ready.
+    seen_ready: bool,
     /// What is done to make it ready, in words.
     pub(super) stage: String,
     /// How long it last took to be made ready.
@@ -118,6 +120,7 @@ impl Member {
             warm: pool.warm.clone(),
             suspicion: Suspicion::None,
             prepared: Prepared::No,
+            seen_ready: false,
             stage: String::new(),
             took: None,
             task: None,
@@ -132,6 +135,7 @@ impl Member {
             Some(before) if before.url == self.url => {
                 self.suspicion = before.suspicion;
                 self.prepared = before.prepared;
+                self.seen_ready = before.seen_ready;
                 self.stage = before.stage;
                 self.task = before.task;
             }
@@ -182,8 +186,10 @@ impl Member {
     pub(super) fn see(&mut self, rotations: &Rotations, compares: bool, now: Moment) -> Sight {
         let recent = if compares { self.recent(now) } else { Counts::default() };
         let (load, capacity) = self.rates(rotations);
+        let fitness = self.fitness(now);
+        self.miss_models(fitness);
         Sight {
-            fitness: self.fitness(now),
+            fitness,
             prepared: self.prepared,
             load,
             capacity,
@@ -191,6 +197,22 @@ impl Member {
             judged: recent.judged(),
             failed: recent.failed,
             median: recent.latencies.median(),
+        }
+    }
+
+    /// A warm one that was ready and has lost its models, as by a restart, is to be loaded anew.
+    fn miss_models(&mut self, fitness: Fitness) {
+        if self.standby != Standby::Warm || self.prepared != Prepared::Yes {
+            self.seen_ready = false;
+            return;
+        }
+        match fitness {
+            Fitness::Ready => self.seen_ready = true,
+            Fitness::Lost(Loss::Loading) if self.seen_ready => {
+                (self.prepared, self.stage) = (Prepared::No, String::new());
+                self.seen_ready = false;
+            }
+            _ => {}
         }
     }
 

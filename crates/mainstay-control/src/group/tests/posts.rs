@@ -124,6 +124,22 @@ fn a_warm_standby_is_loaded_and_takes_over_when_it_is_ready() {
 }
 
 #[test]
+fn a_warm_standby_that_lost_its_models_is_loaded_anew_once() {
+    let specs = vec![spec("a", None), spec("w", Some(Standby::Warm))];
+    let mut world = World::new(Rule::default(), specs);
+    world.dies("a");
+    world.step();
+    world.sights[1].prepared = Prepared::Yes;
+    world.step();
+    assert_eq!(world.active(), ["w"]);
+    world.is("w", Fitness::Lost(Loss::Loading));
+    world.sights[1].prepared = Prepared::No;
+    assert_eq!(world.step(), ["prepare w: made ready anew: it is not ready any more"]);
+    world.sights[1].prepared = Prepared::Underway;
+    assert_eq!(world.step(), Vec::<String>::new());
+}
+
+#[test]
 fn load_brings_spares_in_and_calm_lets_them_go() {
     let active = Active::Between(Range::between(1, 3));
     let specs = ["a", "b", "c"].map(|name| spec(name, None)).to_vec();
