@@ -238,6 +238,13 @@ impl Process {
         self.begun
     }
 
+    /// Its start, which nobody was there to carry out, is made only now.
+    pub const fn begin_late(&mut self, now: Moment) {
+        if let State::Starting { since, .. } = &mut self.state {
+            (*since, self.begun) = (now, now);
+        }
+    }
+
     /// Why its last stop was not asked for: it was not ready in time.
     #[must_use]
     pub const fn timed_out(&self) -> bool {

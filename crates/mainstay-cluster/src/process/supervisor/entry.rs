@@ -89,6 +89,29 @@ impl Entry {
         Some(News::Ended(last.exit.clone()))
     }
 
+    /// Its guardian is lost, and nothing is known of what runs.
+    pub(super) const fn lost_sight(&mut self) {
+        if let Some((report, _)) = &mut self.report {
+            report.pid = None;
+        }
+    }
+
+    /// What nobody was there to carry out when it was ordered. Whatever was carried out has a
+    /// run, or an answer is awaited.
+    pub(super) fn missed(&self) -> Option<Missed> {
+        if self.pending || self.run.is_some() {
+            return None;
+        }
+        let running = self.report.as_ref().filter(|(report, _)| report.pid.is_some());
+        match self.process.state() {
+            State::Starting { pid: None, .. } => Some(Missed::Start),
+            State::Stopping { .. } => {
+                Some(running.map_or(Missed::All, |(report, _)| Missed::Stop { run: report.run }))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether what runs was made from another spec.
     fn is_other(&self) -> bool {
         self.report
@@ -143,6 +166,17 @@ impl Entry {
     }
 }
 
+/// What was ordered while no guardian was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// A start.
+    Start,
+    /// The stop of this run.
+    Stop { run: u64 },
+    /// A start and then a stop: nothing runs.
+    All,
+}
+
 /// What a report means.
 #[derive(Debug)]
 pub(super) enum News {
@@ -161,4 +195,51 @@ pub(super) fn lost() -> Exit {
 /// The end of a process that the guardian would not start.
 pub(super) fn refused(why: String) -> Exit {
     Exit { cause: Cause::NotStarted, evidence: why, ran: std::time::Duration::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_control::process::Restart;
+
+    use super::*;
+    use crate::process::wire::{Limits, Log, Spec, StopRule};
+
+    fn entry() -> Entry {
+        let stop = StopRule { signal: 15, grace: std::time::Duration::from_secs(1) };
+        Entry::new(Subject {
+            pool: "p".to_owned(),
+            endpoint: "e".to_owned(),
+            spec: Spec {
+                argv: Vec::new(),
+                env: Vec::new(),
+                user: None,
+                dir: None,
+                limits: Limits::default(),
+                stop,
+                log: Log { path: "log".into(), size: 1, files: 1 },
+                fingerprint: String::new(),
+            },
+            restart: Restart::default(),
+            stop,
+            wanted: true,
+        })
+    }
+
+    #[test]
+    fn what_was_ordered_without_a_guardian_is_missed() {
+        let (mut entry, mut rng) = (entry(), fastrand::Rng::with_seed(1));
+        let mut step = |entry: &mut Entry, event: &Event<'_>| {
+            entry.step(event, "", Moment::ZERO, &mut rng);
+        };
+        assert_eq!(entry.missed(), None);
+        step(&mut entry, &Event::Wanted(true));
+        assert_eq!(entry.missed(), Some(Missed::Start));
+        entry.pending = true;
+        assert_eq!(entry.missed(), None);
+        entry.pending = false;
+        step(&mut entry, &Event::Wanted(false));
+        assert_eq!(entry.missed(), Some(Missed::All));
+        step(&mut entry, &Event::Exited(&refused(String::new())));
+        assert_eq!((entry.process.state(), entry.missed()), (State::Stopped, None));
+    }
 }

@@ -9,7 +9,7 @@ use mainstay_telemetry::{self as telemetry, EventKind, Telemetry};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::entry::{Entry, News, lost, refused};
+use super::entry::{Entry, Missed, News, lost, refused};
 use super::{Board, Handle, Key, ORDERS, Options, Order, Subject, Verdicts};
 use crate::error::Error;
 use crate::process::client::{self, Guardian, Link};
@@ -208,6 +208,10 @@ impl Supervisor {
         let keys: Vec<Key> = self.entries.keys().cloned().collect();
         for key in keys {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
+            if let Some(missed) = entry.missed() {
+                self.catch_up(&key, missed);
+                continue;
+            }
             if entry.subject.wanted && !entry.process.is_wanted() && !entry.is_there() {
                 self.step(&key, &Event::Wanted(true), "wanted from the start");
                 continue;
@@ -221,6 +225,23 @@ impl Supervisor {
                 self.step(&key, &Event::Ready, "");
             }
             self.step(&key, &Event::Tick, "");
+        }
+    }
+
+    /// Carries out what was ordered while no guardian was there.
+    fn catch_up(&mut self, key: &Key, missed: Missed) {
+        let now = self.telemetry.clock().now();
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        match missed {
+            Missed::Start => {
+                entry.process.begin_late(now);
+                self.start(key);
+            }
+            Missed::Stop { run } => {
+                entry.run = Some(run);
+                self.stop(key);
+            }
+            Missed::All => self.never(key, &refused("no guardian was there".to_owned())),
         }
     }
 
@@ -326,6 +347,7 @@ impl Supervisor {
         tracing::error!(why, "the guardian is lost");
         self.event("guardian", "found", "lost", why.to_owned());
         let now = self.telemetry.clock().now();
+        self.entries.values_mut().for_each(Entry::lost_sight);
         let there: Vec<Key> = self
             .entries
             .iter()
