@@ -209,6 +209,28 @@ async fn a_warm_standby_is_loaded_while_the_next_step_answers() {
 }
 
 #[tokio::test]
+async fn a_warm_standby_that_loses_its_models_is_loaded_anew() {
+    let mut primary = ModelServer::start().await;
+    let standby = ModelServer::start_unloaded().await;
+    let servers = [(&primary, json!({})), (&standby, json!({"standby": "warm"}))];
+    let gateway = Gateway::start(group(&servers, &json!({}))).await;
+    gateway.until_verdict(&primary.name(), "ready").await;
+    primary.kill().await;
+    gateway.until_verdict(&standby.name(), "ready").await;
+    until_active(&gateway, &[&standby]).await;
+    // As after a restart of a server that loads nothing by itself.
+    let unload = Request::post(&format!("/v2/repository/models/{MODEL}/unload"), "{}".to_owned());
+    assert_eq!(ask(standby.address, &unload).await.status(), 200);
+    eventually("it is loaded anew", || async {
+        (times(&gateway, &standby, "ready").await == 2).then_some(())
+    })
+    .await;
+    gateway.until_verdict(&standby.name(), "ready").await;
+    assert_eq!(times(&gateway, &standby, "ready").await, 2, "and only once");
+    until_active(&gateway, &[&standby]).await;
+}
+
+#[tokio::test]
 async fn a_primary_that_flaps_is_taken_back_once() {
     let mut servers = ModelServer::several(2).await;
     let rule = json!({

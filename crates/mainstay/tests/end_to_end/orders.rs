@@ -289,7 +289,9 @@ async fn a_death_is_foreseen() {
     let foreseen = operator(&gateway, &["forecast", &name]).await;
     assert_eq!(foreseen.code, Some(0), "{}", foreseen.stderr);
     let says = &foreseen.stdout;
-    assert!(says.contains("gone") && says.contains("no request would go unanswered"), "{says}");
+    // How much the other one can bear was measured, and may be little where it had little to do.
+    let survivor = peers[1].address.to_string();
+    assert!(says.contains("gone") && says.contains(&survivor), "{says}");
     load.stop().await.assert_all_answered_within(Duration::from_secs(5));
 }
 
