@@ -37,7 +37,7 @@ fn check_request(body: &[u8], json_len: Option<usize>) {
 }
 
 fn check_answer(body: &[u8], json_len: Option<usize>) {
-    let mark = Mark { served_by: "fuzz", reason: "fuzz" };
+    let mark = Mark { served_by: "fuzz", reason: "fuzz", age: Some(7) };
     let marked = answer::mark_degraded(&Bytes::copy_from_slice(body), json_len, &mark);
     let Ok(response) = answer::parse(body, json_len) else { return };
     let marked = marked.expect("what can be read can be marked");
