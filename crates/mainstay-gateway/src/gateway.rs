@@ -10,6 +10,7 @@ use mainstay_config::{Check, Config};
 use mainstay_policy::Verdict;
 use mainstay_telemetry::{Clock, Event, EventKind};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::accept::{self, HANDOVER};
 use crate::aftermath;
@@ -224,25 +225,27 @@ impl Gateway {
         // another process answers.
         let left = lifecycle.clone();
         let admin = tokio::spawn(admin.run(async move { left.handed_over().await }));
-        let judging = tokio::spawn(async move { board.run().await });
+        // Ended with the gateway, whatever they are at.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { board.run().await });
         if inherited.takes_over() {
             // Meanwhile the process before serves, and knows its servers.
             let _late = tokio::time::timeout(KNOWN_WITHIN, until_known(&shared)).await;
         }
-        let acceptor = tokio::spawn(accepting);
+        tasks.spawn(accepting);
         let watching = lifecycle.clone();
-        let files = tokio::spawn(async move { watching.watch().await });
-        let watch = tokio::spawn(outliers.run());
+        tasks.spawn(async move { watching.watch().await });
+        tasks.spawn(outliers.run());
         let hand = processes.handle();
-        let supervision = tokio::spawn(processes.run(reconfigure.clone()));
-        let groups = tokio::spawn(groups.run());
-        let models = tokio::spawn(look_after(Arc::clone(&shared)));
-        let sources = tokio::spawn(sources.run(reconfigure.clone()));
-        let gates = tokio::spawn(overload::watch(Arc::clone(&shared)));
-        let orders = tokio::spawn(orders.run());
-        let after = tokio::spawn(aftermath::run(Arc::clone(&shared)));
-        let near = tokio::spawn(locality::watch(Arc::clone(&shared)));
-        let idle = tokio::spawn(sweep_sequences(Arc::clone(&shared)));
+        tasks.spawn(processes.run(reconfigure.clone()));
+        tasks.spawn(groups.run());
+        tasks.spawn(look_after(Arc::clone(&shared)));
+        tasks.spawn(sources.run(reconfigure));
+        tasks.spawn(overload::watch(Arc::clone(&shared)));
+        tasks.spawn(orders.run());
+        tasks.spawn(aftermath::run(Arc::clone(&shared)));
+        tasks.spawn(locality::watch(Arc::clone(&shared)));
+        tasks.spawn(sweep_sequences(Arc::clone(&shared)));
         tell_started(&shared, config.workers);
 
         inherited.tell_ready();
@@ -268,25 +271,8 @@ impl Gateway {
         if !drained {
             tracing::warn!(?limit, "the drain limit passed with requests in flight");
         }
-        for task in [
-            &acceptor,
-            &judging,
-            &watch,
-            &groups,
-            &supervision,
-            &models,
-            &sources,
-            &gates,
-            &orders,
-            &after,
-            &near,
-            &idle,
-            &files,
-        ] {
-            task.abort();
-        }
+        drop(tasks);
         admin.abort();
-        drop(reconfigure);
         Ok(())
     }
 }
