@@ -43,7 +43,7 @@ pub(crate) use model::{
 };
 pub(crate) use outliers::{RawFailback, RawOutlierLatency, RawOutliers, RawSuccessRate};
 pub(crate) use pool::{
-    RawBackoff, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawHedge, RawPool,
+    RawBackoff, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawHedge, RawPool, RawProtocol,
     RawSlowCalls, RawSlowStart,
 };
 pub(crate) use process::{

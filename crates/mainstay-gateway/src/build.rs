@@ -155,6 +155,7 @@ impl Builder<'_> {
             plan,
             strict,
             steps,
+            inputs: model.inputs.clone(),
             outputs: model.outputs.clone(),
             batch: model.batch,
             guards: model.guards.clone(),
@@ -189,6 +190,7 @@ impl Builder<'_> {
                 let source = PoolSource {
                     pool: *pool,
                     name: Arc::clone(&self.config.pools[*pool].name),
+                    protocol: self.config.pools[*pool].protocol,
                     flavour: self.config.pools[*pool].flavour,
                     members: self.members((at, *pool), model, (name.as_ref(), version)),
                     model: name.clone(),

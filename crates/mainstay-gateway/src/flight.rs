@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use mainstay_policy::limit::Took;
 use mainstay_policy::{Class, Guard, Moment, SentState};
+use mainstay_protocol::Protocol;
 use mainstay_telemetry::record::{Attempt, End, Record, RequestId};
 
 use crate::gate::{Gate, Ticket};
@@ -20,6 +21,8 @@ use crate::worker::Worker;
 pub(crate) struct Flight {
     pub(crate) worker: Rc<Worker>,
     pub(crate) record: Record,
+    /// What the client speaks, as far as it is known: errors are said in it.
+    pub(crate) protocol: Protocol,
     /// The model that is asked.
     route: Option<RouteView>,
     /// Since when it has a place among its model's requests.
@@ -56,6 +59,7 @@ impl Flight {
         Self {
             worker,
             record,
+            protocol: Protocol::Oip,
             route: None,
             entered: None,
             committed: None,
@@ -75,8 +79,9 @@ impl Flight {
         self.record.started
     }
 
-    /// The model that is asked.
-    pub(crate) fn ask_for(&mut self, route: &RouteView) {
+    /// The model that is asked, and in which protocol.
+    pub(crate) fn ask_for(&mut self, route: &RouteView, protocol: Protocol) {
+        self.protocol = protocol;
         self.record.model = route.id;
         self.route = Some(route.clone());
     }

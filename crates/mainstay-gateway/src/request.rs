@@ -15,6 +15,7 @@ mod headers;
 mod hold;
 mod judge;
 mod local;
+mod named;
 mod once;
 mod own;
 mod recognise;
@@ -34,6 +35,7 @@ use mainstay_telemetry::record::{End, Reason};
 use crate::client::AnswerBody;
 use crate::flight::Flight;
 use crate::worker::Worker;
+use admit::Admitted;
 use fault::{Blame, Fault};
 use recognise::Recognised;
 
@@ -74,22 +76,38 @@ fn respond(
     body: Incoming,
 ) -> impl Future<Output = Response<AnswerBody>> {
     async move {
-        let mut ask = match recognise::recognise(&flight.worker, parts, trusted, flight.started()) {
+        let started = flight.started();
+        let (ask, now) = match recognise::recognise(&flight.worker, parts, trusted, started) {
             Ok(Recognised::Own(response)) => {
                 flight.end(End::Answered, response.status().as_u16());
                 return response;
             }
-            Ok(Recognised::Ask(ask)) => ask,
-            Err(fault) => return refuse(flight, &fault),
+            Ok(Recognised::Ask(mut ask)) => {
+                flight.ask_for(&ask.route, ask.protocol);
+                let admitted = pin!(admit::admit((&*flight.worker, started), body)).await;
+                match admitted {
+                    Ok(Admitted { payload, reservation, now }) => {
+                        ask.payload = payload;
+                        ask.reservation = reservation;
+                        (ask, now)
+                    }
+                    Err(fault) => return refuse(flight, &fault),
+                }
+            }
+            // Boxed: of other protocols than the one that costs least.
+            Ok(Recognised::Nameless(nameless)) => {
+                flight.protocol = nameless.protocol;
+                match Box::pin(named::ask(&mut flight, *nameless, body)).await {
+                    Ok(asked) => asked,
+                    Err(fault) => return refuse(flight, &fault),
+                }
+            }
+            Err((protocol, fault)) => {
+                flight.protocol = protocol;
+                return refuse(flight, &fault);
+            }
         };
-        flight.ask_for(&ask.route);
-        flight.record.deadline = ask.deadline.since(flight.started());
-        let now = (&*flight.worker, flight.started());
-        let admitted = pin!(admit::admit(now, &mut ask, body)).await;
-        let now = match admitted {
-            Ok(now) => now,
-            Err(fault) => return refuse(flight, &fault),
-        };
+        flight.record.deadline = ask.deadline.since(started);
         if let Some(left) = ask.route.poison.as_ref().and_then(|it| it.refuses(&ask, now)) {
             flight.record.reason = Reason::Poison;
             return refuse(flight, &Fault::poison(&ask.route.name, left));
@@ -104,7 +122,7 @@ fn respond(
 
 /// Ends a flight with a fault, said in the protocol's own form.
 fn refuse(flight: Flight, fault: &Fault) -> Response<AnswerBody> {
-    let response = reply::fault(fault);
+    let response = reply::fault(flight.protocol, fault);
     let end = match fault.blame {
         Blame::Client => End::ClientFault,
         Blame::Load => End::Shed,

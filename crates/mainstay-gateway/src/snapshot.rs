@@ -21,7 +21,7 @@ use mainstay_policy::target::Target;
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::confidence;
 use mainstay_protocol::oip::guard::constant::Sameness;
-use mainstay_protocol::{Tensor, TensorSpec};
+use mainstay_protocol::{Protocol, Tensor, TensorSpec};
 
 use crate::build::Watched;
 use crate::embedded::Embedded;
@@ -149,6 +149,11 @@ pub(crate) struct RouteView {
 }
 
 impl RouteView {
+    /// The snapshot that it belongs to.
+    pub(crate) fn view(&self) -> &Snapshot {
+        &self.view
+    }
+
     /// The route alone, for another thread.
     pub(crate) fn share(&self) -> Arc<Route> {
         Arc::clone(&self.view.routes[self.at])
@@ -176,6 +181,7 @@ pub(crate) struct Route {
     pub(crate) strict: Plan,
     /// Aligned with the plans' steps.
     pub(crate) steps: Vec<Step>,
+    pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
     pub(crate) batch: bool,
     /// What every answer must keep to.
@@ -231,6 +237,16 @@ pub(crate) struct Step {
     pub(crate) degraded: bool,
 }
 
+impl Step {
+    /// What its servers speak; a source inside the gateway answers in whatever was `asked`.
+    pub(crate) fn speaks(&self, asked: Protocol) -> Protocol {
+        match &self.source {
+            Source::Pool(pool) => pool.protocol,
+            Source::Embedded(_) | Source::LastGood | Source::Default(_) => asked,
+        }
+    }
+}
+
 /// Who answers.
 #[derive(Debug)]
 pub(crate) enum Source {
@@ -247,6 +263,8 @@ pub(crate) struct PoolSource {
     /// Index in [`Config::pools`].
     pub(crate) pool: usize,
     pub(crate) name: Arc<str>,
+    /// What its servers speak.
+    pub(crate) protocol: Protocol,
     pub(crate) flavour: Flavour,
     /// Aligned with the members of the plan's pool.
     pub(crate) members: Vec<Member>,

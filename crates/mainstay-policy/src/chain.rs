@@ -74,11 +74,13 @@ pub enum Reason {
     FailFast = 13,
     /// Nobody came back to a pool while the request waited.
     WaitedInVain = 14,
+    /// The request has no words in the protocol of the earlier pool.
+    NotTranslated = 15,
 }
 
 impl Reason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::None,
         Self::NoEndpoint,
         Self::AttemptsFailed,
@@ -94,6 +96,7 @@ impl Reason {
         Self::Returning,
         Self::FailFast,
         Self::WaitedInVain,
+        Self::NotTranslated,
     ];
 
     /// The reason in kebab case, as headers, parameters and records show it.
@@ -115,6 +118,7 @@ impl Reason {
             Self::Returning => "returning",
             Self::FailFast => "fail-fast",
             Self::WaitedInVain => "waited-in-vain",
+            Self::NotTranslated => "not-translated",
         }
     }
 }

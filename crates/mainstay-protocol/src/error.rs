@@ -4,7 +4,7 @@
 //! server's (`BadAnswer`) in an answer, and only the caller knows which of the two it reads.
 //! The texts go to clients as they stand, so they quote names and never whole payloads.
 
-use crate::Datatype;
+use crate::{Datatype, Protocol};
 
 /// Why a message cannot be read, written or used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,12 @@ pub enum Error {
     /// `Inference-Header-Content-Length: 0`: the tensors are described nowhere in the message.
     #[error("a raw binary body has no JSON head that could be read")]
     RawBody,
+    /// A protocol whose messages are no tensors, or of whose kind this message is not.
+    #[error("a message of the protocol {protocol} cannot be read as tensors")]
+    NoTensors {
+        /// Which one.
+        protocol: Protocol,
+    },
     /// A request without inputs.
     #[error("a request needs at least one input")]
     NoInputs,

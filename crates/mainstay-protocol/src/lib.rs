@@ -4,6 +4,7 @@
 //! - [`oip`]: the Open Inference Protocol V2 over HTTP: paths, requests, answers, metadata.
 //! - [`classify`]: what a status and an error body mean, by server flavour.
 //! - [`dns`]: where servers are, as a stub resolver asks for it.
+//! - [`form`]: messages of tensors in the form of any protocol.
 //! - [`prometheus`]: what servers count themselves.
 //! - [`sse`]: where the first content of an event stream begins.
 //! - [`tensor`]: the vocabulary that all of them share.
@@ -14,11 +15,14 @@
 pub mod classify;
 pub mod dns;
 mod error;
+pub mod form;
 pub mod http1;
 pub mod oip;
 pub mod prometheus;
+mod protocol;
 pub mod sse;
 pub mod tensor;
 
 pub use error::Error;
+pub use protocol::{Called, Protocol};
 pub use tensor::{Data, Datatype, Tensor, TensorSpec};

@@ -22,6 +22,8 @@ pub struct Model {
     /// For everything that is done for one request. Default 10 s, far too long for most models:
     /// set it to what your callers can wait.
     pub deadline: Duration,
+    /// The input tensors, in the order of the file; empty when not declared.
+    pub inputs: Vec<TensorSpec>,
     /// The output tensors, in the order of the file; empty when not declared.
     pub outputs: Vec<TensorSpec>,
     /// Whether the first dimension of every input and output is the batch, so that rows may be

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, Method};
 use mainstay_control::group;
 use mainstay_policy::health::{counters, fusion, heartbeat};
 use mainstay_policy::{balance, breaker, budget, failback, health, limit, outlier};
+use mainstay_protocol::Protocol;
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::golden::Golden;
 
@@ -23,6 +24,8 @@ use crate::review::address;
 pub struct Pool {
     /// The name that chains use; unique.
     pub name: Arc<str>,
+    /// What the servers speak. Default the Open Inference Protocol over HTTP.
+    pub protocol: Protocol,
     /// Whose dialect of failures the servers speak. Default `auto`.
     pub flavour: Flavour,
     /// The servers that the file names; at least one, unless there are sources of others.

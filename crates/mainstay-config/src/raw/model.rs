@@ -21,6 +21,10 @@ pub(crate) struct RawModel {
     /// callers can wait; the default is far too long for most models.
     #[schemars(extend("default" = "10s", "examples" = ["500ms"]))]
     pub(crate) deadline: Opt<Length>,
+    /// The input tensors by name, as the model's metadata gives them. Needed where clients and
+    /// servers speak protocols of which one names and types its inputs and the other does not.
+    #[schemars(extend("x-name" = "features"))]
+    pub(crate) inputs: Opt<Entries<RawOutput>>,
     /// The output tensors by name, as the model's metadata gives them (`mainstay init` asks the
     /// servers for them). Needed for default predictions and confidence rules.
     #[schemars(extend("x-name" = "probabilities"))]
@@ -145,7 +149,7 @@ pub(crate) struct RawModelDefaults {
     pub(crate) priority: Opt<RawPriority>,
 }
 
-/// One output tensor.
+/// One tensor.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[serde(expecting = "a tensor; write for example {datatype: FP32, shape: [-1, 2]}")]

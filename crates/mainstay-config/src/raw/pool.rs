@@ -17,6 +17,9 @@ use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
 #[serde(expecting = "a pool; write its keys below its name, at least `endpoints:`")]
 #[schemars(rename = "Pool")]
 pub(crate) struct RawPool {
+    /// What the servers speak: oip is the Open Inference Protocol V2 over HTTP.
+    #[schemars(extend("default" = "oip"))]
+    pub(crate) protocol: Opt<RawProtocol>,
     /// Whose dialect of failures the servers speak: auto, triton, mlserver, torchserve or
     /// tensorflow-serving. The same status means different things from different servers.
     #[schemars(extend("default" = "auto"))]
@@ -122,6 +125,16 @@ pub(crate) struct RawPool {
     /// A second attempt at another server beside one that takes longer than usual; the first
     /// usable answer wins. Never for models with `repeatable: false`; `off` turns it off.
     pub(crate) hedge: Opt<Short<RawHedge>>,
+}
+
+/// What the servers of a pool speak.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Protocol", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawProtocol {
+    /// The Open Inference Protocol V2 over HTTP.
+    Oip,
 }
 
 /// Whose dialect of failures the servers speak.

@@ -104,6 +104,7 @@ fn model(
     Model {
         name: Arc::from(name.as_str()),
         deadline,
+        inputs: inputs(review, &raw.inputs),
         batch: outputs.batch,
         outputs: outputs.specs,
         guards,
@@ -213,7 +214,7 @@ fn outputs(review: &mut Review, raw: &Spanned<RawModel>) -> Outputs {
     let written = raw.outputs.as_ref();
     let entries = written.map_or(&[][..], |outputs: &Spanned<Entries<RawOutput>>| &outputs.value.0);
     let specs: Vec<TensorSpec> =
-        entries.iter().filter_map(|(name, raw)| output(review, name, raw)).collect();
+        entries.iter().filter_map(|(name, raw)| tensor(review, "output", (name, raw))).collect();
     let batch =
         matches!(&raw.batch, Some(batch) if matches!(batch.value, RawBatch::FirstDimension));
     if batch {
@@ -223,15 +224,22 @@ fn outputs(review: &mut Review, raw: &Spanned<RawModel>) -> Outputs {
     Outputs { complete: !damaged && specs.len() == entries.len(), specs, batch }
 }
 
-fn output(
+/// The inputs; faulty ones are left out.
+fn inputs(review: &mut Review, raw: &Opt<Entries<RawOutput>>) -> Vec<TensorSpec> {
+    let entries = raw.as_ref().map_or(&[][..], |inputs| &inputs.value.0);
+    entries.iter().filter_map(|(name, raw)| tensor(review, "input", (name, raw))).collect()
+}
+
+/// A tensor as an input or an output, which `what` says.
+fn tensor(
     review: &mut Review,
-    name: &Spanned<String>,
-    raw: &Spanned<RawOutput>,
+    what: &str,
+    (name, raw): (&Spanned<String>, &Spanned<RawOutput>),
 ) -> Option<TensorSpec> {
     let example = "write for example {datatype: FP32, shape: [-1, 2]}";
     let (Some(datatype), Some(shape)) = (&raw.datatype, &raw.shape) else {
         if !raw.damaged {
-            let message = format!("output {:?} needs a datatype and a shape", name.value);
+            let message = format!("{what} {:?} needs a datatype and a shape", name.value);
             review.fault(Code::Missing, name.span, message, example);
         }
         return None;

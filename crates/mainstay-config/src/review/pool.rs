@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use mainstay_protocol::Protocol;
 use mainstay_protocol::classify::Flavour;
 
 use super::{
@@ -14,7 +15,7 @@ use crate::config::{
     CONNECT_TIMEOUT, Endpoint, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
     Pool,
 };
-use crate::raw::{Opt, RawConfig, RawEndpoint, RawFlavour, RawPool, RawStandby};
+use crate::raw::{Opt, RawConfig, RawEndpoint, RawFlavour, RawPool, RawProtocol, RawStandby};
 use crate::source::Span;
 use crate::spanned::Spanned;
 use crate::value::Short;
@@ -79,6 +80,7 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
     let (process, replicas) = process::replicas(review, raw);
     Pool {
         name: Arc::from(name.as_str()),
+        protocol: raw.protocol.as_ref().map_or(Protocol::Oip, |it| protocol(it.value)),
         flavour,
         replicas,
         process,
@@ -112,6 +114,12 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
         heartbeat: signals::heartbeat(review, &raw.heartbeat),
         counters: signals::counters(review, &raw.counters, flavour),
         hedge: repetition::hedge(review, &raw.hedge),
+    }
+}
+
+const fn protocol(protocol: RawProtocol) -> Protocol {
+    match protocol {
+        RawProtocol::Oip => Protocol::Oip,
     }
 }
 

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use mainstay_config::Limits;
 use mainstay_policy::Moment;
 
-use super::ask::{Ask, Payload};
+use super::ask::Payload;
 use super::fault::Fault;
 use crate::memory::Reservation;
 use crate::timeouts::within;
@@ -23,16 +23,25 @@ use crate::worker::Worker;
 /// Set aside for a body whose length was not announced, and again whenever that is not enough.
 const UNANNOUNCED: usize = 64 * 1024;
 
-/// Reads the body of `ask`; gives the time when it was there.
+/// A request's body, as far as it was read.
+pub(super) struct Admitted {
+    pub(super) payload: Payload,
+    /// The memory that it takes.
+    pub(super) reservation: Option<Reservation>,
+    /// When it was there.
+    pub(super) now: Moment,
+}
+
+/// Reads a request's body.
 ///
 /// The deadline runs from the head, so a slow client spends its own time.
 pub(super) async fn admit(
     (worker, now): (&Worker, Moment),
-    ask: &mut Ask,
     body: Incoming,
-) -> Result<Moment, Fault> {
+) -> Result<Admitted, Fault> {
     if body.is_end_stream() {
-        return Ok(now);
+        let payload = Payload::Kept(Bytes::new());
+        return Ok(Admitted { payload, reservation: None, now });
     }
     let limits = &worker.view().limits;
     let announced =
@@ -45,8 +54,9 @@ pub(super) async fn admit(
     let first = expected.min(UNANNOUNCED);
     let keep = (expected <= limits.replay).then(|| worker.shared.memory.reserve(first));
     let Some(mut reservation) = keep.flatten() else {
-        ask.payload = Payload::Once(RefCell::new(Some(once(VecDeque::new(), body, limits.body))));
-        return Ok(now);
+        let once = once(VecDeque::new(), body, limits.body);
+        let payload = Payload::Once(RefCell::new(Some(once)));
+        return Ok(Admitted { payload, reservation: None, now });
     };
     let (read, now) = {
         let mut reading = pin!(read(body, &mut reservation, limits));
@@ -59,9 +69,8 @@ pub(super) async fn admit(
             }
         }
     };
-    ask.payload = read.ok_or_else(Fault::body_stalled)??;
-    ask.reservation = Some(reservation);
-    Ok(now)
+    let payload = read.ok_or_else(Fault::body_stalled)??;
+    Ok(Admitted { payload, reservation: Some(reservation), now })
 }
 
 /// A body that can be sent once: what has come, and the rest as it comes.

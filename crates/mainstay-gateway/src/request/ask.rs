@@ -1,5 +1,6 @@
 //! A recognised request: what is asked of which model, ready to be sent as often as needed.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use bytes::Bytes;
@@ -7,6 +8,8 @@ use http::{HeaderMap, Method, Uri};
 use mainstay_policy::Moment;
 use mainstay_policy::chain::Plan;
 use mainstay_policy::limit::Priority;
+use mainstay_protocol::form::{self, Context};
+use mainstay_protocol::{Called, Protocol};
 
 use crate::memory::Reservation;
 use crate::snapshot::RouteView;
@@ -29,6 +32,10 @@ const PREDICTIONS: [&str; 2] = ["/generate", "/generate_stream"];
 /// A request to a model.
 #[derive(Debug)]
 pub(crate) struct Ask {
+    /// What the client speaks.
+    pub(crate) protocol: Protocol,
+    /// The model's name, where the path does not say it.
+    pub(crate) named: Option<Box<str>>,
     pub(crate) method: Method,
     /// Path and query, as the client sent them.
     pub(crate) uri: Uri,
@@ -58,6 +65,26 @@ impl Ask {
     /// The chain that may be climbed.
     pub(crate) fn plan(&self) -> &Plan {
         if self.strict { &self.route.strict } else { &self.route.plan }
+    }
+
+    /// Whether servers that speak `server` can be asked: only predictions are translated.
+    pub(crate) fn reaches(&self, server: Protocol) -> bool {
+        self.protocol == server
+            || (self.kind == Kind::Infer && self.body().is_some() && self.protocol.reaches(server))
+    }
+
+    /// The model and the version that the client names.
+    pub(crate) fn called(&self) -> Called<'_> {
+        form::called(self.protocol, self.uri.path()).unwrap_or_else(|| {
+            let model = Cow::Borrowed(self.named.as_deref().unwrap_or(&self.route.name));
+            Called { model, ..Called::default() }
+        })
+    }
+
+    /// What its messages do not say of the model by themselves.
+    pub(crate) fn context(&self) -> Context<'_> {
+        let route = &*self.route;
+        Context { model: &route.name, inputs: &route.inputs, outputs: &route.outputs }
     }
 
     /// What is left of the deadline for a server to be told, in milliseconds, rounded up.

@@ -12,9 +12,9 @@ use mainstay_config::Exhausted;
 use mainstay_protocol::oip::answer::{self, Response};
 use mainstay_protocol::oip::confidence::{self, Rule};
 use mainstay_protocol::oip::{Encoded, infer};
-use mainstay_protocol::{Error, Tensor};
+use mainstay_protocol::{Error, Protocol, Tensor, form};
 
-use super::ask::{Ask, Payload};
+use super::ask::{Ask, Kind, Payload};
 
 /// What an answer came to.
 pub(super) enum Judged {
@@ -114,25 +114,31 @@ impl Assembly {
             Some(parsed) => parsed,
             None => {
                 let body = ask.body().map(|bytes| &bytes[..]).unwrap_or_default();
-                infer::parse(body, ask.json_len)?
+                form::read_request(ask.protocol, (body, ask.json_len), ask.context())?
             }
         };
         Ok(self.request.insert(parsed))
     }
 
-    /// The part of the request that is still to be answered, to be sent to servers; `None` where
-    /// that is all of it, as the client sent it.
+    /// What is to be sent to servers that speak `server`: the part of the request that is still to
+    /// be answered, in their protocol; `None` where that is what the client sent.
     pub(super) fn remainder(
         &mut self,
         ask: &Ask,
+        server: Protocol,
     ) -> Result<Option<(Payload, Option<usize>)>, Error> {
-        if !self.is_partial() {
+        let whole = !self.is_partial();
+        if whole && (server == ask.protocol || ask.kind != Kind::Infer) {
             return Ok(None);
         }
-        let open = std::mem::take(&mut self.open);
-        let selected = self.request(ask).and_then(|request| infer::select_rows(request, &open));
-        self.open = open;
-        let Encoded { body, json_len } = infer::render(&selected?);
+        let Encoded { body, json_len } = if whole {
+            form::write_request(server, self.request(ask)?, ask.context())?
+        } else {
+            let open = std::mem::take(&mut self.open);
+            let selected = self.request(ask).and_then(|request| infer::select_rows(request, &open));
+            self.open = open;
+            form::write_request(server, &selected?, ask.context())?
+        };
         Ok(Some((Payload::Kept(body), json_len)))
     }
 
@@ -158,7 +164,7 @@ impl Assembly {
         if self.is_partial() {
             return Some(self.open.len());
         }
-        infer::rows_of(ask.body()?, ask.json_len).ok()
+        form::rows(ask.protocol, (ask.body()?, ask.json_len), ask.context()).ok()
     }
 
     /// Takes an answer for what is open.

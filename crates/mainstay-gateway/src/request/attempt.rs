@@ -1,5 +1,6 @@
 //! One attempt at one target: send, wait, hold, classify.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,11 +11,10 @@ use http::{HeaderValue, Uri};
 use mainstay_policy::chain::{Choice, Climb};
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_protocol::http1::Instead;
-use mainstay_protocol::oip::path::{self, Call};
-use mainstay_protocol::{classify, sse};
+use mainstay_protocol::{Called, classify, form, sse};
 use mainstay_telemetry::record::Attempt;
 
-use super::ask::{Ask, Kind, Payload};
+use super::ask::{Ask, Payload};
 use super::climb::Progress;
 use super::hold::{Held, hold};
 use super::{beside, headers, retry_after};
@@ -191,7 +191,7 @@ pub(super) async fn converse(
         .ok_or(Failure::new(Class::ClientFault, SentState::NotSent))?;
     // A streamed body cannot be made again, so its exchange cannot be repeated either.
     let repeatable = ask.is_repeatable() && order.payload.is_kept();
-    let instead = instead(worker, ask, order, upstream);
+    let instead = instead(worker, ask, order, (pool, upstream));
     let outgoing = Outgoing {
         method: &ask.method,
         uri: &uri,
@@ -235,22 +235,23 @@ pub(super) async fn converse(
 }
 
 /// Path and query at the endpoint: the client's own, unless the pool knows the model under
-/// another name or version, or the endpoint lives below a prefix. `None` if that is too long.
+/// another name or version or speaks another protocol, or the endpoint lives below a prefix.
+/// `None` if that is too long.
 fn upstream_uri(ask: &Ask, pool: &PoolSource, upstream: &Upstream) -> Option<Uri> {
-    if pool.model.is_none() && pool.version.is_none() && upstream.prefix.is_empty() {
+    let translated = pool.protocol != ask.protocol;
+    let renamed = pool.model.is_some() || pool.version.is_some();
+    if !translated && !renamed && upstream.prefix.is_empty() {
         return Some(ask.uri.clone());
     }
-    let call = path::recognise(ask.uri.path());
-    let Some(call) = call else { return Some(ask.uri.clone()) };
-    let tail = match (&call, ask.kind) {
-        (Call::Other { tail, .. }, _) => tail,
-        (_, Kind::Infer) => "infer",
-        (_, Kind::Metadata | Kind::Other) => "",
+    let asked = ask.called();
+    let called = Called {
+        model: Cow::Borrowed(pool.model.as_deref().unwrap_or(&asked.model)),
+        version: pool.version.as_deref().or(asked.version.as_deref()).map(Cow::Borrowed),
+        tail: if translated { form::infer_tail(pool.protocol) } else { asked.tail },
     };
-    let model = pool.model.as_deref().or_else(|| call.model()).unwrap_or_default();
-    let version = pool.version.as_deref().or_else(|| call.version());
-    let mut path = path::model_path(&upstream.prefix, model, version, tail);
-    if let Some(query) = ask.uri.query() {
+    let path = form::path(pool.protocol, &upstream.prefix, &called);
+    let mut path = path.unwrap_or_else(|| format!("{}{}", upstream.prefix, ask.uri.path()));
+    if let Some(query) = ask.uri.query().filter(|_| !translated) {
         path.push('?');
         path.push_str(query);
     }
@@ -262,8 +263,8 @@ fn instead(
     worker: &Worker,
     ask: &Ask,
     order: &Order<'_>,
-    upstream: &Upstream,
-) -> [Option<Instead>; 3] {
+    (pool, upstream): (&PoolSource, &Upstream),
+) -> [Option<Instead>; 4] {
     let left = worker.timeout_value(ask.left(order.now));
     let timeout = Some((headers::REQUEST_TIMEOUT, Some(left)));
     let own = std::ptr::eq(order.payload, &raw const ask.payload);
@@ -272,7 +273,11 @@ fn instead(
         (!own).then(|| (headers::INFERENCE_HEADER_LENGTH, order.json_len.map(HeaderValue::from)));
     let spilled =
         upstream.elsewhere.then(|| (headers::SPILLED, Some(HeaderValue::from_static("1"))));
-    [timeout, json_len, spilled]
+    let media = (pool.protocol != ask.protocol).then(|| {
+        let media = form::media_type(pool.protocol, order.json_len.is_some());
+        (CONTENT_TYPE, Some(HeaderValue::from_static(media)))
+    });
+    [timeout, json_len, spilled, media]
 }
 
 /// Classifies what came, tells the breaker of failures, and leaves answers to be judged. `None`

@@ -63,6 +63,7 @@ pub(super) async fn hedged<F: Future<Output = Result<Spoken, Failure>>>(
         match attempted {
             Attempted::Failed(failure, said) if other.is_some() => {
                 climb.failed(&choice, failure.class, failure.sent);
+                let said = said.filter(|_| pool.protocol == ask.protocol);
                 progress.last_error = said.or_else(|| progress.last_error.take());
             }
             attempted => {

@@ -240,8 +240,14 @@ async fn try_member(
         tokio::time::sleep(choice.delay).await;
         now = flight.worker.clock.now();
     }
-    let Ok(remainder) = progress.assembly.remainder(ask) else {
-        climb.leave(Reason::LowConfidence);
+    let server = ask.route.steps[choice.step].speaks(ask.protocol);
+    if !ask.reaches(server) {
+        climb.leave(Reason::NotTranslated);
+        return Rung::Onward;
+    }
+    let Ok(remainder) = progress.assembly.remainder(ask, server) else {
+        let partial = progress.assembly.has_best();
+        climb.leave(if partial { Reason::LowConfidence } else { Reason::NotTranslated });
         return Rung::Onward;
     };
     let (payload, json_len) =
@@ -254,8 +260,12 @@ async fn try_member(
         Attempted::Answered(answer) => {
             judge::server(flight, ask, climb, progress, (choice, answer))
         }
-        Attempted::PassBack(answer) if !progress.assembly.has_best() => {
+        Attempted::PassBack(answer) if !progress.assembly.has_best() && server == ask.protocol => {
             Rung::Server(answer, End::ClientFault)
+        }
+        Attempted::PassBack(mut answer) if !progress.assembly.has_best() => {
+            answer.judge(Err(Class::ClientFault), flight);
+            Rung::Broken(Fault::said_by_server(server, answer.parts.status, answer.held.bytes()))
         }
         Attempted::PassBack(mut answer) => {
             // What was asked was ours, made of the client's rows; another step may take it.
@@ -278,6 +288,8 @@ async fn try_member(
                     climb.close_pools(Reason::Poison);
                 }
             }
+            // What a server says in another protocol means nothing to the client.
+            let said = said.filter(|_| server == ask.protocol);
             progress.last_error = said.or_else(|| progress.last_error.take());
             Rung::Onward
         }

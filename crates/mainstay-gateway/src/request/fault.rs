@@ -4,6 +4,7 @@
 
 use http::StatusCode;
 use mainstay_policy::limit::{Priority, Refusal};
+use mainstay_protocol::{Protocol, form};
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,13 @@ impl Fault {
     pub(crate) fn body_stalled() -> Self {
         let message = "the request body did not come in time".to_owned();
         Self::client("MS0206", StatusCode::REQUEST_TIMEOUT, message)
+    }
+
+    /// A server that speaks another protocol says that the request is at fault.
+    pub(crate) fn said_by_server(protocol: Protocol, status: StatusCode, body: &[u8]) -> Self {
+        let said = form::error_message(protocol, body)
+            .unwrap_or_else(|| "the server gave no reason".to_owned());
+        Self::client("MS0210", status, format!("the server refused the request: {said}"))
     }
 
     /// No source of the chain could answer.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use mainstay_policy::chain::{Choice, Climb, Reason};
 use mainstay_policy::{Class, Guard, Moment, SentState};
-use mainstay_protocol::oip::answer::{self, Response};
+use mainstay_protocol::form;
+use mainstay_protocol::oip::answer::Response;
 use mainstay_protocol::oip::guard::{Broken, Finding};
 use mainstay_telemetry::record::End;
 
@@ -26,14 +27,19 @@ use crate::upstream::Failure;
 pub(super) fn hold_limit(flight: &Flight, ask: &Ask, progress: &Progress, step: usize) -> usize {
     let limits = &flight.worker.view().limits;
     let step = &ask.route.steps[step];
-    let whole =
-        ask.kind == Kind::Infer && (step.degraded || must_be_read(ask, step, &progress.assembly));
+    let whole = ask.kind == Kind::Infer
+        && ask.protocol.has_tensors()
+        && (step.degraded || must_be_read(ask, step, &progress.assembly));
     if whole || ask.once { limits.replay.max(limits.hold) } else { limits.hold }
 }
 
 /// Whether something wants to look into the answers of this step.
 fn must_be_read(ask: &Ask, step: &Step, assembly: &Assembly) -> bool {
-    step.confidence.is_some() || !ask.route.guards.is_empty() || assembly.has_best()
+    ask.protocol.has_tensors()
+        && (step.confidence.is_some()
+            || !ask.route.guards.is_empty()
+            || assembly.has_best()
+            || step.speaks(ask.protocol) != ask.protocol)
 }
 
 /// Decides whether a server's answer is good enough.
@@ -52,7 +58,9 @@ pub(super) fn server(
     if passes || !must_be_read(ask, step, &progress.assembly) {
         return Rung::Server(answer, End::Answered);
     }
-    let read = answer::parse(body, headers::json_len(&answer.parts.headers));
+    let speaks = step.speaks(ask.protocol);
+    let message = (&body[..], headers::json_len(&answer.parts.headers));
+    let read = form::read_answer(speaks, message, ask.context());
     let judged = read.map_err(|error| unreadable(ask, &error)).and_then(|response| {
         let server = member(&step.source, choice.member);
         let server = server.map(|member| (member, answer.at, answer.now));
@@ -60,7 +68,7 @@ pub(super) fn server(
         take(flight, ask, progress, from, response)
     });
     match judged {
-        Ok((Judged::Accepted, _)) => Rung::Server(answer, End::Answered),
+        Ok((Judged::Accepted, _)) if speaks == ask.protocol => Rung::Server(answer, End::Answered),
         Ok((judged, None)) => {
             answer.judge(Ok(()), flight);
             progress.suspects.answered(ask);
@@ -125,7 +133,7 @@ fn take(
     // Where the client asked for other outputs there is nothing to judge, and nobody to blame.
     let rule = from.step.confidence.as_ref();
     let rule = rule.filter(|rule| !is_left_out(ask, progress, &rule.output));
-    let local = from.server.is_none();
+    let local = from.server.is_none() || from.step.speaks(ask.protocol) != ask.protocol;
     if rule.is_none() && first.is_none() && !progress.assembly.has_best() && !local {
         return Ok((Judged::Accepted, None));
     }

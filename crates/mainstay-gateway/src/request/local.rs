@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use mainstay_policy::chain::Reason;
 use mainstay_protocol::oip::answer::{self, Response};
-use mainstay_protocol::oip::path;
 use mainstay_protocol::oip::{default, metadata};
 use mainstay_protocol::{Data, Error, Tensor};
 
@@ -51,6 +50,9 @@ pub(super) fn label(source: &Source) -> Arc<str> {
 /// Asks the source at `step` for what is still open of `ask`.
 pub(super) async fn ask(worker: &Worker, ask: &Ask, assembly: &mut Assembly, step: usize) -> Said {
     let source = &ask.route.steps[step].source;
+    if ask.kind == Kind::Infer && !ask.protocol.has_tensors() {
+        return Said::Nothing(Reason::NotTranslated);
+    }
     if ask.kind == Kind::Infer && !is_readable(ask) {
         return Said::Nothing(Reason::NotRepeatable);
     }
@@ -163,9 +165,7 @@ fn response(ask: &Ask, assembly: &mut Assembly, outputs: Vec<Tensor>) -> Said {
 
 /// The name by which the client asked.
 fn model_name(ask: &Ask) -> String {
-    path::recognise(ask.uri.path())
-        .and_then(|call| call.model().map(str::to_owned))
-        .unwrap_or_else(|| ask.route.name.to_string())
+    ask.called().model.into_owned()
 }
 
 fn is_finite(tensor: &Tensor) -> bool {

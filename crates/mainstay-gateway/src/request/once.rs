@@ -126,7 +126,7 @@ async fn first(
     let closed = Rc::new(Cell::new(None));
     flight.witness = Some(Rc::clone(&closed));
     let (worker, id) = (Rc::clone(&flight.worker), flight.id());
-    let (route, model) = (ask.route.clone(), Arc::clone(&ask.route.name));
+    let (route, model, protocol) = (ask.route.clone(), Arc::clone(&ask.route.name), ask.protocol);
     let run = tokio::task::spawn_local(async move {
         let now = worker.clock.now();
         let response = climb::climb(flight, ask, now).await;
@@ -141,7 +141,7 @@ async fn first(
         response
     });
     let response = run.await;
-    response.unwrap_or_else(|_| reply::fault(&Fault::no_source(&model, "it ended early")))
+    response.unwrap_or_else(|_| reply::fault(protocol, &Fault::no_source(&model, "it ended early")))
 }
 
 /// Whether this is what a server said. A fault of the gateway's own and an answer of lesser quality

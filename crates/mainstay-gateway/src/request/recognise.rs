@@ -1,28 +1,73 @@
-//! Protocol, model and version from the path and headers; the body is not looked at.
+//! Protocol and model from the path and headers; the body is not looked at.
+
+mod oip;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName};
 use http::request::Parts;
-use http::{Method, Response, Uri};
+use http::{Response, Uri};
 use mainstay_policy::Moment;
 use mainstay_policy::limit::Priority;
-use mainstay_protocol::oip::path::{self, Call};
+use mainstay_protocol::Protocol;
 
+use super::admit::Admitted;
 use super::ask::{Ask, Kind, Payload};
 use super::fault::Fault;
-use super::{headers, own};
+use super::headers;
 use crate::client::AnswerBody;
 use crate::snapshot::RouteView;
 use crate::worker::Worker;
 
 /// What came of a request's head.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(super) enum Recognised {
     /// The gateway answered for itself.
     Own(Response<AnswerBody>),
     /// A model is asked; the body is yet to be read.
     Ask(Ask),
+    /// The body says which model is asked.
+    Nameless(Box<Nameless>),
+}
+
+/// What a path asks for, in its protocol.
+pub(super) enum Heading {
+    /// The gateway answers for itself.
+    Own(Response<AnswerBody>),
+    /// A model.
+    Model(Protocol, Kind, RouteView),
+    /// The model that the body names.
+    #[expect(dead_code, reason = "of protocols that come next")]
+    InBody(Protocol, Kind),
+}
+
+/// A request whose model is named in its body.
+pub(super) struct Nameless {
+    pub(super) protocol: Protocol,
+    kind: Kind,
+    parts: Parts,
+    trusted: bool,
+    now: Moment,
+}
+
+impl Nameless {
+    /// The request, once its body has said which model it is for.
+    pub(super) fn ask(
+        self,
+        route: RouteView,
+        name: &str,
+        admitted: Admitted,
+    ) -> Result<Ask, Fault> {
+        let Self { protocol, kind, parts, trusted, now } = self;
+        let mut ask = ask(route, parts, (protocol, kind), (trusted, now))?;
+        if *ask.route.name != *name {
+            ask.named = Some(name.into());
+        }
+        ask.payload = admitted.payload;
+        ask.reservation = admitted.reservation;
+        Ok(ask)
+    }
 }
 
 /// Recognises a request by its head.
@@ -31,39 +76,34 @@ pub(super) fn recognise(
     parts: Parts,
     trusted: bool,
     now: Moment,
-) -> Result<Recognised, Fault> {
-    let path = parts.uri.path();
-    let call = path::recognise(path).ok_or_else(|| Fault::no_such_path(path))?;
-    let kind = match &call {
-        Call::Infer { .. } => Kind::Infer,
-        Call::ModelMetadata { .. } => Kind::Metadata,
-        Call::Other { .. } => Kind::Other,
-        _ => return own::answer(worker, &parts.method, &call).map(Recognised::Own),
-    };
-    check_method(kind, &parts.method)?;
-    let route = own::route(worker, call.model().unwrap_or_default())?;
-    drop(call);
-    ask(worker, parts, kind, (route, trusted, now)).map(Recognised::Ask)
-}
-
-fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {
-    match kind {
-        Kind::Infer if method != Method::POST => Err(Fault::method("POST")),
-        Kind::Metadata if method != Method::GET && method != Method::HEAD => {
-            Err(Fault::method("GET"))
+) -> Result<Recognised, (Protocol, Fault)> {
+    let heading = heading(worker, &parts)?;
+    match heading {
+        Heading::Own(response) => Ok(Recognised::Own(response)),
+        Heading::Model(protocol, kind, route) => {
+            ask(route, parts, (protocol, kind), (trusted, now))
+                .map(Recognised::Ask)
+                .map_err(|fault| (protocol, fault))
         }
-        Kind::Other if method == Method::CONNECT || method == Method::TRACE => {
-            Err(Fault::method("GET, POST and others, not CONNECT or TRACE"))
+        Heading::InBody(protocol, kind) => {
+            let nameless = Nameless { protocol, kind, parts, trusted, now };
+            Ok(Recognised::Nameless(Box::new(nameless)))
         }
-        Kind::Infer | Kind::Metadata | Kind::Other => Ok(()),
     }
 }
 
+/// Each protocol knows its own paths.
+fn heading(worker: &Worker, parts: &Parts) -> Result<Heading, (Protocol, Fault)> {
+    let path = parts.uri.path();
+    let found = oip::heading(worker, parts).map_err(|fault| (Protocol::Oip, fault))?;
+    found.ok_or_else(|| (Protocol::Oip, Fault::no_such_path(path)))
+}
+
 fn ask(
-    worker: &Worker,
+    route: RouteView,
     parts: Parts,
-    kind: Kind,
-    (route, trusted, now): (RouteView, bool, Moment),
+    (protocol, kind): (Protocol, Kind),
+    (trusted, now): (bool, Moment),
 ) -> Result<Ask, Fault> {
     let Parts { method, uri, mut headers, .. } = parts;
     let seen = headers::Seen::of(&headers);
@@ -71,7 +111,7 @@ fn ask(
     let json_len = if seen.json_len { json_len(&headers)? } else { None };
     let wished = if seen.timeout { wished(&headers) } else { None };
     let deadline = now + wished.map_or(route.deadline, |wished| wished.min(route.deadline));
-    let priority = priority(&mut headers, (worker.view().priorities.header.as_ref(), trusted))
+    let priority = priority(&mut headers, (route.view().priorities.header.as_ref(), trusted))
         .unwrap_or(route.priority);
     let spilled = seen.was_spilled(&headers);
     headers::clean(&mut headers, seen);
@@ -83,6 +123,8 @@ fn ask(
         headers.remove(ACCEPT_ENCODING);
     }
     Ok(Ask {
+        protocol,
+        named: None,
         method,
         uri: origin_form(uri),
         headers,

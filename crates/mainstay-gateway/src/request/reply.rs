@@ -7,7 +7,8 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use mainstay_policy::Class;
 use mainstay_policy::chain::Reason;
-use mainstay_protocol::oip::{Encoded, answer, error, infer};
+use mainstay_protocol::oip::{Encoded, answer, infer};
+use mainstay_protocol::{Protocol, form};
 use mainstay_telemetry::record::{End, Record};
 
 use super::ask::{Ask, Kind};
@@ -109,7 +110,7 @@ fn mark_body(ask: &Ask, answer: &mut Answer, mark: &Mark) {
     }
     let json_len = headers::json_len(&answer.parts.headers);
     if let Ok(Encoded { body, json_len }) =
-        answer::mark_degraded(body, json_len, &mark.parameters())
+        form::mark(ask.protocol, body, json_len, &mark.parameters())
     {
         headers::describe_body(&mut answer.parts.headers, body.len(), json_len);
         answer.held = Held::Whole(body);
@@ -137,7 +138,7 @@ pub(super) fn assembled(
     let rendered = progress
         .assembly
         .request(ask)
-        .and_then(|request| answer::render(&best, &request.outputs, request.binary_output));
+        .and_then(|request| form::write_answer(ask.protocol, &best, request, ask.context()));
     let encoded = match rendered {
         Ok(encoded) => encoded,
         Err(error) => return refuse(flight, &Fault::broken(&error)),
@@ -191,8 +192,8 @@ pub(super) fn metadata(
 }
 
 /// An error of the gateway's own, in the protocol's form.
-pub(super) fn fault(fault: &Fault) -> Response<AnswerBody> {
-    let body = error::body(&format!("{} [{}]", fault.message, fault.code));
+pub(super) fn fault(protocol: Protocol, fault: &Fault) -> Response<AnswerBody> {
+    let body = form::error_body(protocol, fault.code, &fault.message);
     let mut response = own(fault.status, Encoded { body, json_len: None });
     let headers = response.headers_mut();
     headers.insert(headers::ERROR, HeaderValue::from_static(fault.code));

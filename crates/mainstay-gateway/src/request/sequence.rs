@@ -12,7 +12,6 @@ use mainstay_config::SequenceBy;
 use mainstay_policy::chain::{Choice, Pin};
 use mainstay_policy::sequence::{Id, Known, OnLoss, Seat, Settings, Table};
 use mainstay_policy::{Class, Moment};
-use mainstay_protocol::oip::path;
 use mainstay_protocol::oip::sequence;
 use mainstay_telemetry::record::End;
 
@@ -115,10 +114,9 @@ fn said(by: &SequenceBy, ask: &Ask) -> Option<Said> {
     let identity = |name: &[u8]| {
         let mut hasher = blake3::Hasher::new();
         // One route may stand for many models.
-        if let Some(model) = path::recognise(ask.uri.path()).as_ref().and_then(path::Call::model) {
-            hasher.update(&(model.len() as u64).to_le_bytes());
-            hasher.update(model.as_bytes());
-        }
+        let model = ask.called().model;
+        hasher.update(&(model.len() as u64).to_le_bytes());
+        hasher.update(model.as_bytes());
         hasher.update(name);
         first_128(&hasher.finalize())
     };

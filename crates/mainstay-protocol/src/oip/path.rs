@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use crate::protocol::Called;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// What must be encoded inside one segment of a path: all but RFC 3986's unreserved characters.
@@ -63,6 +64,25 @@ pub enum Call<'a> {
         /// The model's name, decoded.
         model: Cow<'a, str>,
     },
+}
+
+impl<'a> Call<'a> {
+    /// The model that the call is about, with what follows it in the path.
+    #[must_use]
+    pub fn into_called(self) -> Option<Called<'a>> {
+        let (model, version, tail) = match self {
+            Self::ModelReady { model, version } => (model, version, "ready"),
+            Self::ModelMetadata { model, version } => (model, version, ""),
+            Self::Infer { model, version } => (model, version, "infer"),
+            Self::Other { model, version, tail } => (model, version, tail),
+            Self::RepositoryLoad { model } => (model, None, "load"),
+            Self::RepositoryUnload { model } => (model, None, "unload"),
+            Self::ServerLive | Self::ServerReady | Self::ServerMetadata | Self::RepositoryIndex => {
+                return None;
+            }
+        };
+        Some(Called { model, version, tail })
+    }
 }
 
 impl Call<'_> {

@@ -1,0 +1,31 @@
+//! Requests whose body names the model.
+
+use hyper::body::Incoming;
+use mainstay_policy::Moment;
+use mainstay_protocol::form;
+
+use super::admit::{Admitted, admit};
+use super::ask::{Ask, Payload};
+use super::fault::Fault;
+use super::own;
+use super::recognise::Nameless;
+use crate::flight::Flight;
+
+/// Reads the body as far as it takes to know the model; gives the request and the time then.
+pub(super) async fn ask(
+    flight: &mut Flight,
+    nameless: Nameless,
+    body: Incoming,
+) -> Result<(Ask, Moment), Fault> {
+    let admitted: Admitted = admit((&*flight.worker, flight.started()), body).await?;
+    let Payload::Kept(bytes) = &admitted.payload else {
+        return Err(Fault::too_large(flight.worker.view().limits.replay));
+    };
+    let bytes = bytes.clone();
+    let name = form::model_name(nameless.protocol, &bytes)
+        .ok_or_else(|| Fault::broken(&"the body does not say which model is asked"))?;
+    let route = own::route(&flight.worker, &name)?;
+    flight.ask_for(&route, nameless.protocol);
+    let now = admitted.now;
+    nameless.ask(route, &name, admitted).map(|ask| (ask, now))
+}
