@@ -29,14 +29,22 @@ pub(crate) struct Tokens {
     pub(crate) heartbeats: Option<Token>,
 }
 
-/// Lets a request pass, or says why not. `hosts` are names that this listener is known by,
-/// beside IP addresses and `localhost`.
-pub(crate) fn check(request: &Parts, tokens: &Tokens, hosts: &[String]) -> Result<(), Refusal> {
-    let host = check_host(request, hosts)?;
+/// Who the listener is.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// Names that it is known by, beside IP addresses and `localhost`.
+    pub(crate) hosts: Vec<String>,
+    /// Whether it speaks TLS.
+    pub(crate) secure: bool,
+}
+
+/// Lets a request pass, or says why not.
+pub(crate) fn check(request: &Parts, tokens: &Tokens, own: &Own) -> Result<(), Refusal> {
+    let host = check_host(request, &own.hosts)?;
     if matches!(request.method, Method::GET | Method::HEAD) {
         return Ok(());
     }
-    check_origin(request, host.as_ref())?;
+    check_origin(request, host.as_ref(), own.secure)?;
     check_token(request, tokens)
 }
 
@@ -68,13 +76,14 @@ fn is_own(host: &str, hosts: &[String]) -> bool {
 }
 
 /// Programs send no Origin; a page sends its own, and only ours may post here.
-fn check_origin(request: &Parts, host: Option<&Authority>) -> Result<(), Refusal> {
+fn check_origin(request: &Parts, host: Option<&Authority>, secure: bool) -> Result<(), Refusal> {
     let refused = || {
         let message = "this request comes from a page of another site";
         Refusal::new(StatusCode::FORBIDDEN, Code::ForeignOrigin, message)
     };
     let Some(origin) = header(request, &ORIGIN).map_err(|()| refused())? else { return Ok(()) };
-    let own = host.map(|host| format!("http://{host}"));
+    let scheme = if secure { "https" } else { "http" };
+    let own = host.map(|host| format!("{scheme}://{host}"));
     if own.is_some_and(|own| own.eq_ignore_ascii_case(origin)) { Ok(()) } else { Err(refused()) }
 }
 

@@ -17,19 +17,23 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use mainstay_tls::Server;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api;
 use crate::code::Code;
 use crate::error::Error;
-use crate::guard::{self, Tokens};
+use crate::guard::{self, Own, Tokens};
 use crate::refusal::Refusal;
 use crate::source::Source;
 use crate::token::Token;
 
 /// Connections at a time; operators and scrapers are few, and the rest may wait.
 const CONNECTIONS: usize = 64;
+/// The longest that a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// From a connection, or its last answer, to the end of the next request's head.
 const HEAD: Duration = Duration::from_secs(30);
 /// From a request's head to its answer, the body included.
@@ -50,13 +54,14 @@ pub struct Admin {
     source: Arc<dyn Source>,
     tokens: Tokens,
     hosts: Vec<String>,
+    tls: Option<Arc<Server>>,
 }
 
 /// What guards the paths.
 #[derive(Debug)]
 struct Gate {
     tokens: Tokens,
-    hosts: Vec<String>,
+    own: Own,
 }
 
 impl Admin {
@@ -100,7 +105,7 @@ impl Admin {
         let address = listener.local_addr().map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let tokens = Tokens { operators: token, heartbeats: None };
-        Ok(Self { listener, address, source, tokens, hosts: Vec::new() })
+        Ok(Self { listener, address, source, tokens, hosts: Vec::new(), tls: None })
     }
 
     /// Lets servers send heartbeats with a token of their own, which opens nothing else: it is
@@ -120,6 +125,13 @@ impl Admin {
         self
     }
 
+    /// Speaks TLS with everybody.
+    #[must_use]
+    pub fn with_tls(mut self, server: Arc<Server>) -> Self {
+        self.tls = Some(server);
+        self
+    }
+
     /// Where it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
@@ -128,7 +140,8 @@ impl Admin {
 
     /// Serves until `shutdown`, and then for a moment what is still open.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let gate = Arc::new(Gate { tokens: self.tokens, hosts: self.hosts });
+        let own = Own { hosts: self.hosts, secure: self.tls.is_some() };
+        let gate = Arc::new(Gate { tokens: self.tokens, own });
         let routes = api::routes(self.source).layer(middleware::from_fn_with_state(gate, pass));
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
         let graceful = GracefulShutdown::new();
@@ -139,7 +152,13 @@ impl Admin {
                 () = &mut shutdown => break,
             };
             if let Some((stream, permit)) = accepted {
-                tokio::spawn(serve(stream, routes.clone(), graceful.watcher(), permit));
+                let (routes, watcher) = (routes.clone(), graceful.watcher());
+                match self.tls.clone() {
+                    None => drop(tokio::spawn(serve(stream, routes, watcher, permit))),
+                    Some(server) => {
+                        tokio::spawn(secure(server, stream, routes, watcher, permit));
+                    }
+                }
             }
         }
         drop(self.listener);
@@ -170,7 +189,27 @@ async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, routes: Router, watcher: Watcher, permit: OwnedSemaphorePermit) {
+/// Serves who comes to an agreement in time.
+async fn secure(
+    server: Arc<Server>,
+    stream: TcpStream,
+    routes: Router,
+    watcher: Watcher,
+    permit: OwnedSemaphorePermit,
+) {
+    match tokio::time::timeout(HANDSHAKE, server.accept(stream)).await {
+        Ok(Ok(stream)) => serve(stream, routes, watcher, permit).await,
+        Ok(Err(failure)) => tracing::debug!(%failure, "a TLS handshake with an operator failed"),
+        Err(_) => tracing::debug!("a TLS handshake with an operator took too long"),
+    }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    routes: Router,
+    watcher: Watcher,
+    permit: OwnedSemaphorePermit,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -185,7 +224,7 @@ async fn serve(stream: TcpStream, routes: Router, watcher: Watcher, permit: Owne
 /// Lets a request through the gate and its answer out again within its time.
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
-    let mut response = match guard::check(&head, &gate.tokens, &gate.hosts) {
+    let mut response = match guard::check(&head, &gate.tokens, &gate.own) {
         Ok(()) => {
             let is_long = [api::RELOAD, api::UPGRADE].contains(&head.uri.path());
             let limit = if is_long { LONG_ANSWER } else { ANSWER };

@@ -42,11 +42,13 @@ pub enum Code {
     Unused,
     /// A golden file that cannot be used, or that contradicts the declared outputs.
     Golden,
+    /// A certificate, a key or an authority that cannot be used.
+    Tls,
 }
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -64,6 +66,7 @@ impl Code {
         Self::Include,
         Self::Unused,
         Self::Golden,
+        Self::Tls,
     ];
 
     /// The code as it is printed; also the name of its page under `docs/errors/`.
@@ -87,6 +90,7 @@ impl Code {
             Self::Include => "MS0115",
             Self::Unused => "MS0116",
             Self::Golden => "MS0117",
+            Self::Tls => "MS0120",
         }
     }
 }

@@ -111,6 +111,8 @@ pub struct Node {
 pub struct Listen {
     /// Open Inference Protocol over HTTP. Default 0.0.0.0:8080: a gateway is there to be reached.
     pub http: SocketAddr,
+    /// TLS with clients. Default none: clear text.
+    pub tls: Option<Arc<mainstay_tls::Listening>>,
     /// How much its requests matter.
     pub priorities: Priorities,
 }
@@ -118,7 +120,7 @@ pub struct Listen {
 impl Default for Listen {
     fn default() -> Self {
         let http = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
-        Self { http, priorities: Priorities::default() }
+        Self { http, tls: None, priorities: Priorities::default() }
     }
 }
 
@@ -184,11 +186,16 @@ pub struct Admin {
     /// The file with the operators' token. Default none: `admin-token` in the state directory,
     /// made on the first start with mode 0600.
     pub token_file: Option<PathBuf>,
+    /// Names that it is asked by, beside addresses and `localhost`. Default none.
+    pub names: Vec<String>,
+    /// TLS with operators. Default none: clear text, on loopback only.
+    pub tls: Option<Arc<mainstay_tls::Listening>>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 9901)), token_file: None }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9901));
+        Self { address, token_file: None, names: Vec::new(), tls: None }
     }
 }
 

@@ -188,6 +188,7 @@ fn sections(config: &Config) -> BTreeMap<String, String> {
     by_key([
         ("node", said(&config.node)),
         ("listen.priorities", said(&config.listen.priorities)),
+        ("listen.tls", said(&config.listen.tls)),
         ("limits", said(&config.limits)),
         ("drain", said(&config.drain)),
         ("retry", said(&config.retry)),

@@ -24,6 +24,7 @@ mod outliers;
 mod pool;
 mod process;
 mod signals;
+mod tls;
 
 pub(crate) use balance::{RawBalance, RawKey, RawLocality, RawOnLoss, RawSequence, RawSequenceBy};
 pub(crate) use check::{
@@ -50,6 +51,7 @@ pub(crate) use process::{
     RawProcess, RawProcessLimits, RawProcessLog, RawReplicas, RawRestart, RawStop, RawSupervision,
 };
 pub(crate) use signals::{RawCounterKind, RawCounters, RawHeartbeat, RawProgress};
+pub(crate) use tls::{RawClientCertificate, RawListenTls, RawTls};
 
 /// A key that may be left out.
 pub(crate) type Opt<T> = Option<Spanned<T>>;
@@ -149,6 +151,13 @@ pub(crate) struct RawListen {
     /// Address and port for the Open Inference Protocol over HTTP.
     #[schemars(extend("default" = "0.0.0.0:8080"))]
     pub(crate) http: Opt<String>,
+    /// TLS with clients: the certificate that is shown to them, and whether they must show one.
+    /// HTTP/2 is agreed on in the handshake. Without this section they are served in clear text.
+    #[schemars(extend(
+        "x-comment" = true,
+        "examples" = [{"certificate": "/etc/mainstay/tls.pem", "key": "/etc/mainstay/tls-key.pem"}]
+    ))]
+    pub(crate) tls: Opt<RawListenTls>,
     /// How much requests matter when not all can be served: critical, high, normal or low. A
     /// model, and a trusted client, may say otherwise.
     #[schemars(extend("default" = "normal"))]
@@ -190,7 +199,7 @@ pub(crate) struct RawLimits {
     /// Client connections at once.
     #[schemars(extend("default" = 10000, "minimum" = 1))]
     pub(crate) connections: Opt<u32>,
-    /// How long a client may take to send its headers.
+    /// How long a client may take to send its headers, and for the TLS handshake before them.
     #[schemars(extend("default" = "10s"))]
     pub(crate) header_timeout: Opt<Length>,
     /// How long a client's connection is kept without a request. Longer than clients keep
@@ -216,6 +225,15 @@ pub(crate) struct RawAdmin {
     /// the first start and readable by its owner alone.
     #[schemars(extend("examples" = ["/run/secrets/mainstay-token"], "x-comment" = true))]
     pub(crate) token_file: Opt<String>,
+    /// Names that operators ask it by, beside its addresses and localhost.
+    #[schemars(extend("examples" = [["gw-a.internal"]], "x-comment" = true))]
+    pub(crate) names: Opt<Vec<Spanned<String>>>,
+    /// TLS with operators; needed where the address is not on loopback.
+    #[schemars(extend(
+        "x-comment" = true,
+        "examples" = [{"certificate": "/etc/mainstay/tls.pem", "key": "/etc/mainstay/tls-key.pem"}]
+    ))]
+    pub(crate) tls: Opt<RawListenTls>,
 }
 
 /// How the program logs.

@@ -41,6 +41,7 @@ mod process;
 mod repetition;
 mod sections;
 mod signals;
+mod tls;
 
 /// The collector of faults.
 pub(crate) struct Review {

@@ -345,7 +345,7 @@ fn traps_of_pools_are_refused() {
 fn endpoints_must_be_reachable_and_unique() {
     for (endpoints, expected) in [
         ("[]", vec![Code::Missing]),
-        ("[https://a:1]", vec![Code::Unsupported]),
+        ("[ftp://a:1]", vec![Code::BadValue]),
         ("[a:1]", vec![Code::BadValue]),
         ("[{name: x}]", vec![Code::Missing]),
         ("[http://a:1, http://a:1/]", vec![Code::SetTwice]),

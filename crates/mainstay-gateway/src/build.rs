@@ -26,6 +26,7 @@ use crate::rehearsal::Rehearsal;
 use crate::request::{Sequences, Waiting};
 use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
+use crate::tls::Outward;
 use crate::snapshot::{Member, Parts, PoolSource, Route, Snapshot, Source, Step, Upstream};
 
 /// Time kept back for an embedded model: far more than its runs take, so that a short queue
@@ -380,7 +381,10 @@ fn upstreams(config: &Config, ground: &Ground<'_>) -> Vec<Vec<Arc<Upstream>>> {
     let before = ground.before.map_or(&[][..], |before| &before.upstreams);
     let known: HashMap<_, _> = before.iter().map(|known| (&*known.label, known)).collect();
     let slot = |label: &str, url: &config::EndpointUrl| {
-        let same = known.get(label).filter(|it| it.host == url.host && it.port == url.port);
+        let same = known.get(label).filter(|it| {
+            let tls = it.tls.as_ref().map(|tls| tls.client.settings());
+            it.host == url.host && it.port == url.port && tls == url.tls.as_deref()
+        });
         same.map_or_else(|| ground.slots.take(), |known| Arc::clone(&known.slot))
     };
     let of_pool = |pool: &config::Pool| {
@@ -416,6 +420,7 @@ fn upstream(
         elsewhere: Distance::between(site(&node.site), site(&endpoint.site)) == Distance::Elsewhere,
         max_idle: pool.max_idle_connections,
         keep_alive: pool.keep_alive,
+        tls: url.tls.as_deref().map(|settings| Outward::new(mainstay_tls::Client::shared(settings))),
     })
 }
 

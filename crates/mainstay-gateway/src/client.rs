@@ -6,7 +6,9 @@
 
 mod body;
 mod clerks;
+mod handshake;
 mod io;
+mod socket;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -31,7 +33,9 @@ use crate::worker::Worker;
 pub(crate) use body::{AnswerBody, Busy, Committed, OpenBody};
 use clerks::Answering;
 pub(crate) use clerks::Clerks;
+use handshake::Handshakes;
 use io::ClientIo;
+use socket::Socket;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4); no HTTP/1.1 method begins
 /// like this.
@@ -95,6 +99,7 @@ impl Client {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     open: RefCell<HashMap<u64, Rc<Client>>>,
+    handshakes: Handshakes,
     next: Cell<u64>,
 }
 
@@ -189,7 +194,20 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, entered: Entere
         client.trusted.set(stream.peer_addr().is_ok_and(|peer| priorities.trusts(peer.ip())));
     }
     drop(view);
-    let Some(is_http2) = greet(&client, &stream).await else { return };
+    let tls = worker.view().tls.clone();
+    let met = match tls {
+        None => greet(&client, &stream).await.map(|is_http2| (is_http2, Socket::Plain(stream))),
+        Some(server) => {
+            // Boxed: large, and nothing to those who are served in clear text.
+            let shaking = handshake::shake(&worker, (entered.key, &client), &server, stream);
+            // Without a word on protocols it is HTTP/1.1 (RFC 9113, section 3.2).
+            Box::pin(shaking).await.map(|stream| {
+                let agreed = mainstay_tls::server::agreed(&stream).unwrap_or(false);
+                (agreed, Socket::Tls(Box::new(stream)))
+            })
+        }
+    };
+    let Some((is_http2, stream)) = met else { return };
     client.multiplexed.set(is_http2);
     let io = ClientIo::new(stream, Rc::clone(&worker), Rc::clone(&client), !is_http2);
     let result = if is_http2 {

@@ -141,6 +141,11 @@ impl Gateway {
         let admin = Admin::on(admin_socket, &token, Arc::new(state))
             .and_then(|admin| admin.with_heartbeats(&config.state_dir.join("heartbeat-token")))
             .map_err(Error::Admin)?;
+        let admin = config.admin.names.iter().fold(admin, |admin, name| admin.known_as(name));
+        let admin = match &config.admin.tls {
+            Some(settings) => admin.with_tls(mainstay_tls::Server::shared(settings)),
+            None => admin,
+        };
         Ok(Self {
             config,
             shared,

@@ -43,6 +43,7 @@ mod slots;
 mod snapshot;
 mod source;
 mod timeouts;
+mod tls;
 mod trial;
 mod upstream;
 mod worker;

@@ -257,7 +257,9 @@ impl Overlay {
             let sets = self.sets.range(from..).take_while(|((name, _), _)| *name == pool.name);
             for endpoint in sets.flat_map(|(_, endpoints)| endpoints) {
                 if names.insert(Arc::clone(&endpoint.name)) {
-                    pool.endpoints.push(endpoint.clone());
+                    let mut endpoint = endpoint.clone();
+                    endpoint.url.tls = pool.tls.clone().or(endpoint.url.tls);
+                    pool.endpoints.push(endpoint);
                 }
             }
         }

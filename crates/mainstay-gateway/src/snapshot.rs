@@ -22,6 +22,7 @@ use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::confidence;
 use mainstay_protocol::oip::guard::constant::Sameness;
 use mainstay_protocol::{Protocol, Tensor, TensorSpec};
+use mainstay_tls::client::Speak;
 
 use crate::build::Watched;
 use crate::embedded::Embedded;
@@ -31,6 +32,7 @@ use crate::poison::PoisonTable;
 use crate::rehearsal::Rehearsal;
 use crate::request::{Sequences, Waiting};
 use crate::slots::Slot;
+use crate::upstream;
 
 /// Everything that a request needs to know of the configuration.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) struct Snapshot {
     pub(crate) config: Arc<Config>,
     pub(crate) limits: Limits,
     pub(crate) priorities: Priorities,
+    /// How clients are met; `None` in clear text.
+    pub(crate) tls: Option<Arc<mainstay_tls::Server>>,
     /// Every endpoint of every pool.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     /// Every embedded model once, to be looked after.
@@ -67,10 +71,12 @@ impl Snapshot {
         let any = routes.iter().position(|route| &*route.name == "*");
         let gates = Gates::new(&routes);
         let (limits, priorities) = (config.limits.clone(), config.listen.priorities.clone());
+        let tls = config.listen.tls.as_deref().map(mainstay_tls::Server::shared);
         Self {
             config,
             limits,
             priorities,
+            tls,
             upstreams,
             embedded,
             watched,
@@ -307,13 +313,14 @@ pub(crate) struct Upstream {
     pub(crate) elsewhere: bool,
     pub(crate) max_idle: usize,
     pub(crate) keep_alive: Duration,
+    /// How it is spoken to; `None` in clear text.
+    pub(crate) tls: Option<crate::tls::Outward>,
 }
 
 impl Upstream {
     /// Whether somebody listens there: a connection can be opened, within `limit` at most.
     pub(crate) async fn takes_connections(&self, limit: Duration) -> bool {
-        let opening = tokio::net::TcpStream::connect((&*self.host, self.port));
-        let opened = tokio::time::timeout(self.connect_timeout.min(limit), opening).await;
+        let opened = tokio::time::timeout(limit, upstream::open(self, Speak::Http1)).await;
         matches!(opened, Ok(Ok(_)))
     }
 }

@@ -9,9 +9,11 @@ pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod exchange;
+pub(crate) mod stream;
 mod upload;
 
 pub(crate) use body::OutBody;
 pub(crate) use connection::{Connection, Inbound};
 pub(crate) use connections::Connections;
 pub(crate) use exchange::{Exchange, Failure, Outgoing, Sending, exchange};
+pub(crate) use stream::open;

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use mainstay_config::{Check, EndpointUrl};
 use mainstay_policy::health;
-use tokio::net::TcpStream;
+use mainstay_tls::client::Speak;
+use mainstay_tls::{Failure, Stream, Unopened};
 
 pub(crate) use self::http::read_page;
 
@@ -51,8 +52,13 @@ impl Found {
         Self { check, detail: detail.into() }
     }
 
-    fn unreachable(error: &std::io::Error) -> Self {
-        Self::new(health::Check::Refused, error.to_string())
+    /// A server that cannot be trusted answers, and not as it should.
+    fn unopened(error: &Unopened) -> Self {
+        let check = match error {
+            Unopened::Io(_) | Unopened::Tls(Failure::Ended(_)) => health::Check::Refused,
+            Unopened::Tls(_) => health::Check::Failed,
+        };
+        Self::new(check, error.to_string())
     }
 }
 
@@ -83,9 +89,9 @@ async fn ask(probe: &Probe) -> Found {
 }
 
 async fn tcp(address: &EndpointUrl) -> Found {
-    match connect(address).await {
+    match connect(address, Speak::Http1).await {
         Ok(_) => Found::new(health::Check::Passed, "connected"),
-        Err(error) => Found::unreachable(&error),
+        Err(error) => Found::unopened(&error),
     }
 }
 
@@ -96,6 +102,6 @@ fn at(address: &EndpointUrl, port: Option<u16>) -> EndpointUrl {
     address
 }
 
-async fn connect(address: &EndpointUrl) -> std::io::Result<TcpStream> {
-    TcpStream::connect((&*address.host, address.port)).await
+async fn connect(address: &EndpointUrl, speak: Speak) -> Result<Stream, Unopened> {
+    Stream::open((&*address.host, address.port), address.tls.as_deref(), speak).await
 }

@@ -4,7 +4,7 @@
 //! operator in front of a gateway that may be in trouble.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use mainstay_admin::{Code, Token};
+use mainstay_tls::client::Speak;
+use mainstay_tls::{Settings, Stream};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 
 /// From the connection to the end of the answer. The listener answers from memory.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -42,11 +43,18 @@ pub(crate) struct AdminClient {
         default_value = "127.0.0.1:9901"
     )]
     address: AdminAddress,
+    /// PEM file of who vouches for the listener's certificate, where its address begins with
+    /// https. Default: the authorities of the system.
+    #[arg(long = "admin-ca", env = "MAINSTAY_ADMIN_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
-/// A host and a port.
+/// A host and a port, and whether TLS is spoken there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AdminAddress(String);
+pub(crate) struct AdminAddress {
+    authority: String,
+    secure: bool,
+}
 
 /// An answer, whatever it is.
 struct Answer {
@@ -66,7 +74,7 @@ pub(crate) struct Refusal {
 
 impl From<AdminAddress> for AdminClient {
     fn from(address: AdminAddress) -> Self {
-        Self { address }
+        Self { address, ca: None }
     }
 }
 
@@ -88,7 +96,7 @@ impl std::error::Error for Refusal {}
 impl AdminClient {
     /// Where it asks.
     pub(crate) fn address(&self) -> &str {
-        &self.address.0
+        &self.address.authority
     }
 
     /// Asks for `path` and reads the JSON that comes.
@@ -172,7 +180,12 @@ impl AdminClient {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
-        let stream = TcpStream::connect(self.address()).await?;
+        let authority: Authority = self.address().parse()?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let port = authority.port_u16().unwrap_or(PORT);
+        let tls = Settings { ca: self.ca.clone(), ..Settings::default() };
+        let tls = self.address.secure.then_some(&tls);
+        let stream = Stream::open((host, port), tls, Speak::Http1).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // The connection ends with its sender; what went wrong shows in the answer.
         tokio::spawn(connection);
@@ -209,9 +222,11 @@ impl AdminClient {
 impl FromStr for AdminAddress {
     type Err = anyhow::Error;
 
-    /// Takes what the gateway prints, too: `http://127.0.0.1:9901`.
+    /// Takes what the gateway prints, too: `http://127.0.0.1:9901`, or `https`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.strip_prefix("http://").unwrap_or(text);
+        let secure = text.strip_prefix("https://");
+        let text = secure.or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+        let secure = secure.is_some();
         let authority: Authority = text
             .trim_end_matches('/')
             .parse()
@@ -219,7 +234,7 @@ impl FromStr for AdminAddress {
             .filter(|authority: &Authority| !authority.as_str().contains('@'))
             .context("an address is HOST:PORT, for example 127.0.0.1:9901")?;
         let port = authority.port_u16().unwrap_or(PORT);
-        Ok(Self(format!("{}:{port}", authority.host())))
+        Ok(Self { authority: format!("{}:{port}", authority.host()), secure })
     }
 }
 
@@ -233,7 +248,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> Option<String> {
-        text.parse::<AdminAddress>().ok().map(|address| address.0)
+        text.parse::<AdminAddress>().ok().map(|address| address.authority)
     }
 
     #[test]
@@ -243,12 +258,13 @@ mod tests {
             ("http://127.0.0.1:7000", "127.0.0.1:7000"),
             ("http://127.0.0.1:7000/", "127.0.0.1:7000"),
             ("gw-a", "gw-a:9901"),
+            ("https://gw-a", "gw-a:9901"),
             ("[::1]", "[::1]:9901"),
             ("[::1]:7000", "[::1]:7000"),
         ] {
             assert_eq!(address(text).as_deref(), Some(expected), "{text}");
         }
-        for wrong in ["", "https://gw-a", "gw-a/status", "user@gw-a", "two words"] {
+        for wrong in ["", "ftp://gw-a", "gw-a/status", "user@gw-a", "two words"] {
             assert_eq!(address(wrong), None, "{wrong}");
         }
     }
@@ -258,7 +274,7 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
-        let client = AdminClient { address: AdminAddress(address.clone()) };
+        let client = AdminClient::from(address.parse::<AdminAddress>().unwrap());
         let error = client.get::<serde_json::Value>("/api/status").await.unwrap_err();
         let message = format!("{error:#}");
         for part in ["MS0313", address.as_str(), "--admin", "MAINSTAY_ADMIN", "refused"] {

@@ -29,7 +29,8 @@ fn check_uri(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<(), Co
         heartbeats: Some(token(&folder.path().join("servers"), SERVERS)),
     };
     let hosts = ["gw-a.internal".to_owned()];
-    super::check(&request, &tokens, &hosts).map_err(|refusal| refusal.code)
+    let own = Own { hosts: hosts.to_vec(), secure: false };
+    super::check(&request, &tokens, &own).map_err(|refusal| refusal.code)
 }
 
 #[test]

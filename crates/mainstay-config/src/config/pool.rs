@@ -47,7 +47,10 @@ pub struct Pool {
     /// How requests are kept near; `None` where all servers are alike. Default on; without effect
     /// where node and endpoints do not say where they are.
     pub locality: Option<balance::locality::Settings>,
-    /// To establish a connection. Default 250 ms: two lost SYNs inside a data centre would take
+    /// How TLS is spoken with its servers, those discovered among them. Default: those whose URL
+    /// begins with https, trusting the authorities of the system.
+    pub tls: Option<Arc<mainstay_tls::Settings>>,
+    /// To establish a connection, TLS included. Default 250 ms: two lost SYNs inside a data centre would take
     /// longer, and by then another endpoint is the better bet.
     pub connect_timeout: Duration,
     /// From the start of an attempt to the first byte of the answer. Default 10 s.
@@ -215,16 +218,18 @@ impl Endpoint {
     }
 }
 
-/// The address of a server: `http://host:port/prefix`.
+/// The address of a server: `http://host:port/prefix`, or `https`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct EndpointUrl {
     /// A host name, an IPv4 address, or an IPv6 address without brackets.
     pub host: Arc<str>,
-    /// Default 80.
+    /// Default 80, with TLS 443.
     pub port: u16,
     /// Put before every path: empty, or `/base` without a slash at its end.
     pub prefix: Arc<str>,
+    /// How TLS is spoken there; `None` in clear text.
+    pub tls: Option<Arc<mainstay_tls::Settings>>,
 }
 
 impl EndpointUrl {
@@ -254,7 +259,8 @@ impl FromStr for EndpointUrl {
 
 impl fmt::Display for EndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.prefix)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.prefix)
     }
 }
 

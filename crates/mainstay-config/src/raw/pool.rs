@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{
     Opt, RawActive, RawBalance, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeartbeat,
     RawLocality, RawMode, RawOutliers, RawProbe, RawProcess, RawProgress, RawReplicas, RawStandby,
-    RawTargetConcurrency, RawWarm,
+    RawTargetConcurrency, RawTls, RawWarm,
 };
 use crate::spanned::Spanned;
 use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
@@ -70,7 +70,14 @@ pub(crate) struct RawPool {
     /// those before it cannot carry everything; `off` takes all alike. Matters where the node and
     /// the endpoints say where they are.
     pub(crate) locality: Opt<Short<RawLocality>>,
-    /// To establish a connection. Two lost packets inside a data centre take longer, and by then
+    /// TLS with the servers, where their URLs begin with https: whom to trust, and what to show to
+    /// them. Servers that are discovered are all spoken to by it.
+    #[schemars(extend(
+        "x-comment" = true,
+        "examples" = [{"ca": "/etc/mainstay/servers-ca.pem", "server-name": "models.internal"}]
+    ))]
+    pub(crate) tls: Opt<RawTls>,
+    /// To establish a connection, TLS included. Two lost packets inside a data centre take longer, and by then
     /// another server is the better bet.
     #[schemars(extend("default" = "250ms"))]
     pub(crate) connect_timeout: Opt<Length>,
@@ -163,7 +170,7 @@ pub(crate) enum RawFlavour {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(rename = "Endpoint")]
 pub(crate) struct RawEndpoint {
-    /// `http://host:port`, with a path if the server has one before /v2.
+    /// `http://host:port` or `https://host:port`, with a path if the server has one before /v2.
     #[schemars(extend("examples" = ["http://10.0.0.1:8000"]))]
     pub(crate) url: Opt<String>,
     /// Shown in status and trails. Default: host:port.

@@ -1,6 +1,7 @@
 //! URLs, host:port pairs and listening addresses.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use http::uri::Authority;
 
@@ -19,7 +20,7 @@ pub(super) struct Url {
 
 /// `http://host:port/path?query` in its parts.
 pub(super) fn url(text: &str) -> Result<Url, Refusal> {
-    let rest = without_scheme(text)?;
+    let (secure, rest) = without_scheme(text)?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let (host, port) = host_port(authority, text)?;
@@ -28,7 +29,9 @@ pub(super) fn url(text: &str) -> Result<Url, Refusal> {
         path if path.starts_with('/') && !path.contains('#') && is_visible(path) => path.to_owned(),
         _ => return Err(bad_url(text, "the path must begin with / and hold no spaces or #")),
     };
-    let address = EndpointUrl { host: host.into(), port: port.unwrap_or(80), prefix: "".into() };
+    let port = port.unwrap_or(if secure { 443 } else { 80 });
+    let tls = secure.then(Arc::default);
+    let address = EndpointUrl { host: host.into(), port, prefix: "".into(), tls };
     Ok(Url { address, path })
 }
 
@@ -42,15 +45,12 @@ pub(crate) fn endpoint(text: &str) -> Result<EndpointUrl, Refusal> {
     Ok(address)
 }
 
-fn without_scheme(text: &str) -> Result<&str, Refusal> {
+/// Whether TLS is asked for, and what follows.
+fn without_scheme(text: &str) -> Result<(bool, &str), Refusal> {
     match text.split_once("://") {
-        Some(("http", rest)) => Ok(rest),
-        Some(("https", _)) => Err((
-            Code::Unsupported,
-            "TLS to servers is not supported in this version".to_owned(),
-            "use http:// to a server on a trusted network, or to a local TLS proxy".to_owned(),
-        )),
-        Some(_) => Err(bad_url(text, "only http:// is understood here")),
+        Some(("http", rest)) => Ok((false, rest)),
+        Some(("https", rest)) => Ok((true, rest)),
+        Some(_) => Err(bad_url(text, "only http:// and https:// are understood here")),
         None => Err(bad_url(text, "begin it with http://, for example http://10.0.0.1:8000")),
     }
 }
@@ -102,7 +102,7 @@ pub(super) fn host_and_port(text: &str) -> Result<EndpointUrl, Refusal> {
         (Code::BadValue, message, help.to_owned())
     };
     match host_port(text, text) {
-        Ok((host, Some(port))) => Ok(EndpointUrl { host: host.into(), port, prefix: "".into() }),
+        Ok((host, Some(port))) => Ok(EndpointUrl { host: host.into(), port, prefix: "".into(), tls: None }),
         Err(refusal @ (Code::Secret, ..)) => Err(refusal),
         Ok((_, None)) | Err(_) => Err(refusal()),
     }
@@ -138,12 +138,12 @@ mod tests {
         assert_eq!(shown("http://models.example/base/"), "http://models.example:80/base");
         assert_eq!(shown("http://[::1]:8000"), "http://[::1]:8000");
         assert_eq!(url("http://a:1/x?y=z").unwrap().path, "/x?y=z");
+        assert_eq!(shown("https://models.example/base"), "https://models.example:443/base");
     }
 
     #[test]
     fn what_is_no_url_is_refused() {
         let code = |text: &str| endpoint(text).unwrap_err().0;
-        assert_eq!(code("https://a:1"), Code::Unsupported);
         assert_eq!(code("http://me:pass@a:1"), Code::Secret);
         for text in [
             "",

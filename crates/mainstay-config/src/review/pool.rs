@@ -8,7 +8,7 @@ use mainstay_protocol::classify::Flavour;
 
 use super::{
     Review, address, balance, breaker, check, concurrency, discover, groups, is_name, may_be_lost,
-    outliers, process, repetition, signals,
+    outliers, process, repetition, signals, tls,
 };
 use crate::code::Code;
 use crate::config::{
@@ -76,7 +76,9 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
     let flavour = raw.flavour.as_ref().map_or(Flavour::Auto, |flavour| dialect(flavour.value));
     let slow_start = breaker::slow_start(review, &raw.slow_start);
     let (rule, key) = balance::balance(review, &raw.balance);
-    let endpoints = endpoints(review, name, raw);
+    let tls = tls::servers(review, &raw.tls);
+    let mut endpoints = endpoints(review, name, raw);
+    secured(review, raw, &mut endpoints, tls.as_ref());
     let (process, replicas) = process::replicas(review, raw);
     Pool {
         name: Arc::from(name.as_str()),
@@ -91,6 +93,7 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
         balance: rule,
         key,
         locality: balance::locality(review, &raw.locality),
+        tls,
         connect_timeout: review.time(&raw.connect_timeout, CONNECT_TIMEOUT),
         first_byte_timeout: review.time(&raw.first_byte_timeout, FIRST_BYTE_TIMEOUT),
         idle_timeout: review.time(&raw.idle_timeout, IDLE_TIMEOUT),
@@ -114,6 +117,32 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
         heartbeat: signals::heartbeat(review, &raw.heartbeat),
         counters: signals::counters(review, &raw.counters, flavour),
         hedge: repetition::hedge(review, &raw.hedge),
+    }
+}
+
+/// Endpoints with TLS speak it as their pool says.
+fn secured(
+    review: &mut Review,
+    raw: &Spanned<RawPool>,
+    endpoints: &mut [Endpoint],
+    tls: Option<&Arc<mainstay_tls::Settings>>,
+) {
+    let mut secure = endpoints.iter_mut().filter_map(|it| it.url.tls.as_mut()).peekable();
+    match (tls, super::span_of(&raw.tls)) {
+        (Some(tls), Some(place)) => {
+            let needless = secure.peek().is_none() && raw.discover.is_none();
+            secure.for_each(|known| *known = Arc::clone(tls));
+            if needless && !may_be_lost(raw, &raw.endpoints) {
+                let message = "no endpoint of this pool is spoken to by TLS";
+                review.warn(Code::Unused, place, message, "write their URLs with https://");
+            }
+        }
+        _ => {
+            let place = super::span_of(&raw.endpoints).unwrap_or_default();
+            if let Some(settings) = secure.next() {
+                tls::usable(review, settings, place);
+            }
+        }
     }
 }
 

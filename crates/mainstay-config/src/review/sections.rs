@@ -8,7 +8,7 @@ use mainstay_policy::budget;
 
 use super::{
     Review, address, check, concurrency, first_place, groups, model, pool, process, repetition,
-    share, span_of,
+    share, span_of, tls,
 };
 use crate::code::Code;
 use crate::config::{
@@ -97,7 +97,8 @@ fn host_name() -> Arc<str> {
 fn listen(review: &mut Review, raw: &Opt<RawListen>) -> Listen {
     let http = raw.as_ref().and_then(|listen| listen.http.clone());
     let http = address_or(review, &http, Listen::default().http);
-    Listen { http, priorities: concurrency::priorities(review, raw) }
+    let tls = raw.as_ref().and_then(|listen| tls::listener(review, &listen.tls));
+    Listen { http, tls, priorities: concurrency::priorities(review, raw) }
 }
 
 fn address_or(review: &mut Review, text: &Opt<String>, default: SocketAddr) -> SocketAddr {
@@ -114,6 +115,10 @@ fn admin(review: &mut Review, raw: &Opt<RawAdmin>) -> Admin {
     Admin {
         address: address_or(review, &raw.address, default.address),
         token_file: raw.token_file.as_ref().map(|file| review.path(file)),
+        names: raw.names.as_ref().map_or_else(Vec::new, |names| {
+            names.value.iter().map(|name| name.value.clone()).collect()
+        }),
+        tls: tls::listener(review, &raw.tls),
     }
 }
 

@@ -349,7 +349,7 @@ async fn who_may_not_register_is_told_why() {
     assert!(why("a", None).contains("url"));
     assert!(why("a", Some("http://10.0.0.1:8000")).contains("10.0.0.1 is in none of the networks"));
     assert!(why("a", Some("http://models.internal:8000")).contains("no IP address"));
-    assert!(why("a", Some("https://127.0.0.2:8000")).contains("TLS"));
+    assert!(why("a", Some("ftp://127.0.0.2:8000")).contains("URL"));
     assert!(why("a b", Some("http://127.0.0.2:8000")).contains("name"));
     assert!(why("a", Some("http://127.0.0.9:8000")).contains("already"));
     for (name, url) in [("a", "http://127.0.0.2:1"), ("b", "http://127.0.0.3:1")] {

@@ -14,15 +14,14 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::ReadBuf;
-use tokio::net::TcpStream;
 
 use super::Client;
+use super::socket::{Seen, Socket};
 use crate::worker::Worker;
 
 /// The socket of one client.
 pub(super) struct ClientIo {
-    socket: Rc<Socket>,
+    socket: Rc<Shared>,
     worker: Rc<Worker>,
     client: Rc<Client>,
     /// Whether bytes between requests are the beginning of a head. HTTP/2 also sends frames of
@@ -31,27 +30,27 @@ pub(super) struct ClientIo {
 }
 
 /// What is read and written by hyper, and looked at by us.
-struct Socket {
-    stream: RefCell<TokioIo<TcpStream>>,
+struct Shared {
+    stream: RefCell<TokioIo<Socket>>,
     /// Whether bytes wait in it that hyper has no use for yet.
     ahead: Cell<bool>,
 }
 
 /// Whoever watches a client while its request is answered.
 pub(super) struct Watch {
-    socket: Rc<Socket>,
+    socket: Rc<Shared>,
     client: Rc<Client>,
 }
 
 impl ClientIo {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Socket,
         worker: Rc<Worker>,
         client: Rc<Client>,
         heads: bool,
     ) -> Self {
         let stream = RefCell::new(TokioIo::new(stream));
-        let socket = Rc::new(Socket { stream, ahead: Cell::new(false) });
+        let socket = Rc::new(Shared { stream, ahead: Cell::new(false) });
         Self { socket, worker, client, heads }
     }
 
@@ -86,14 +85,13 @@ impl Watch {
         if self.client.active.get() == 0 || self.socket.ahead.get() {
             return false;
         }
-        let mut byte = [0];
-        match self.socket.stream.borrow().inner().poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(1..)) => {
+        match self.socket.stream.borrow_mut().inner_mut().look(cx) {
+            Seen::Nothing => false,
+            Seen::Bytes => {
                 self.socket.ahead.set(true);
                 false
             }
-            Poll::Ready(Ok(0) | Err(_)) => true,
+            Seen::End => true,
         }
     }
 }

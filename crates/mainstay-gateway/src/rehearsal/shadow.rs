@@ -19,12 +19,14 @@ use mainstay_protocol::oip::guard::{Asked, Finding};
 use mainstay_protocol::oip::path;
 use mainstay_protocol::oip::{JSON_LENGTH_HEADER, agreement, default, infer};
 use mainstay_protocol::{Data, Tensor, classify};
+use mainstay_tls::client::Speak;
 use tokio::task::JoinSet;
 
 use super::{Sample, Stage};
 use crate::embedded::Embedded;
 use crate::shared::Shared;
 use crate::snapshot::{Member, PoolSource, Source, Upstream};
+use crate::upstream;
 
 /// Tells a server that nobody waits for the answer.
 static SHADOW: HeaderName = HeaderName::from_static("x-mainstay-shadow");
@@ -91,12 +93,9 @@ async fn server(
 ) -> Result<Response, Miss> {
     let request = request(sample, pool, &member.upstream)
         .ok_or_else(|| Miss::Failed("the request cannot be sent there".to_owned()))?;
-    let upstream = &member.upstream;
-    let connect = tokio::net::TcpStream::connect((&*upstream.host, upstream.port));
-    let connected = tokio::time::timeout(upstream.connect_timeout, connect).await;
-    let stream = connected
-        .map_err(|_| Miss::Failed("no connection in time".to_owned()))?
-        .map_err(Miss::of)?;
+    let opened = upstream::open(&member.upstream, Speak::Http1).await;
+    let stream =
+        opened.map_err(|class| Miss::Failed(format!("no connection ({})", class.as_str())))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(Miss::of)?;
     // Ends with the answer.

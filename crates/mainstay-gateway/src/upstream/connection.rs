@@ -2,18 +2,18 @@
 
 use std::cell::RefMut;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use mainstay_policy::Class;
 use mainstay_protocol::http1::{self, Decoder, Length, Step, read_head};
-use socket2::SockRef;
+use mainstay_tls::Stream;
+use mainstay_tls::client::Speak;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::body::OutBody;
+use super::stream;
 use super::upload::Upload;
 use crate::snapshot::Upstream;
 
@@ -34,7 +34,7 @@ const COPIED: usize = 16 * 1024;
 /// One open connection to an endpoint.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// Read and not yet taken.
     input: BytesMut,
     /// What of the request has still to be sent; an answer may come before its end.
@@ -77,10 +77,7 @@ pub(super) enum Broken {
 impl Connection {
     /// Opens a connection.
     pub(super) async fn open(upstream: &Upstream) -> Result<Self, Class> {
-        let opening = TcpStream::connect((&*upstream.host, upstream.port));
-        let opened = tokio::time::timeout(upstream.connect_timeout, opening).await;
-        let stream = opened.map_err(|_| Class::Timeout)?.map_err(|_| Class::Unreachable)?;
-        stream.set_nodelay(true).map_err(|_| Class::Unreachable)?;
+        let stream = stream::open(upstream, Speak::Http1).await?;
         let input = BytesMut::new();
         Ok(Self { stream, input, upload: None, reused: false, keep_alive: false, spoilt: false })
     }
@@ -92,16 +89,14 @@ impl Connection {
 
     /// Whether the server has neither closed it nor spoken unasked. Costs no system call while
     /// the socket has nothing to tell.
-    pub(super) fn is_quiet(&self) -> bool {
-        let nothing = self.stream.try_read(&mut [0]);
-        matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet()
     }
 
     /// Whether the server has closed it, or spoken unasked, since the runtime last looked. Costs
     /// a system call.
-    pub(super) fn has_just_closed(&self) -> bool {
-        let nothing = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
-        !matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(super) fn has_just_closed(&mut self) -> bool {
+        self.stream.has_just_closed()
     }
 
     /// Begins to send a request: its `head`, and as much of its `body` as goes along; the rest
@@ -130,7 +125,7 @@ impl Connection {
         };
         let missed = &head[sent..];
         let rest = (along.is_none() && length != Length::None).then_some(body);
-        if rest.is_some() || !missed.is_empty() {
+        if rest.is_some() || !missed.is_empty() || self.stream.owes() {
             let missed = Bytes::copy_from_slice(missed);
             let left = match length {
                 Length::Known(bytes) => Some(bytes),

@@ -57,7 +57,7 @@ impl Connections {
     pub(crate) fn take(&self, upstream: &Upstream, now: Moment) -> Option<Connection> {
         let mut berths = self.by_slot.borrow_mut();
         let idle = &mut berths.get_mut(upstream.slot.0)?.idle;
-        while let Some(Idle { connection, since }) = idle.pop() {
+        while let Some(Idle { mut connection, since }) = idle.pop() {
             if now.since(since) < upstream.keep_alive && connection.is_quiet() {
                 return Some(connection);
             }
@@ -87,7 +87,7 @@ impl Connections {
     pub(crate) fn sweep(&self, now: Moment) {
         for Berth { idle, keep_alive } in &mut *self.by_slot.borrow_mut() {
             let limit = keep_alive.unwrap_or_default();
-            idle.retain(|entry| now.since(entry.since) < limit && entry.connection.is_quiet());
+            idle.retain_mut(|entry| now.since(entry.since) < limit && entry.connection.is_quiet());
         }
     }
 

@@ -133,7 +133,7 @@ async fn checkout(
     upstream: &Upstream,
     (fresh, wary): (bool, bool),
 ) -> Result<Connection, Class> {
-    while !fresh && let Some(idle) = worker.connections.take(upstream, now) {
+    while !fresh && let Some(mut idle) = worker.connections.take(upstream, now) {
         if !wary || !idle.has_just_closed() {
             return Ok(idle);
         }

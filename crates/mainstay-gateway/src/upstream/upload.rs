@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
+use mainstay_tls::Stream;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::body::OutBody;
 
@@ -41,7 +41,7 @@ impl Upload {
     /// The client's body broke off.
     pub(super) fn poll_send(
         &mut self,
-        mut stream: Pin<&mut TcpStream>,
+        mut stream: Pin<&mut Stream>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, ()>> {
         loop {
@@ -50,6 +50,10 @@ impl Upload {
                     Ok(sent) if sent > 0 => self.ready.advance(sent),
                     Ok(_) | Err(_) => return Poll::Ready(Ok(false)),
                 }
+            }
+            // Within TLS, what was written may not have left us; a plain socket owes nothing.
+            if ready!(stream.as_mut().poll_flush(cx)).is_err() {
+                return Poll::Ready(Ok(false));
             }
             let Some(rest) = &mut self.rest else { return Poll::Ready(Ok(true)) };
             match ready!(Pin::new(rest).poll_frame(cx)) {

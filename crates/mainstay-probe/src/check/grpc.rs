@@ -2,15 +2,19 @@
 //!
 //! Source: <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>
 
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use mainstay_config::EndpointUrl;
 use mainstay_policy::health::Check;
+use mainstay_tls::client::Speak;
 use tonic::Code;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tower::service_fn;
 
-use super::Found;
+use super::{Found, connect};
 
 /// Asks for the health of `service`, or of the server as a whole.
 pub(super) async fn health(address: &EndpointUrl, service: Option<&str>) -> Found {
@@ -18,7 +22,18 @@ pub(super) async fn health(address: &EndpointUrl, service: Option<&str>) -> Foun
         Ok(endpoint) => endpoint,
         Err(error) => return Found::new(Check::Failed, error.to_string()),
     };
-    let channel = match endpoint.connect().await {
+    let channel = match &address.tls {
+        None => endpoint.connect().await,
+        Some(_) => {
+            let address = address.clone();
+            let open = move |_: Uri| {
+                let address = address.clone();
+                async move { connect(&address, Speak::Http2).await.map(TokioIo::new) }
+            };
+            endpoint.connect_with_connector(service_fn(open)).await
+        }
+    };
+    let channel = match channel {
         Ok(channel) => channel,
         Err(error) => return Found::new(Check::Refused, innermost(&error)),
     };

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use mainstay_config::{EndpointUrl, HttpCheck};
 use mainstay_policy::health::Check;
 use mainstay_protocol::oip::path;
+use mainstay_tls::client::Speak;
 use tokio::task::JoinSet;
 
 use super::{Found, ModelName, at, connect};
@@ -161,7 +162,7 @@ impl Answer {
 pub(super) async fn exchange(address: &EndpointUrl, question: Question) -> Result<Answer, Found> {
     let failed = |error: &dyn std::fmt::Display| Found::new(Check::Failed, error.to_string());
     let request = question.request(address).map_err(|error| failed(&error))?;
-    let stream = connect(address).await.map_err(|error| Found::unreachable(&error))?;
+    let stream = connect(address, Speak::Http1).await.map_err(|error| Found::unopened(&error))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let mut task = JoinSet::new();

@@ -9,7 +9,8 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use mainstay_config::EndpointUrl;
-use tokio::net::TcpStream;
+use mainstay_tls::Stream;
+use mainstay_tls::client::Speak;
 
 /// No answer that a person asks for is longer.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -26,7 +27,8 @@ pub(super) async fn exchange(
 }
 
 async fn ask(url: &EndpointUrl, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Bytes>> {
-    let stream = TcpStream::connect((&*url.host, url.port)).await?;
+    let address = (&*url.host, url.port);
+    let stream = Stream::open(address, url.tls.as_deref(), Speak::Http1).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let (head, body) = sender.send_request(request).await?.into_parts();
