@@ -26,8 +26,8 @@ use crate::rehearsal::Rehearsal;
 use crate::request::{Sequences, Waiting};
 use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
-use crate::tls::Outward;
 use crate::snapshot::{Member, Parts, PoolSource, Route, Snapshot, Source, Step, Upstream};
+use crate::tls::Outward;
 
 /// Time kept back for an embedded model: far more than its runs take, so that a short queue
 /// before it does no harm.
@@ -420,7 +420,10 @@ fn upstream(
         elsewhere: Distance::between(site(&node.site), site(&endpoint.site)) == Distance::Elsewhere,
         max_idle: pool.max_idle_connections,
         keep_alive: pool.keep_alive,
-        tls: url.tls.as_deref().map(|settings| Outward::new(mainstay_tls::Client::shared(settings))),
+        tls: url
+            .tls
+            .as_deref()
+            .map(|settings| Outward::new(mainstay_tls::Client::shared(settings))),
     })
 }
 

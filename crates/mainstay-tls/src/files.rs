@@ -12,8 +12,7 @@ use crate::Error;
 /// The certificates of a file, in its order; at least one.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let fault = |reason: String| Error::File { path: path.into(), what: "certificate", reason };
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let found = found.map_err(|error| fault(error.to_string()))?;
     if found.is_empty() { Err(fault("there is none in it".to_owned())) } else { Ok(found) }
 }
@@ -31,14 +30,14 @@ pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 pub(crate) fn roots(path: Option<&Path>) -> Result<Arc<RootCertStore>, Error> {
     let mut roots = RootCertStore::empty();
     let Some(path) = path else {
-        let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let (added, _) =
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return if added == 0 { Err(Error::NoRoots) } else { Ok(Arc::new(roots)) };
     };
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| Error::Trust {
-            path: path.into(),
-            reason: error.to_string(),
-        })?;
+        roots
+            .add(certificate)
+            .map_err(|error| Error::Trust { path: path.into(), reason: error.to_string() })?;
     }
     Ok(Arc::new(roots))
 }

@@ -112,12 +112,10 @@ fn load(settings: &Listening) -> Result<ServerConfig, Error> {
         Some((ca, required)) => {
             let roots = files::roots(Some(ca))?;
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-            let verifier =
-                if *required { verifier } else { verifier.allow_unauthenticated() };
-            let verifier = verifier.build().map_err(|error| Error::Trust {
-                path: ca.clone(),
-                reason: error.to_string(),
-            })?;
+            let verifier = if *required { verifier } else { verifier.allow_unauthenticated() };
+            let verifier = verifier
+                .build()
+                .map_err(|error| Error::Trust { path: ca.clone(), reason: error.to_string() })?;
             builder.with_client_cert_verifier(verifier)
         }
     };

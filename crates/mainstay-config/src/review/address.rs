@@ -102,7 +102,9 @@ pub(super) fn host_and_port(text: &str) -> Result<EndpointUrl, Refusal> {
         (Code::BadValue, message, help.to_owned())
     };
     match host_port(text, text) {
-        Ok((host, Some(port))) => Ok(EndpointUrl { host: host.into(), port, prefix: "".into(), tls: None }),
+        Ok((host, Some(port))) => {
+            Ok(EndpointUrl { host: host.into(), port, prefix: "".into(), tls: None })
+        }
         Err(refusal @ (Code::Secret, ..)) => Err(refusal),
         Ok((_, None)) | Err(_) => Err(refusal()),
     }

@@ -43,12 +43,7 @@ pub(super) struct Watch {
 }
 
 impl ClientIo {
-    pub(super) fn new(
-        stream: Socket,
-        worker: Rc<Worker>,
-        client: Rc<Client>,
-        heads: bool,
-    ) -> Self {
+    pub(super) fn new(stream: Socket, worker: Rc<Worker>, client: Rc<Client>, heads: bool) -> Self {
         let stream = RefCell::new(TokioIo::new(stream));
         let socket = Rc::new(Shared { stream, ahead: Cell::new(false) });
         Self { socket, worker, client, heads }
