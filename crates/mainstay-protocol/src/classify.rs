@@ -14,6 +14,7 @@ use std::borrow::Cow;
 
 use mainstay_policy::Class;
 
+use crate::grpc::Code;
 use crate::oip::error;
 
 mod table;
@@ -83,6 +84,35 @@ pub fn response(
             && rule.is_said(&said)
     };
     Err(table::RULES.iter().find(fits).map_or(Class::ServerFault, |rule| rule.class))
+}
+
+/// Whether an answer of gRPC is usable, or the class of its failure, by its status and what that
+/// says: the table of HTTP for the statuses that stand for its codes, and before it what gRPC alone
+/// has.
+///
+/// # Errors
+/// The class of the failure.
+pub fn grpc(flavour: Flavour, code: Code, message: &str) -> Result<(), Class> {
+    let said = message.to_ascii_lowercase();
+    match code {
+        Code::Ok => Ok(()),
+        // The limit of a message is the same on every server; it is said as if something ran out.
+        Code::ResourceExhausted if said.contains("message larger than max") => {
+            Err(Class::ClientFault)
+        }
+        // Not by us: a server that calls off what it was asked is on its way down.
+        Code::Cancelled => Err(Class::ServerFault),
+        // Of a queue that is too long, in Triton's words.
+        Code::DeadlineExceeded if said.contains("request timeout expired") => Err(Class::Capacity),
+        // A server that has not loaded all of its services yet, or one of another kind in its
+        // place, does not know the method; its replicas may.
+        Code::Unimplemented if said.contains("unknown service") => Err(Class::NotReady),
+        // grpcio's words for an exception that the model's code let through.
+        Code::Unknown if said.starts_with("unexpected <class") => {
+            response(flavour, Code::Internal.http(), false, message.as_bytes())
+        }
+        _ => response(flavour, code.http(), false, message.as_bytes()),
+    }
 }
 
 /// The words in which to look for what a server says, in lower case.

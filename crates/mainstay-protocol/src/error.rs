@@ -29,6 +29,21 @@ pub enum Error {
         /// Which one.
         protocol: Protocol,
     },
+    /// A body of gRPC that is not one message in its frame.
+    #[error("the body is not one gRPC message in its frame")]
+    Frame,
+    /// A compressed message that cannot be read.
+    #[error("the message is compressed in a way that is not read here; gzip is")]
+    Compressed,
+    /// Bytes that are no message of the protocol.
+    #[error("malformed message: {0}")]
+    Message(String),
+    /// A free parameter that the other protocol has no kind for.
+    #[error("parameter {name:?} has a value that cannot be sent in the other protocol")]
+    Parameter {
+        /// Its name.
+        name: String,
+    },
     /// A request without inputs.
     #[error("a request needs at least one input")]
     NoInputs,

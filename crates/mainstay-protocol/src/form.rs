@@ -11,8 +11,10 @@ use bytes::Bytes;
 
 use crate::oip::answer::{self, Mark, Response};
 use crate::oip::infer::{self, Request};
+use crate::oip::metadata::{self, Model};
+use crate::oip::sequence::{self, Said};
 use crate::oip::{Encoded, error, path};
-use crate::{Called, Error, Protocol, TensorSpec};
+use crate::{Called, Error, Protocol, TensorSpec, grpc};
 
 /// What a message does not say by itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +38,7 @@ pub fn read_request(
 ) -> Result<Request, Error> {
     match protocol {
         Protocol::Oip => infer::parse(body, json_len),
+        Protocol::OipGrpc => grpc::infer::read_request(body),
         _ => Err(Error::NoTensors { protocol }),
     }
 }
@@ -47,10 +50,11 @@ pub fn read_request(
 pub fn write_request(
     protocol: Protocol,
     request: &Request,
-    _context: Context<'_>,
+    context: Context<'_>,
 ) -> Result<Encoded, Error> {
     match protocol {
         Protocol::Oip => Ok(infer::render(request)),
+        Protocol::OipGrpc => grpc::infer::write_request(request, context.model),
         _ => Err(Error::NoTensors { protocol }),
     }
 }
@@ -66,6 +70,7 @@ pub fn read_answer(
 ) -> Result<Response, Error> {
     match protocol {
         Protocol::Oip => answer::parse(body, json_len),
+        Protocol::OipGrpc => grpc::infer::read_answer(body),
         _ => Err(Error::NoTensors { protocol }),
     }
 }
@@ -82,6 +87,7 @@ pub fn write_answer(
 ) -> Result<Encoded, Error> {
     match protocol {
         Protocol::Oip => answer::render(response, &request.outputs, request.binary_output),
+        Protocol::OipGrpc => grpc::infer::write_answer(response, request),
         _ => Err(Error::NoTensors { protocol }),
     }
 }
@@ -98,7 +104,66 @@ pub fn mark(
 ) -> Result<Encoded, Error> {
     match protocol {
         Protocol::Oip => answer::mark_degraded(body, json_len, mark),
+        Protocol::OipGrpc => grpc::mark(body, mark),
         _ => Err(Error::NoTensors { protocol }),
+    }
+}
+
+/// An answer as it was given to one request, as the answer to another of the same content: under
+/// that one's id, and with a mark.
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn give_again(
+    protocol: Protocol,
+    (kept, kept_json): (&[u8], Option<usize>),
+    (asked, asked_json): (&[u8], Option<usize>),
+    mark: &Mark<'_>,
+) -> Result<Encoded, Error> {
+    match protocol {
+        Protocol::Oip => {
+            let id = infer::id(asked, asked_json)?;
+            answer::give_again(kept, kept_json, id, mark)
+        }
+        Protocol::OipGrpc => grpc::give_again(kept, asked, mark),
+        _ => Err(Error::NoTensors { protocol }),
+    }
+}
+
+/// Hands every part of a request that its answer depends on to `feed`, in an order that does not
+/// depend on how the client orders them.
+///
+/// # Errors
+/// It is not of the protocol's form, or its protocol has no tensors.
+pub fn identity(
+    protocol: Protocol,
+    (body, json_len): (&[u8], Option<usize>),
+    feed: impl FnMut(&[u8]),
+) -> Result<(), Error> {
+    match protocol {
+        Protocol::Oip => infer::identity(body, json_len, feed),
+        Protocol::OipGrpc => grpc::identity(body, feed),
+        _ => Err(Error::NoTensors { protocol }),
+    }
+}
+
+/// What a request says of its sequence; `None` where it belongs to none.
+#[must_use]
+pub fn sequence(protocol: Protocol, (body, json_len): (&[u8], Option<usize>)) -> Option<Said> {
+    match protocol {
+        Protocol::Oip => sequence::read(body, json_len),
+        Protocol::OipGrpc => grpc::sequence(body),
+        _ => None,
+    }
+}
+
+/// The same request as the first of its sequence; `None` where that cannot be said.
+#[must_use]
+pub fn restarted(protocol: Protocol, (body, json_len): (&[u8], Option<usize>)) -> Option<Encoded> {
+    match protocol {
+        Protocol::Oip => sequence::restarted(body, json_len),
+        Protocol::OipGrpc => grpc::restarted(body),
+        _ => None,
     }
 }
 
@@ -129,8 +194,17 @@ pub fn called(protocol: Protocol, path: &str) -> Option<Called<'_>> {
 /// The model that the body of a request names, read no further than that takes; `None` where it
 /// names none.
 #[must_use]
-pub const fn model_name(_protocol: Protocol, _body: &[u8]) -> Option<Cow<'_, str>> {
-    None
+pub fn model_name(protocol: Protocol, body: &[u8]) -> Option<Cow<'_, str>> {
+    called_in_body(protocol, body).map(|called| called.model)
+}
+
+/// The model and the version that the body of a request names.
+#[must_use]
+pub fn called_in_body(protocol: Protocol, body: &[u8]) -> Option<Called<'_>> {
+    match protocol {
+        Protocol::OipGrpc => grpc::called(body),
+        _ => None,
+    }
 }
 
 /// The path of the same call at a server below `prefix` that may know the model by another name.
@@ -142,6 +216,7 @@ pub fn path(protocol: Protocol, prefix: &str, called: &Called<'_>) -> Option<Str
             let version = called.version.as_deref();
             Some(path::model_path(prefix, &called.model, version, called.tail))
         }
+        Protocol::OipGrpc => Some(format!("{prefix}{}", grpc::INFER)),
         _ => None,
     }
 }
@@ -152,6 +227,15 @@ pub const fn infer_tail(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Oip => "infer",
         _ => "",
+    }
+}
+
+/// What a model takes and gives, as the body of the answer that says it.
+#[must_use]
+pub fn write_metadata(protocol: Protocol, model: &Model) -> Bytes {
+    match protocol {
+        Protocol::OipGrpc => grpc::model_metadata(model),
+        _ => metadata::render_model(model),
     }
 }
 
@@ -167,12 +251,19 @@ pub const fn media_type(protocol: Protocol, binary: bool) -> &'static str {
 
 /// The body of an error of the gateway's own.
 #[must_use]
-pub fn error_body(_protocol: Protocol, code: &str, message: &str) -> Bytes {
+pub fn error_body(protocol: Protocol, code: &str, message: &str) -> Bytes {
+    if protocol == Protocol::OipGrpc {
+        // The text of its status.
+        return format!("{message} [{code}]").into();
+    }
     error::body(&format!("{message} [{code}]"))
 }
 
 /// What a server says of its failure, where it can be read.
 #[must_use]
-pub fn error_message(_protocol: Protocol, body: &[u8]) -> Option<String> {
+pub fn error_message(protocol: Protocol, body: &[u8]) -> Option<String> {
+    if protocol == Protocol::OipGrpc {
+        return (!body.is_empty()).then(|| String::from_utf8_lossy(body).into_owned());
+    }
     error::message(body)
 }

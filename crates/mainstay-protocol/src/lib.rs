@@ -5,6 +5,7 @@
 //! - [`classify`]: what a status and an error body mean, by server flavour.
 //! - [`dns`]: where servers are, as a stub resolver asks for it.
 //! - [`form`]: messages of tensors in the form of any protocol.
+//! - [`grpc`]: gRPC, and the Open Inference Protocol over it.
 //! - [`prometheus`]: what servers count themselves.
 //! - [`sse`]: where the first content of an event stream begins.
 //! - [`tensor`]: the vocabulary that all of them share.
@@ -16,6 +17,7 @@ pub mod classify;
 pub mod dns;
 mod error;
 pub mod form;
+pub mod grpc;
 pub mod http1;
 pub mod oip;
 pub mod prometheus;

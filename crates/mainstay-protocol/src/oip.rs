@@ -33,7 +33,9 @@ mod wire;
 
 use bytes::Bytes;
 
-use crate::Error;
+use crate::{Data, Datatype, Error, Tensor};
+
+pub(crate) use wire::{checked_shape, refuse_duplicates};
 
 /// The header that tells the length of the JSON head when binary data follows it.
 pub const JSON_LENGTH_HEADER: &str = "inference-header-content-length";
@@ -45,6 +47,23 @@ pub struct Encoded {
     pub body: Bytes,
     /// The value of `Inference-Header-Content-Length`; `None` when there is no binary data.
     pub json_len: Option<usize>,
+}
+
+/// The elements of a tensor as binary data.
+pub(crate) fn raw(tensor: &Tensor) -> Bytes {
+    let mut bytes = Vec::new();
+    binary::write(tensor, &mut bytes);
+    bytes.into()
+}
+
+/// The elements of the tensor of this name from exactly `bytes`; `len` is the product of its shape.
+pub(crate) fn from_raw(
+    tensor: &str,
+    datatype: Datatype,
+    len: usize,
+    bytes: &[u8],
+) -> Result<Data, Error> {
+    binary::read(tensor, datatype, len, bytes)
 }
 
 /// Divides a body into its JSON head and its binary tail.

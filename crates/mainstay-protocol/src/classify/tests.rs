@@ -166,3 +166,51 @@ fn every_text_of_the_table_is_in_lower_case() {
         }
     }
 }
+
+#[test]
+fn statuses_of_grpc_have_their_classes() {
+    use crate::grpc::Code;
+    let table = [
+        (Auto, Code::Ok, "", None),
+        (Auto, Code::Unavailable, "", Some(Class::ServerFault)),
+        (Triton, Code::Unavailable, "", Some(Class::Capacity)),
+        (Triton, Code::Unavailable, "Exceeds maximum queue size", Some(Class::Capacity)),
+        (
+            Triton,
+            Code::Unavailable,
+            "Request for unknown model: 'm' is not at ready state",
+            Some(Class::NotReady),
+        ),
+        (MlServer, Code::InvalidArgument, "Model m not ready yet.", Some(Class::NotReady)),
+        (Auto, Code::InvalidArgument, "wrong shape", Some(Class::ClientFault)),
+        (Auto, Code::NotFound, "no such model", Some(Class::NotReady)),
+        (Auto, Code::ResourceExhausted, "queue full", Some(Class::Capacity)),
+        (
+            Auto,
+            Code::ResourceExhausted,
+            "Received message larger than max (9 vs. 4)",
+            Some(Class::ClientFault),
+        ),
+        (Auto, Code::DeadlineExceeded, "", Some(Class::Timeout)),
+        (Auto, Code::Internal, "onnxruntime error", Some(Class::ServerFault)),
+        (Auto, Code::Internal, "CUDA error: unspecified", Some(Class::FatalAccelerator)),
+        (
+            Auto,
+            Code::Unknown,
+            "Unexpected <class 'ValueError'>: x",
+            Some(Class::ServerFault),
+        ),
+        (Auto, Code::Unimplemented, "shared memory", Some(Class::ClientFault)),
+        (
+            Auto,
+            Code::Unimplemented,
+            "unknown service inference.GRPCInferenceService",
+            Some(Class::NotReady),
+        ),
+        (Auto, Code::Cancelled, "", Some(Class::ServerFault)),
+        (Auto, Code::PermissionDenied, "", Some(Class::ClientFault)),
+    ];
+    for (flavour, code, said, expected) in table {
+        assert_eq!(grpc(flavour, code, said).err(), expected, "{flavour:?} {code:?} {said}");
+    }
+}

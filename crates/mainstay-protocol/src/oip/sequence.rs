@@ -15,8 +15,12 @@ use serde_json::{Map, Value};
 
 use super::{Encoded, json, object, split};
 
+/// What names a sequence.
+const ID: &str = "sequence_id";
+/// The flag that ends one.
+const END: &str = "sequence_end";
 /// The flag that begins a sequence.
-const START: &str = "sequence_start";
+pub(crate) const START: &str = "sequence_start";
 
 /// What a request says of its sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,14 +53,24 @@ struct Of {
 pub fn read(body: &[u8], json_len: Option<usize>) -> Option<Said> {
     let (head, _) = split(body, json_len).ok()?;
     let of = object::<Parameters>(head).ok()?.parameters?;
-    let id = match of.sequence_id? {
+    let Of { mut sequence_id, mut sequence_start, mut sequence_end } = of;
+    said(|name| match name {
+        ID => sequence_id.take(),
+        START => sequence_start.take(),
+        _ => sequence_end.take(),
+    })
+}
+
+/// What parameters say of a sequence; `of` gives each by its name.
+pub(crate) fn said(mut of: impl FnMut(&str) -> Option<Value>) -> Option<Said> {
+    let id = match of(ID)? {
         Value::Number(id) if id.as_u64() != Some(0) => id.to_string(),
         // In quotes, so that the text "7" is not the number 7.
         Value::String(id) if !id.is_empty() => Value::String(id).to_string(),
         _ => return None,
     };
-    let flag = |said: Option<Value>| said.is_some_and(|said| said.as_bool() == Some(true));
-    Some(Said { id, start: flag(of.sequence_start), end: flag(of.sequence_end) })
+    let mut flag = |name| of(name).is_some_and(|said| said.as_bool() == Some(true));
+    Some(Said { id, start: flag(START), end: flag(END) })
 }
 
 /// The same request as the first of its sequence; `None` where it cannot be read.

@@ -65,7 +65,7 @@ pub(super) fn read(raw: Vec<RawTensor<'_>>, tail: &[u8]) -> Result<Tensors, Erro
     Ok(found)
 }
 
-fn refuse_duplicates(tensors: &[Tensor]) -> Result<(), Error> {
+pub(crate) fn refuse_duplicates(tensors: &[Tensor]) -> Result<(), Error> {
     let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -150,7 +150,7 @@ impl RawTensor<'_> {
 ///
 /// Zeroes are left out of the product so that `[0, huge, huge]` cannot overflow later, when the
 /// rows of a batch are counted.
-pub(super) fn checked_shape(tensor: &str, shape: &[i64]) -> Result<Vec<usize>, Error> {
+pub(crate) fn checked_shape(tensor: &str, shape: &[i64]) -> Result<Vec<usize>, Error> {
     let refuse = |reason| Error::Shape {
         tensor: tensor.to_owned(),
         shape: cut(&format!("{:?}", shape.get(..16).unwrap_or(shape))),
