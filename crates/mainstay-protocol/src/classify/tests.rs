@@ -194,12 +194,7 @@ fn statuses_of_grpc_have_their_classes() {
         (Auto, Code::DeadlineExceeded, "", Some(Class::Timeout)),
         (Auto, Code::Internal, "onnxruntime error", Some(Class::ServerFault)),
         (Auto, Code::Internal, "CUDA error: unspecified", Some(Class::FatalAccelerator)),
-        (
-            Auto,
-            Code::Unknown,
-            "Unexpected <class 'ValueError'>: x",
-            Some(Class::ServerFault),
-        ),
+        (Auto, Code::Unknown, "Unexpected <class 'ValueError'>: x", Some(Class::ServerFault)),
         (Auto, Code::Unimplemented, "shared memory", Some(Class::ClientFault)),
         (
             Auto,
