@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::file::{self, File};
 use crate::names;
 use crate::pool::{Pool, Pools, SourceReport};
-use crate::source::{Beat, Source, Unregistered};
+use crate::source::{Beat, Source, Unregistered, refusal};
 use crate::state::{Known, Store};
 
 /// Between two looks at who is to be let go or removed.
@@ -100,7 +100,10 @@ impl Discovery {
                 let same = old_sources.iter().position(|source| source.discover == *discover);
                 pool.sources.push(match same {
                     Some(same) => old_sources.swap_remove(same),
-                    None => self.begin(&pool.name, discover, &state.known, now),
+                    None => {
+                        state.unsaved |= self.sift(&pool.name, discover, &mut state.known);
+                        self.begin(&pool.name, discover, &state.known, now)
+                    }
                 });
             }
             if !pool.sources.is_empty() {
@@ -112,6 +115,21 @@ impl Discovery {
         for at in 0..state.pools.len() {
             self.apply(state, at, "the configuration");
         }
+    }
+
+    /// Forgets who was known of a source, and may not be named by it any more; whether there was
+    /// anybody.
+    fn sift(&self, pool: &str, discover: &Discover, known: &mut Known) -> bool {
+        let name = discover.to_string();
+        let Some(all) = known.get_mut(&(pool.to_owned(), name.clone())) else { return false };
+        let before = all.len();
+        all.retain(|endpoint| {
+            let Some(cause) = refusal(discover, endpoint) else { return true };
+            let key = Arc::clone(&endpoint.name);
+            self.tell(pool, &name, &Change { key, to: Became::Removed, cause });
+            false
+        });
+        all.len() < before
     }
 
     fn begin(

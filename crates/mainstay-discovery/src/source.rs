@@ -158,8 +158,12 @@ impl Source {
         let endpoint = match (&beat.url, known) {
             (None, Some(known)) => known.clone(),
             (None, None) => return Err(refused("its first heartbeat must bring its \"url\"")),
-            (Some(url), _) => described(beat, url, register)?.placed(&self.discover),
+            (Some(url), _) => described(beat, url)?.placed(&self.discover),
         };
+        // A renewal as well: what is admitted may have become less since the first one.
+        if let Some(why) = not_admitted(register, &endpoint) {
+            return Err(refused(why));
+        }
         let (name, url) = (Arc::clone(&endpoint.name), endpoint.url.to_string().into());
         leases
             .beat(&name, (&url, endpoint), beat.lifetime, now)
@@ -215,8 +219,31 @@ fn refused(why: impl Into<String>) -> Unregistered {
     Unregistered::Refused(why.into())
 }
 
+/// Whether a source of this kind may name the endpoint; why not.
+pub(crate) fn refusal(discover: &Discover, endpoint: &Endpoint) -> Option<String> {
+    match &discover.origin {
+        Origin::Register(register) => not_admitted(register, endpoint),
+        Origin::Dns(_) | Origin::File(_) => None,
+    }
+}
+
+fn not_admitted(register: &Register, endpoint: &Endpoint) -> Option<String> {
+    let host = &endpoint.url.host;
+    match host.parse() {
+        Ok(address) if register.admits(address) => None,
+        Ok(_) => Some(format!(
+            "{host} is in none of the networks from which this pool takes endpoints \
+             (discover: {{register: {{from: [...]}}}})"
+        )),
+        Err(_) => Some(format!(
+            "{} names no IP address; names come from DNS, not from heartbeats",
+            endpoint.url
+        )),
+    }
+}
+
 /// The endpoint that a beat describes, by the same checks as one that is written down.
-fn described(beat: &Beat, url: &str, register: &Register) -> Result<Endpoint, Unregistered> {
+fn described(beat: &Beat, url: &str) -> Result<Endpoint, Unregistered> {
     let mut written = json!({ "url": url, "name": beat.name });
     let more = [
         ("weight", beat.weight.map(|weight| json!(weight))),
@@ -232,16 +259,5 @@ fn described(beat: &Beat, url: &str, register: &Register) -> Result<Endpoint, Un
         let first = errors.faults().first();
         refused(first.map(|fault| fault.message().to_owned()).unwrap_or_default())
     })?;
-    let endpoint = list.into_iter().next().ok_or_else(|| refused("it describes no endpoint"))?;
-    let address = endpoint.url.host.parse();
-    let address = address.map_err(|_| {
-        refused(format!("{url} names no IP address; names come from DNS, not from heartbeats"))
-    })?;
-    if register.admits(address) {
-        return Ok(endpoint);
-    }
-    Err(refused(format!(
-        "{address} is in none of the networks from which this pool takes endpoints \
-         (discover: {{register: {{from: [...]}}}})"
-    )))
+    list.into_iter().next().ok_or_else(|| refused("it describes no endpoint"))
 }

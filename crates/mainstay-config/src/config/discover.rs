@@ -77,24 +77,49 @@ pub struct Register {
 
 /// Networks whose addresses may be registered where nothing else is said (RFC 1918, RFC 4193).
 const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
-/// The metadata service of Amazon's cloud, which lies in one of them.
-const METADATA: &str = "fd00:ec2::254";
+/// Networks that hand out credentials, or lead to a neighbour that nobody chose: link-local ones,
+/// with the metadata services of all clouds at their IPv4 addresses, and the IPv6 addresses of
+/// those of Amazon, Google and Oracle, which lie in private networks.
+const SENSITIVE: [&str; 5] =
+    ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe"];
 
 impl Register {
     /// Whether this address may be registered. Heartbeats need a token, but who holds it must
     /// not be able to send the gateway's requests wherever it likes: by default neither to the
-    /// gateway's own host, nor to link-local and metadata addresses, nor out of the network.
+    /// gateway's own host, nor to link-local and metadata addresses, nor out of the network. The
+    /// second are admitted only by an entry that names nothing else: a wide network means servers.
+    /// IPv4 addresses count as such in every form that IPv6 has for them.
     #[must_use]
     pub fn admits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
+        let address = plain(address);
         if address.is_unspecified() || address.is_multicast() {
             return false;
         }
-        if !self.from.is_empty() {
-            return self.from.iter().any(|network| network.contains(address));
+        let parsed = |text: &str| Network::parse(text);
+        let mut sensitive = SENSITIVE.into_iter().filter_map(parsed);
+        let sensitive = sensitive.find(|network| network.contains(address));
+        if self.from.is_empty() {
+            let mut private = PRIVATE.into_iter().filter_map(parsed);
+            return sensitive.is_none() && private.any(|network| network.contains(address));
         }
-        let within = |network: &str| Network::parse(network).is_some_and(|n| n.contains(address));
-        PRIVATE.into_iter().any(within) && !within(METADATA)
+        let names = |network: &&Network| match &sensitive {
+            Some(narrow) => narrow.contains(network.address) && network.bits >= narrow.bits,
+            None => true,
+        };
+        self.from.iter().filter(names).any(|network| network.contains(address))
+    }
+}
+
+/// An address as the network sees it: the IPv4 address of a mapped one (RFC 4291), of a
+/// compatible one (the same, deprecated), and of one that is translated (RFC 6052, `64:ff9b::/96`).
+fn plain(address: IpAddr) -> IpAddr {
+    let address = address.to_canonical();
+    let IpAddr::V6(six) = address else { return address };
+    let four = || IpAddr::V4(u32::try_from(six.to_bits() & 0xffff_ffff).unwrap_or(0).into());
+    match six.segments() {
+        [0, 0, 0, 0, 0, 0, ..] if !six.is_loopback() && !six.is_unspecified() => four(),
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => four(),
+        _ => address,
     }
 }
 
@@ -190,6 +215,13 @@ mod tests {
             "fd00:ec2::254",
             "::ffff:127.0.0.1",
             "::",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "::ffff:169.254.169.254",
+            "::ffff:a9fe:aa02",
+            "::169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "::127.0.0.1",
         ] {
             assert!(!admits(&[], address), "{address}");
         }
@@ -199,5 +231,19 @@ mod tests {
     fn what_is_said_holds_instead() {
         assert!(admits(&["127.0.0.0/8"], "127.0.0.9") && !admits(&["127.0.0.0/8"], "10.0.0.1"));
         assert!(!admits(&["0.0.0.0/0"], "0.0.0.0"), "that is no server");
+        assert!(admits(&["::/0"], "2001:db8::1") && admits(&["::/0"], "fd12::1"));
+    }
+
+    #[test]
+    fn metadata_services_are_admitted_only_by_name() {
+        let everything = ["0.0.0.0/0", "::/0", "fc00::/7", "fd00::/8"];
+        for address in
+            ["169.254.169.254", "169.254.1.1", "fe80::1", "fd00:ec2::254", "fd20:ce::254"]
+        {
+            assert!(!admits(&everything, address), "{address}");
+            assert!(admits(&[address], address), "{address}");
+        }
+        assert!(!admits(&everything, "::ffff:169.254.169.254"));
+        assert!(admits(&["169.254.0.0/16"], "169.254.169.254"));
     }
 }

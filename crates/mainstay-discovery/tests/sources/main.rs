@@ -359,3 +359,33 @@ async fn who_may_not_register_is_told_why() {
     let closed = Beat { pool: "q".to_owned(), ..beat("a", None) };
     assert_eq!(bench.discovery.beat(&closed), Err(Unregistered::Closed));
 }
+
+#[tokio::test]
+async fn narrowed_networks_bind_who_is_registered_already() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::start(REGISTER, folder.path()).await;
+    bench.discovery.beat(&beat("a", Some("http://127.0.0.2:8000"))).unwrap();
+    bench.discovery.beat(&beat("b", Some("http://127.0.0.3:8000"))).unwrap();
+    assert_eq!(bench.names(), "a b");
+
+    let narrow = REGISTER.replace("127.0.0.0/8", "127.0.0.2/32");
+    bench.discovery.configure(&config(&narrow));
+    assert_eq!(bench.names(), "a", "from this very moment");
+    bench.discovery.beat(&beat("a", None)).unwrap();
+    for url in [None, Some("http://127.0.0.3:8000")] {
+        assert!(matches!(bench.discovery.beat(&beat("b", url)), Err(Unregistered::Refused(_))));
+    }
+    assert_eq!(bench.names(), "a");
+
+    // What is kept in the file is bound, too.
+    let kept = folder.path().join("discovery.json");
+    bench
+        .until("it is kept", || {
+            std::fs::read_to_string(&kept).is_ok_and(|text| text.contains("\"a\""))
+        })
+        .await;
+    drop(bench);
+    let none = REGISTER.replace("127.0.0.0/8", "10.0.0.0/8");
+    let again = Bench::start(&none, folder.path()).await;
+    assert_eq!(again.names(), "");
+}
