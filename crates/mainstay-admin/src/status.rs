@@ -211,10 +211,14 @@ pub struct EndpointStatus {
 /// A supervised process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStatus {
-    /// `stopped`, `starting`, `running`, `stopping`, `backing-off` or `crash-loop`.
+    /// `stopped`, `starting`, `running`, `stopping`, `backing-off` or `crash-loop`; `elsewhere`
+    /// while another gateway supervises.
     pub state: String,
     /// Whether it is meant to run.
     pub wanted: bool,
+    /// Whether what runs was made from another `process` section than the one that holds.
+    #[serde(default)]
+    pub outdated: bool,
     /// Whether it keeps ending, so that it is tried at long intervals only.
     pub crash_looping: bool,
     /// Its process id, while it is there.

@@ -21,4 +21,4 @@ pub mod guardian;
 mod supervisor;
 pub mod wire;
 
-pub use supervisor::{Handle, Options, Status, Subject, Supervisor, Verdicts};
+pub use supervisor::{Command, Handle, Options, Status, Subject, Supervisor, Verdicts};

@@ -2,10 +2,12 @@
 //! should be.
 //!
 //! [`supervise`] holds one process to what is wanted of it, [`stop`] ends one within its grace,
-//! [`replicas`] says how many a load needs, [`exit`] names how a process ended.
+//! [`replicas`] says how many a load needs, [`rolling`] whose turn it is when they are replaced,
+//! [`exit`] names how a process ended.
 
 pub mod exit;
 pub mod replicas;
+pub mod rolling;
 pub mod stop;
 pub mod supervise;
 

@@ -29,6 +29,7 @@ use crate::overload;
 use crate::processes::Processes;
 use crate::reconfigure::Reconfigure;
 use crate::request::sweep_sequences;
+use crate::service;
 use crate::shared::Shared;
 use crate::source::State;
 use crate::worker::{self, Worker};
@@ -121,7 +122,7 @@ impl Gateway {
         let outliers = Arc::new(Outliers::new(Arc::clone(&shared)));
         let prober = observe::Prober::new(Arc::clone(&shared), seed);
         let board = prober.board();
-        let processes = Processes::new(Arc::clone(&shared), seed);
+        let processes = Processes::new(Arc::clone(&shared), Arc::clone(&board), seed);
         let groups = Groups::new(Arc::clone(&shared), outliers.rotations(), processes.handle());
         let watching = (Arc::clone(&outliers), Arc::clone(&groups));
         let reconfigure = Reconfigure::new(Arc::clone(&shared), prober, watching);
@@ -251,12 +252,20 @@ impl Gateway {
         tasks.spawn(aftermath::run(Arc::clone(&shared)));
         tasks.spawn(locality::watch(Arc::clone(&shared)));
         tasks.spawn(sweep_sequences(Arc::clone(&shared)));
+        let living = Arc::clone(&shared);
+        tasks.spawn(async move { service::watchdog(&living).await });
         tell_started(&shared, config.workers);
 
-        inherited.tell_ready();
+        if inherited.takes_over() {
+            // Who served before names this process to the service manager.
+            inherited.tell_ready();
+        } else {
+            service::serving(&shared.snapshot().config.version);
+        }
 
         let limit = tokio::select! {
             cause = shutdown => {
+                service::stopping(&cause);
                 shared.start_draining(&cause);
                 // What runs goes on, for the gateway that comes next.
                 hand.retire();

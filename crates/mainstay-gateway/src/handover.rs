@@ -128,7 +128,9 @@ impl Successor {
         command
             .args(&self.arguments)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .env(TAKES_OVER, "1");
+            .env(TAKES_OVER, "1")
+            // Signs of life are asked for from whoever is the main process; this names another one.
+            .env_remove("WATCHDOG_PID");
         self.hand_over(&mut command).map_err(|error| error.to_string())?;
         let mut child = tokio::process::Command::from(command)
             .spawn()

@@ -38,6 +38,7 @@ mod processes;
 mod reconfigure;
 mod rehearsal;
 mod request;
+mod service;
 mod shared;
 mod slots;
 mod snapshot;

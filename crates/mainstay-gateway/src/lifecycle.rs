@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::handover::Successor;
 use crate::reconfigure::Reconfigure;
+use crate::service;
 
 /// Between two looks at the files. A change is read when two looks in a row have seen the same: an
 /// editor that writes in pieces has come to its end.
@@ -47,6 +48,13 @@ impl Lifecycle {
     /// # Errors
     /// Why everything goes on as before.
     pub async fn reload(&self, cause: &str) -> Result<Value, Refused> {
+        service::reloading();
+        let outcome = self.read_again(cause).await;
+        service::serving(&self.0.reconfigure.config().version);
+        outcome
+    }
+
+    async fn read_again(&self, cause: &str) -> Result<Value, Refused> {
         let Some(file) = &self.0.file else {
             return Err(Refused::new("the configuration was not read from a file"));
         };
@@ -91,6 +99,7 @@ impl Lifecycle {
         };
         self.0.reconfigure.tell_process(told.0, &told.1);
         let pid = started.map_err(Refused::new)?;
+        service::succeeded_by(pid);
         self.0.left.send_replace(true);
         Ok(json!({"pid": pid}))
     }
@@ -137,11 +146,11 @@ impl Lifecycle {
 }
 
 impl Lifecycle {
-    /// Whether the files say something else than what is in effect.
+    /// Whether the files say something else than what is in effect, or nothing that can be read.
     async fn has_other_text(&self, config: &Config) -> bool {
         let Some(file) = self.0.file.clone() else { return false };
         let read = tokio::task::spawn_blocking(move || Config::load(file)).await;
-        read.is_ok_and(|read| read.is_ok_and(|read| read.version != config.version))
+        !read.is_ok_and(|read| read.is_ok_and(|read| read.version == config.version))
     }
 }
 

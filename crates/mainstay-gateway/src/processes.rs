@@ -10,10 +10,13 @@ use mainstay_config::{self as config, Check, Config};
 use mainstay_control::group::Standby;
 use mainstay_policy::{Moment, Verdict};
 
+use crate::observe::Board;
 use crate::reconfigure::Reconfigure;
 use crate::shared::Shared;
 
+mod departures;
 mod replicas;
+mod turns;
 
 use replicas::{Replicas, Wanted};
 
@@ -28,6 +31,7 @@ const CONFIRMED: u32 = 3;
 /// Everything about processes, before it runs.
 pub(crate) struct Processes {
     shared: Arc<Shared>,
+    board: Arc<Board>,
     supervisor: Supervisor,
     handle: Handle,
     wanted: Arc<Wanted>,
@@ -41,7 +45,7 @@ pub(crate) struct View {
 
 impl Processes {
     /// For the configuration that is in effect.
-    pub(crate) fn new(shared: Arc<Shared>, seed: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, board: Arc<Board>, seed: u64) -> Self {
         let config = Arc::clone(&shared.snapshot().config);
         let options = Options {
             program: PROGRAM.into(),
@@ -52,7 +56,7 @@ impl Processes {
         let verdicts = Arc::new(Ready { shared: Arc::clone(&shared) });
         let telemetry = Arc::clone(&shared.telemetry);
         let (supervisor, handle) = Supervisor::new(options, subjects(&config), telemetry, verdicts);
-        Self { shared, supervisor, handle, wanted: Arc::default() }
+        Self { shared, board, supervisor, handle, wanted: Arc::default() }
     }
 
     /// The hand on all processes: starts and stops them for groups.
@@ -67,8 +71,8 @@ impl Processes {
 
     /// Supervises, follows the configuration and the load, until the hand on it retires it.
     pub(crate) async fn run(self, reconfigure: Reconfigure) {
-        let Self { shared, supervisor, handle, wanted } = self;
-        let mut replicas = Replicas::new(Arc::clone(&shared), reconfigure, handle, wanted);
+        let Self { shared, board, supervisor, handle, wanted } = self;
+        let mut replicas = Replicas::new((shared, board), reconfigure, handle, wanted);
         // Before the supervisor learns what runs: what it does not know of is stopped.
         replicas.restore().await;
         tokio::select! {
@@ -92,19 +96,23 @@ impl View {
 
 /// Every process of a configuration.
 fn subjects(config: &Config) -> Vec<Subject> {
-    let subject = |pool: &config::Pool, endpoint: &config::Endpoint| {
-        let process = endpoint.process.as_ref()?;
-        Some(Subject {
-            pool: pool.name.to_string(),
-            endpoint: endpoint.name.to_string(),
-            spec: spec(config, &format!("{}_{}", pool.name, endpoint.name), process),
-            restart: process.restart,
-            stop: stop(process),
-            wanted: endpoint.standby != Some(Standby::Cold),
-        })
-    };
     let pools = config.pools.iter();
-    pools.flat_map(|pool| pool.endpoints.iter().filter_map(move |end| subject(pool, end))).collect()
+    pools
+        .flat_map(|pool| pool.endpoints.iter().filter_map(|it| subject(config, pool, it)))
+        .collect()
+}
+
+/// The process of an endpoint, if it has one.
+fn subject(config: &Config, pool: &config::Pool, endpoint: &config::Endpoint) -> Option<Subject> {
+    let process = endpoint.process.as_ref()?;
+    Some(Subject {
+        pool: pool.name.to_string(),
+        endpoint: endpoint.name.to_string(),
+        spec: spec(config, &format!("{}_{}", pool.name, endpoint.name), process),
+        restart: process.restart,
+        stop: stop(process),
+        wanted: endpoint.standby != Some(Standby::Cold),
+    })
 }
 
 const fn stop(process: &config::Process) -> wire::StopRule {
@@ -173,10 +181,11 @@ impl Verdicts for Ready {
         let settled = |pool: &config::Pool| pool.probe.health.interval.saturating_mul(CONFIRMED);
         let confirmed = declared.is_some_and(|pool| now.since(since) >= settled(pool));
         let probed = declared.is_some_and(|pool| !matches!(pool.probe.check, Check::Off));
-        let mut targets = self.shared.registry.all();
-        targets.retain(|target| *target.key.pool == *pool && *target.key.endpoint == *endpoint);
+        let mut targets = snapshot.watched.iter().map(|watched| &watched.target).filter(|target| {
+            *target.key.pool == *pool && *target.key.endpoint == *endpoint
+        });
         // One that nobody asks for, or nobody probes, cannot be waited for.
-        targets.iter().all(|target| match target.health.verdict() {
+        targets.all(|target| match target.health.verdict() {
             Verdict::Ready | Verdict::Busy | Verdict::Slow => {
                 confirmed || target.health.since() >= since
             }
@@ -196,6 +205,7 @@ fn shown(status: Status, now: Moment) -> ProcessStatus {
     ProcessStatus {
         state: status.state.to_owned(),
         wanted: status.wanted,
+        outdated: status.outdated,
         crash_looping: status.crash_looping,
         pid: status.pid,
         up_seconds: status.started.map(age),

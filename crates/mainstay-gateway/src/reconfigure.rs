@@ -176,7 +176,7 @@ impl Reconfigure {
         let mut overlay = self.overlay();
         let key = (Arc::from(pool), Arc::from(source));
         let before = overlay.sets.get(&key).map_or(&[][..], |known| known);
-        if before.len() == endpoints.len() && format!("{before:?}") == format!("{endpoints:?}") {
+        if before == endpoints {
             return None;
         }
         let names = |of: &[Endpoint]| of.iter().map(|it| Arc::clone(&it.name)).collect();

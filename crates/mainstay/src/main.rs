@@ -8,7 +8,6 @@ use clap::Parser;
 
 mod admin_client;
 mod commands;
-mod notify;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

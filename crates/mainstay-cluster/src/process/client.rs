@@ -77,11 +77,25 @@ pub(super) async fn guardian(options: &Options) -> Result<Guardian, Error> {
             patiently(&socket).await?
         }
     };
-    match link.ask(&Request::Hello { protocol: PROTOCOL }).await? {
+    match link.ask(&Request::Hello { protocol: PROTOCOL, attends: true }).await? {
         Answer::Welcome { epoch, pid } => Ok(Guardian { socket, epoch, pid, is_new }),
         Answer::Refused(why) => Err(Error::Refused(why)),
         other => Err(Error::Refused(format!("an answer to something else: {other:?}"))),
     }
+}
+
+/// For how long nobody has watched who gives the orders; `None` where that is not known.
+///
+/// # Errors
+/// There is no guardian, or it does not answer.
+pub(super) async fn unattended(socket: &Path) -> Result<Option<Duration>, Error> {
+    let asked = async {
+        match Link::open(socket).await?.ask(&Request::Watch { seen: 0, epoch: None }).await? {
+            Answer::State { unattended, .. } => Ok(unattended),
+            other => Err(Error::Refused(format!("an answer to something else: {other:?}"))),
+        }
+    };
+    timeout(SOON, asked).await.unwrap_or(Err(Error::Late(SOON)))
 }
 
 /// Not tied to this process in any way: it is there to outlive it.

@@ -8,14 +8,16 @@
 use std::cell::RefCell;
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{WaitOptions, getpid, getuid, set_child_subreaper, setsid};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 use crate::error::Error;
@@ -29,9 +31,10 @@ mod wards;
 
 use wards::Wards;
 
-/// Gateways that may be connected at once: an old and a new one, with two connections each, and
-/// some room.
-const CONNECTIONS: usize = 16;
+/// Connections at once. A gateway has at most [`ORDERS`](super::supervisor::ORDERS_AT_ONCE) orders
+/// under way and one connection that watches; this is room for three. Who finds no place waits for
+/// one and is not turned away: a gateway that is shut out could not stop anything any more.
+const CONNECTIONS: usize = 128;
 /// Looks at the linger time.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -70,7 +73,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
 /// Only one guardian at a time: the lock is the kernel's, and gone with its holder.
 fn lock(path: &Path) -> Result<File, Error> {
     let failed = |source| Error::Socket { path: path.to_owned(), source };
-    let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+    let file = File::options().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
+    // Whoever could open it could hold it, and keep every guardian out.
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
     file.try_lock().map_err(|_| Error::Held { path: path.to_owned() })?;
     Ok(file)
 }
@@ -99,14 +104,17 @@ async fn serve(options: &Options) -> Result<(), Error> {
 }
 
 async fn accept(listener: &UnixListener, wards: &Rc<RefCell<Wards>>) {
-    loop {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // It is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, _)) if may_speak(&stream) && wards.borrow().visitors() < CONNECTIONS => {
+            Ok((stream, _)) if may_speak(&stream) => {
                 let wards = Rc::clone(wards);
                 tokio::task::spawn_local(async move {
                     wards.borrow_mut().arrived();
                     let _ended = wards::converse(stream, &wards).await;
                     wards.borrow_mut().left();
+                    drop(place);
                 });
             }
             Ok(_) => tracing::warn!("turned a connection away"),

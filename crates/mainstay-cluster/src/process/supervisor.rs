@@ -4,7 +4,7 @@
 //! reports, answers to starts, and a tick for what depends on time and verdicts. Readers see the
 //! last published state and wait for nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub use service::Supervisor;
 
 /// Orders that may wait.
 const ORDERS: usize = 1024;
+/// Starts, and beside them other orders, that are under way at the guardian at once: each has a
+/// connection of its own there, and a hundred servers may be wanted in one moment.
+pub(super) const ORDERS_AT_ONCE: usize = 16;
 
 /// Where the guardian is, and how it is started.
 #[derive(Clone, Debug)]
@@ -71,10 +74,13 @@ pub trait Verdicts: Send + Sync {
 /// How a supervised process stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    /// `stopped`, `starting`, `running`, `stopping`, `backing-off` or `crash-loop`.
+    /// `stopped`, `starting`, `running`, `stopping`, `backing-off` or `crash-loop`; `elsewhere`
+    /// while another gateway gives the orders.
     pub state: &'static str,
     /// Whether it is meant to run.
     pub wanted: bool,
+    /// Whether what runs was made from another spec than the one that holds.
+    pub outdated: bool,
     /// Whether it keeps ending; true also while one of its rare tries is under way.
     pub crash_looping: bool,
     /// Its process id, while it is there.
@@ -100,13 +106,33 @@ pub struct Status {
 /// A process is named by its pool and its endpoint.
 type Key = (String, String);
 
+/// Who gives the orders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Command {
+    /// This supervisor.
+    #[default]
+    Ours,
+    /// Another gateway, which took over.
+    Others,
+    /// Nobody any more. This supervisor takes it up as soon as it is told by [`Handle::set`] what
+    /// processes there are: the other gateway may have started some that are to be kept.
+    Vacant,
+}
+
 /// The last published state of every process.
 #[derive(Debug, Default)]
-struct Board(Mutex<BTreeMap<Key, Status>>);
+struct Board {
+    all: Mutex<BTreeMap<Key, Status>>,
+    command: Mutex<Command>,
+}
 
 impl Board {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Status>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn command(&self) -> MutexGuard<'_, Command> {
+        self.command.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,6 +141,7 @@ impl Board {
 enum Order {
     Want { key: Key, wanted: bool, cause: String },
     Set { subjects: Vec<Subject>, cause: String },
+    Renew { key: Key, cause: String },
     Retire,
 }
 
@@ -142,13 +169,38 @@ impl Handle {
         self.want(pool, endpoint, false, cause)
     }
 
-    /// From now on these are all processes there are: others are stopped, and one whose spec is
-    /// another is started anew. One that is there already keeps what is wanted of it.
+    /// From now on these are all processes there are, and others are stopped. One that is there
+    /// already keeps what is wanted of it, unless it was a standby and is none any more; one that
+    /// was made from another spec runs on as [outdated](Status::outdated), until
+    /// [`renew`](Self::renew) gives it its turn or it ends.
     ///
     /// # Errors
     /// Too many orders wait.
     pub fn set(&self, subjects: Vec<Subject>, cause: &str) -> Result<(), Error> {
         self.order(Order::Set { subjects, cause: cause.to_owned() })
+    }
+
+    /// Stops the process and starts it again, from the spec that holds.
+    ///
+    /// # Errors
+    /// The endpoint has no process, or too many orders wait.
+    pub fn renew(&self, pool: &str, endpoint: &str, cause: &str) -> Result<(), Error> {
+        let key = self.known(pool, endpoint)?;
+        self.order(Order::Renew { key, cause: cause.to_owned() })
+    }
+
+    /// The pools in which something [outdated](Status::outdated) runs.
+    #[must_use]
+    pub fn outdated_pools(&self) -> BTreeSet<String> {
+        let board = self.board.lock();
+        let outdated = board.iter().filter(|(_, status)| status.outdated);
+        outdated.map(|((pool, _), _)| pool.clone()).collect()
+    }
+
+    /// Who gives the orders.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        *self.board.command()
     }
 
     /// From now on this gateway gives no orders; what runs goes on.
@@ -162,11 +214,16 @@ impl Handle {
         self.board.lock().get(&(pool.to_owned(), endpoint.to_owned())).cloned()
     }
 
-    fn want(&self, pool: &str, endpoint: &str, wanted: bool, cause: &str) -> Result<(), Error> {
+    fn known(&self, pool: &str, endpoint: &str) -> Result<Key, Error> {
         let key = (pool.to_owned(), endpoint.to_owned());
         if !self.board.lock().contains_key(&key) {
             return Err(Error::Unknown { pool: key.0, endpoint: key.1 });
         }
+        Ok(key)
+    }
+
+    fn want(&self, pool: &str, endpoint: &str, wanted: bool, cause: &str) -> Result<(), Error> {
+        let key = self.known(pool, endpoint)?;
         self.order(Order::Want { key, wanted, cause: cause.to_owned() })
     }
 

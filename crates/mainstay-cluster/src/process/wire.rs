@@ -26,6 +26,10 @@ pub enum Request {
     Hello {
         /// [`PROTOCOL`].
         protocol: u32,
+        /// Whether I name my epoch whenever I watch, so that my end is noticed. Older gateways do
+        /// not.
+        #[serde(default)]
+        attends: bool,
     },
     /// Start a process.
     Start {
@@ -42,6 +46,10 @@ pub enum Request {
         epoch: u64,
         /// Its name.
         name: String,
+        /// The number of the start that is meant: an order that comes late stops no other. `None`
+        /// for whichever runs.
+        #[serde(default)]
+        run: Option<u64>,
         /// How.
         stop: StopRule,
         /// Whether it is stopped for not having been ready in time.
@@ -59,6 +67,9 @@ pub enum Request {
     Watch {
         /// The number of the state that is known; 0 for none.
         seen: u64,
+        /// The epoch of who gives the orders; `None` for who only looks.
+        #[serde(default)]
+        epoch: Option<u64>,
     },
 }
 
@@ -92,6 +103,12 @@ pub enum Answer {
     State {
         /// The number of this state.
         seen: u64,
+        /// The latest epoch; 0 from a guardian that does not say.
+        #[serde(default)]
+        epoch: u64,
+        /// For how long nobody of the latest epoch has watched; `None` where that is not known.
+        #[serde(default)]
+        unattended: Option<Duration>,
         /// Every process that was ever started and not forgotten.
         processes: Vec<Report>,
     },

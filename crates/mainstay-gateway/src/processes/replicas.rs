@@ -2,8 +2,10 @@
 //!
 //! A replica is an endpoint like any other, with a process, laid over the configuration at run
 //! time. One that is let go leaves the pool first, so that no new request comes to it; its process
-//! is stopped when what it had under way is finished, or its time for that is over. The ports in
-//! use are kept in the state directory: a gateway that comes back finds its replicas by them.
+//! is stopped when what it had under way is finished, or its time for that is over
+//! ([`Departures`]). Where the template is another one, a replica that was made from it is ready
+//! before one of the others goes. The ports in use are kept in the state directory: a gateway that
+//! comes back finds its replicas by them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,16 +13,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mainstay_cluster::process::{Handle, Subject};
+use mainstay_cluster::process::{Command, Handle};
 use mainstay_config::{Config, Endpoint, Pool};
 use mainstay_control::process::Replicas as Decision;
 use mainstay_control::process::replicas::Settings;
-use mainstay_policy::Moment;
-use mainstay_policy::target::Target;
+use mainstay_control::process::rolling::{self, Fit, Replica};
 use mainstay_telemetry::{Event, EventKind};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::subjects;
+use super::departures::Departures;
+use super::turns::Turns;
+use crate::observe::Board;
 use crate::reconfigure::Reconfigure;
 use crate::shared::Shared;
 use crate::snapshot::Source;
@@ -53,6 +56,8 @@ pub(super) struct Replicas {
     handle: Handle,
     wanted: Arc<Wanted>,
     pools: BTreeMap<Arc<str>, Scaled>,
+    departures: Departures,
+    turns: Turns,
     looks: u32,
 }
 
@@ -63,24 +68,18 @@ struct Scaled {
     load: f64,
     /// Ports of the replicas that are in the pool, in the order of their starts.
     ports: Vec<u16>,
-    leaving: Vec<Leaving>,
-}
-
-/// A replica that is let go.
-struct Leaving {
-    subject: Subject,
-    until: Moment,
-    targets: Vec<Arc<Target>>,
 }
 
 impl Replicas {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        (shared, board): (Arc<Shared>, Arc<Board>),
         reconfigure: Reconfigure,
         handle: Handle,
         wanted: Arc<Wanted>,
     ) -> Self {
-        Self { shared, reconfigure, handle, wanted, pools: BTreeMap::new(), looks: 0 }
+        let turns = Turns::new(Arc::clone(&shared), board, handle.clone());
+        let (pools, departures) = (BTreeMap::new(), Departures::default());
+        Self { shared, reconfigure, handle, wanted, pools, departures, turns, looks: 0 }
     }
 
     /// Takes up the replicas of an earlier gateway, and starts the least of the others.
@@ -113,7 +112,9 @@ impl Replicas {
                     }
                     let config = Arc::clone(&self.shared.snapshot().config);
                     self.follow(&config);
-                    self.tell_supervisor(&format!("configuration {}", config.version));
+                    if self.handle.command() == Command::Ours {
+                        self.tell_supervisor(&format!("configuration {}", config.version));
+                    }
                 }
             }
         }
@@ -121,29 +122,34 @@ impl Replicas {
 
     /// Pools come and go with the configuration.
     fn follow(&mut self, config: &Config) {
-        self.pools.retain(|name, _| config.pools.iter().any(|pool| pool.name == *name));
+        let names: HashSet<_> = config.pools.iter().map(|pool| &pool.name).collect();
+        self.pools.retain(|name, _| names.contains(name));
         for pool in &config.pools {
             let settings = settings(pool);
             let scaled = self.pools.entry(Arc::clone(&pool.name)).or_insert_with(|| Scaled {
                 decision: Decision::new(settings),
                 load: 0.0,
                 ports: Vec::new(),
-                leaving: Vec::new(),
             });
             scaled.decision.set(settings);
         }
     }
 
-    fn tell_supervisor(&self, cause: &str) {
-        let mut all = subjects(&self.shared.snapshot().config);
-        let leaving = self.pools.values().flat_map(|scaled| &scaled.leaving);
-        all.extend(leaving.map(|leaving| leaving.subject.clone()));
+    fn tell_supervisor(&mut self, cause: &str) {
+        let all = self.departures.follow(&self.shared.snapshot(), self.shared.clock.now());
         if let Err(error) = self.handle.set(all, cause) {
             tracing::warn!(%error, cause, "the supervisor was not told");
         }
     }
 
     async fn look(&mut self) {
+        match self.handle.command() {
+            Command::Ours => {}
+            // Who has taken over starts and stops replicas, and keeps their ports.
+            Command::Others => return,
+            Command::Vacant => return self.restore().await,
+        }
+        self.turns.look();
         self.measure();
         self.looks += 1;
         if self.looks < LOOKS {
@@ -155,18 +161,29 @@ impl Replicas {
             let cause = self.decide(pool);
             if pool.replicas.is_some() {
                 self.fit(pool, cause.as_deref().unwrap_or("as many as are wanted")).await;
+            } else if let Some(scaled) = self.pools.get_mut(&pool.name)
+                && !std::mem::take(&mut scaled.ports).is_empty()
+            {
+                self.lay(pool, &[], "the configuration has no replicas here any more").await;
             }
         }
-        self.let_go();
+        if self.departures.let_go(self.shared.clock.now()) {
+            self.tell_supervisor("not needed any more, and drained");
+        }
         self.publish();
     }
 
     /// Adds what is under way now, and what waits for room, to the load of each pool.
     fn measure(&mut self) {
         let snapshot = self.shared.snapshot();
-        for target in self.shared.registry.all() {
-            if let Some(scaled) = self.pools.get_mut(&target.key.pool) {
-                scaled.load += f64::from(target.load.in_flight());
+        // Summed by the pools' places first: there may be ten thousand targets, ten times a second.
+        let mut in_flight = vec![0_u64; snapshot.config.pools.len()];
+        for watched in &snapshot.watched {
+            in_flight[watched.pool] += u64::from(watched.target.load.in_flight());
+        }
+        for (pool, in_flight) in snapshot.config.pools.iter().zip(in_flight) {
+            if let Some(scaled) = self.pools.get_mut(&pool.name) {
+                scaled.load += in_flight as f64;
             }
         }
         for route in &snapshot.routes {
@@ -199,36 +216,45 @@ impl Replicas {
         Some(change.cause)
     }
 
-    /// As many replicas as are wanted.
+    /// As many replicas as are wanted, of the template that holds.
     async fn fit(&mut self, pool: &Pool, cause: &str) {
-        let Some(scaled) = self.pools.get_mut(&pool.name) else { return };
+        let Some(scaled) = self.pools.get(&pool.name) else { return };
         let wanted = usize::try_from(scaled.decision.wanted()).unwrap_or(usize::MAX);
         let before = scaled.ports.clone();
-        while scaled.ports.len() > wanted {
-            let Some(port) = scaled.ports.pop() else { break };
-            let leaving = leaving(&self.shared, pool, port);
-            scaled.leaving.extend(leaving);
+        let all: Vec<_> = before.iter().map(|port| self.replica(&pool.name, *port)).collect();
+        let is_outdated = all.iter().any(|replica| replica.outdated);
+        let Fit { add, remove } = rolling::fit(&all, wanted);
+        let stays = |at: &usize| !remove.contains(at);
+        let mut ports: Vec<_> =
+            (0..before.len()).filter(stays).map(|at| before[at]).collect();
+        if add > 0 {
+            ports.extend(free(&self.shared.snapshot().config, &self.taken(), add));
         }
-        let missing = wanted.saturating_sub(scaled.ports.len());
-        if missing > 0 {
-            let taken = self.taken();
-            let free = free(&self.shared.snapshot().config, &taken, missing);
-            if let Some(scaled) = self.pools.get_mut(&pool.name) {
-                scaled.ports.extend(free);
-            }
+        if let Some(scaled) = self.pools.get_mut(&pool.name) {
+            scaled.ports.clone_from(&ports);
         }
-        let ports = self.pools.get(&pool.name).map(|it| it.ports.clone()).unwrap_or_default();
         if ports != before || self.is_unlaid(pool, &ports) {
+            let cause = if is_outdated { "another template" } else { cause };
             self.lay(pool, &ports, cause).await;
         }
     }
 
-    /// Whether the pool lacks replicas that it is to have.
+    fn replica(&self, pool: &str, port: u16) -> Replica {
+        let status = self.handle.status(pool, &name(port));
+        Replica {
+            outdated: status.as_ref().is_some_and(|status| status.outdated),
+            ready: status.is_some_and(|status| status.state == "running"),
+        }
+    }
+
+    /// Whether the pool lacks replicas that it is to have, or has them from another template.
     fn is_unlaid(&self, pool: &Pool, ports: &[u16]) -> bool {
         let snapshot = self.shared.snapshot();
         let known = snapshot.config.pools.iter().find(|known| known.name == pool.name);
         let has = |port: &u16| {
-            known.is_some_and(|pool| pool.endpoints.iter().any(|it| *it.name == *name(*port)))
+            let wanted = endpoint(pool, *port);
+            let mut all = known.iter().flat_map(|pool| &pool.endpoints);
+            wanted.is_none_or(|wanted| all.any(|it| *it == wanted))
         };
         !ports.iter().all(has)
     }
@@ -244,30 +270,8 @@ impl Replicas {
 
     /// Ports of all pools, those of replicas that are leaving among them.
     fn taken(&self) -> HashSet<u16> {
-        let pools = self.pools.values();
-        pools
-            .flat_map(|scaled| {
-                let leaving = scaled.leaving.iter().filter_map(|it| port_of(&it.subject.endpoint));
-                scaled.ports.iter().copied().chain(leaving)
-            })
-            .collect()
-    }
-
-    /// Stops replicas that have nothing under way any more.
-    fn let_go(&mut self) {
-        let now = self.shared.clock.now();
-        let mut gone = false;
-        for scaled in self.pools.values_mut() {
-            scaled.leaving.retain(|it| {
-                let busy = it.targets.iter().any(|target| target.load.in_flight() > 0);
-                let stays = busy && now < it.until;
-                gone |= !stays;
-                stays
-            });
-        }
-        if gone {
-            self.tell_supervisor("not needed any more, and drained");
-        }
+        let ports = self.pools.values().flat_map(|scaled| scaled.ports.iter().copied());
+        ports.chain(self.departures.endpoints().filter_map(port_of)).collect()
     }
 
     fn publish(&self) {
@@ -311,6 +315,11 @@ fn name(port: u16) -> String {
     format!("replica-{port}")
 }
 
+/// Whether an endpoint of this name is a replica, wherever its pool has some.
+pub(super) fn is_replica(pool: &Pool, endpoint: &str) -> bool {
+    pool.replicas.is_some() && port_of(endpoint).is_some()
+}
+
 fn port_of(name: &str) -> Option<u16> {
     name.strip_prefix("replica-")?.parse().ok()
 }
@@ -320,17 +329,6 @@ fn endpoint(pool: &Pool, port: u16) -> Option<Endpoint> {
     let mut endpoint = Endpoint::named(name(port), url);
     endpoint.process = Some(pool.process.as_ref()?.at_port(port));
     Some(endpoint)
-}
-
-/// A replica on its way out, with what it has under way.
-fn leaving(shared: &Shared, pool: &Pool, port: u16) -> Option<Leaving> {
-    let drain = pool.replicas.as_ref()?.drain;
-    let snapshot = shared.snapshot();
-    let mut all = subjects(&snapshot.config).into_iter();
-    let subject = all.find(|it| *it.pool == *pool.name && *it.endpoint == *name(port))?;
-    let mut targets = shared.registry.all();
-    targets.retain(|it| it.key.pool == pool.name && *it.key.endpoint == *name(port));
-    Some(Leaving { subject, until: shared.clock.now() + drain, targets })
 }
 
 /// Ports of the range that nobody has, at most so many.

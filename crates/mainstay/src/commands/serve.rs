@@ -10,7 +10,6 @@ use mainstay_telemetry::{Clock, log};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::check;
-use crate::notify;
 
 /// Arguments of `mainstay serve`.
 #[derive(Debug, clap::Args)]
@@ -55,7 +54,6 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     println!("mainstay: listening on http://{}", addresses.http);
     println!("mainstay: admin on http://{}", addresses.admin);
     let signals = tokio::spawn(obey(gateway.lifecycle()));
-    notify::tell(&format!("READY=1\nMAINPID={}", std::process::id()));
     gateway.run(asked_to_stop(&mut terminate, &mut interrupt)).await?;
     signals.abort();
     Ok(())
@@ -78,12 +76,10 @@ async fn obey(lifecycle: Lifecycle) {
 }
 
 async fn asked_to_stop(terminate: &mut Signal, interrupt: &mut Signal) -> String {
-    let cause = tokio::select! {
+    tokio::select! {
         _ = terminate.recv() => "SIGTERM".to_owned(),
         _ = interrupt.recv() => "SIGINT".to_owned(),
-    };
-    notify::tell("STOPPING=1");
-    cause
+    }
 }
 
 const fn format(configured: LogFormat) -> log::Format {

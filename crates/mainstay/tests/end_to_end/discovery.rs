@@ -243,3 +243,51 @@ async fn a_gateway_that_starts_while_dns_is_down_knows_its_servers() {
     let answer = ask(http, &digits::infer(&digits::all()[..1])).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
 }
+
+#[tokio::test]
+async fn sources_come_change_and_go_by_reload_under_load() {
+    let servers = servers([2, 3, 4]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, server: &ModelServer| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("- http://{}\n", server.address)).unwrap();
+        json!({"file": path, "linger": "1s"})
+    };
+    let (one, two) = (file("one.yaml", &servers[0]), file("two.yaml", &servers[1]));
+    let gateway = Gateway::start(pool_of(&one, &json!({}))).await;
+    until_has(&gateway, &names(&servers[..1])).await;
+    let load = load(&gateway);
+    load.more(50).await;
+    let reload = async |discover: Value, more: Value| {
+        gateway.rewrite(pool_of(&discover, &more));
+        let answer = gateway.reload().await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    };
+
+    // One more source.
+    let open = json!({"register": {"from": ["127.0.0.0/8"]}});
+    reload(json!([one, two, open]), json!({})).await;
+    until_has(&gateway, &names(&servers[..2])).await;
+    let token = std::fs::read_to_string(gateway.heartbeat_token_file()).unwrap();
+    let url = format!("http://{}", servers[2].address);
+    let beat = Request::post("/v1/heartbeats/p/third", json!({"url": url, "lifetime": "1m"}).to_string())
+        .header("authorization", &format!("Bearer {}", token.trim()));
+    let beat = Request { method: "PUT", ..beat };
+    assert_eq!(ask(gateway.admin, &beat).await.status(), 200);
+    let third = [names(&servers[..2]), vec!["third".to_owned()]].concat();
+    until_has(&gateway, &third).await;
+
+    // One source less, and networks that no longer hold who has registered.
+    let narrow = json!({"register": {"from": ["127.0.0.9/32"]}});
+    reload(json!([two, narrow]), json!({})).await;
+    until_has(&gateway, &names(&servers[1..2])).await;
+    assert_eq!(ask(gateway.admin, &beat).await.status(), 409, "a renewal is bound, too");
+    load.more(50).await;
+
+    // No source at all.
+    let fixed = json!({"endpoints": [{"url": format!("http://{}", servers[0].address)}]});
+    reload(json!([]), fixed).await;
+    until_has(&gateway, &names(&servers[..1])).await;
+    load.more(50).await;
+    load.stop().await.assert_all_answered_within(DEADLINE);
+}

@@ -158,6 +158,27 @@ async fn a_watched_file_that_is_put_in_place_is_read() {
 }
 
 #[tokio::test]
+async fn a_config_map_that_is_swapped_is_read_and_a_bad_one_changes_nothing() {
+    let peers = [Peer::good(1.0).await, Peer::good(2.0).await];
+    let mut config = of([&peers[0].address]);
+    config["reload"] = json!({"watch": true});
+    let gateway = Gateway::start_mounted(config.clone()).await;
+    gateway.until_verdict(&peers[0].address.to_string(), "ready").await;
+    let load = Load::start(gateway.http, RATE, |_| infer());
+    gateway.remount(json!({"pools": "nonsense"}), "..second");
+    eventually("it is refused", || async {
+        let events = gateway.events("gateway").await;
+        events.iter().any(|event| event["to"] == "refused").then_some(())
+    })
+    .await;
+    config["pools"]["p"] = pool([&peers[1].address]);
+    gateway.remount(config, "..third");
+    gateway.until_verdict(&peers[1].address.to_string(), "ready").await;
+    load.more(100).await;
+    load.stop().await.assert_all_answered_within(DEADLINE);
+}
+
+#[tokio::test]
 async fn another_process_takes_over_under_load_without_a_lost_request() {
     let slow = || Manner::Slow(Duration::from_millis(20), good(5.0));
     let peers = [Peer::start(slow()).await, Peer::start(slow()).await];

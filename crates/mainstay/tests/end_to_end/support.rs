@@ -15,6 +15,7 @@ pub(crate) mod model_server;
 pub(crate) mod onnx;
 pub(crate) mod peer;
 pub(crate) mod process;
+pub(crate) mod supervised;
 
 use std::future::Future;
 use std::path::PathBuf;

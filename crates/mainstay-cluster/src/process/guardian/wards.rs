@@ -17,6 +17,7 @@ use mainstay_telemetry::Clock;
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::cgroup::{Root, system_kills};
 use super::child::{Child, Name, spawn};
@@ -29,6 +30,9 @@ const MOST: usize = 1024;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the end of a process waits for the rest of its output.
 const OUTPUT: Duration = Duration::from_secs(1);
+/// Who says nothing for so long, or takes no answer, loses its connection: it is a place for others.
+/// Whoever gives orders or watches speaks at once.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long the state is withheld from who knows it already.
 const WATCH: Duration = Duration::from_secs(5);
 
@@ -42,6 +46,8 @@ pub(super) struct Wards {
     /// After the wards, whose groups are in it and removed first.
     root: Option<Root>,
     epoch: u64,
+    /// When somebody of this epoch watched last; `None` where it does not say.
+    attended: Option<Moment>,
     visitors: usize,
     /// When the last visitor left.
     alone: Moment,
@@ -76,11 +82,7 @@ impl Wards {
         let (changed, _) = watch::channel(1);
         let (root, alone) = (Root::find(), clock.now());
         let wards = BTreeMap::new();
-        Self { mark, wrapper, root, clock, wards, epoch: 0, visitors: 0, alone, changed }
-    }
-
-    pub(super) const fn visitors(&self) -> usize {
-        self.visitors
+        Self { mark, wrapper, root, clock, wards, epoch: 0, attended: None, visitors: 0, alone, changed }
     }
 
     pub(super) const fn arrived(&mut self) {
@@ -131,20 +133,36 @@ impl Wards {
     fn state(&self) -> Answer {
         let now = self.clock.now();
         let processes = self.wards.iter().map(|(name, ward)| ward.report(name, now)).collect();
-        Answer::State { seen: *self.changed.borrow(), processes }
+        Answer::State {
+            seen: *self.changed.borrow(),
+            epoch: self.epoch,
+            unattended: self.attended.map(|at| now.since(at)),
+            processes,
+        }
     }
 
-    fn hello(&mut self, protocol: u32) -> Answer {
+    /// Somebody of this epoch is there.
+    fn attend(&mut self, epoch: Option<u64>) {
+        if epoch == Some(self.epoch) {
+            self.attended = Some(self.clock.now());
+        }
+    }
+
+    fn hello(&mut self, protocol: u32, attends: bool) -> Answer {
         if protocol != PROTOCOL {
             return Answer::Refused(format!("this guardian speaks version {PROTOCOL}"));
         }
         self.epoch += 1;
+        self.attended = attends.then(|| self.clock.now());
+        self.tell();
         Answer::Welcome { epoch: self.epoch, pid: std::process::id() }
     }
 
-    fn stop(&mut self, name: &str, rule: StopRule, not_ready: bool) -> Answer {
+    fn stop(&mut self, name: &str, run: Option<u64>, rule: StopRule, not_ready: bool) -> Answer {
         let now = self.clock.now();
         match self.wards.get_mut(name) {
+            // It has ended, and another one was started since.
+            Some(ward) if run.is_some_and(|run| run != ward.run) => Answer::Done,
             Some(ward) => {
                 ward.not_ready |= not_ready;
                 ward.stop(rule, now);
@@ -344,17 +362,18 @@ pub(super) async fn converse(
     mut stream: UnixStream,
     wards: &Rc<RefCell<Wards>>,
 ) -> std::io::Result<()> {
+    let silent = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
     loop {
-        let request = wire::read(&mut stream).await?;
+        let request = timeout(SILENCE, wire::read(&mut stream)).await.map_err(silent)??;
         let answer = answer(request, wards).await;
-        wire::write(&mut stream, &answer).await?;
+        timeout(SILENCE, wire::write(&mut stream, &answer)).await.map_err(silent)??;
     }
 }
 
 async fn answer(request: Request, wards: &Rc<RefCell<Wards>>) -> Answer {
     match request {
-        Request::Hello { protocol } => wards.borrow_mut().hello(protocol),
-        Request::Watch { seen } => state(seen, wards).await,
+        Request::Hello { protocol, attends } => wards.borrow_mut().hello(protocol, attends),
+        Request::Watch { seen, epoch } => state(seen, epoch, wards).await,
         Request::Start { epoch, .. }
         | Request::Stop { epoch, .. }
         | Request::Forget { epoch, .. }
@@ -363,18 +382,20 @@ async fn answer(request: Request, wards: &Rc<RefCell<Wards>>) -> Answer {
             wards.borrow().refusal(epoch).unwrap_or(Answer::Done)
         }
         Request::Start { name, spec, .. } => start(&name, *spec, wards).await,
-        Request::Stop { name, stop, not_ready, .. } => {
-            wards.borrow_mut().stop(&name, stop, not_ready)
+        Request::Stop { name, run, stop, not_ready, .. } => {
+            wards.borrow_mut().stop(&name, run, stop, not_ready)
         }
         Request::Forget { name, .. } => wards.borrow_mut().forget(&name),
     }
 }
 
-async fn state(seen: u64, wards: &Rc<RefCell<Wards>>) -> Answer {
+async fn state(seen: u64, epoch: Option<u64>, wards: &Rc<RefCell<Wards>>) -> Answer {
+    wards.borrow_mut().attend(epoch);
     let mut changes = wards.borrow().changed.subscribe();
     let news = changes.wait_for(|number| *number != seen);
     // In vain is as good: the age of everything is news too.
-    let _none = tokio::time::timeout(WATCH, news).await;
+    let _none = timeout(WATCH, news).await;
+    wards.borrow_mut().attend(epoch);
     wards.borrow().state()
 }
 
@@ -404,7 +425,7 @@ async fn gone(name: &str, wards: &Rc<RefCell<Wards>>) {
             tokio::time::sleep(LOOK).await;
         }
     };
-    let _longer = tokio::time::timeout(OUTPUT.saturating_mul(2), ended).await;
+    let _longer = timeout(OUTPUT.saturating_mul(2), ended).await;
 }
 
 /// Kills what outlived its grace, again and again.

@@ -15,6 +15,10 @@ pub(super) struct Entry {
     pub(super) run: Option<u64>,
     /// Whether an answer to a start is awaited.
     pub(super) pending: bool,
+    /// Whether it is wanted by what is configured, whatever was ordered since.
+    pub(super) declared: bool,
+    /// When an order that did not reach the guardian is given again.
+    pub(super) again: Option<Moment>,
     /// Until when one that was found running, and that nobody wants yet, is kept.
     pub(super) kept: Option<Moment>,
     /// What the guardian said last, and when.
@@ -29,10 +33,12 @@ impl Entry {
         let process = Process::new(subject.restart);
         let why = if subject.wanted { "not started yet" } else { "a standby that is not needed" };
         Self {
+            declared: subject.wanted,
             subject,
             process,
             run: None,
             pending: false,
+            again: None,
             kept: None,
             report: None,
             own: None,
@@ -81,7 +87,7 @@ impl Entry {
         let there = report.pid.filter(|_| self.run != Some(report.run));
         if let Some(pid) = there.filter(|_| !self.is_there()) {
             self.run = Some(report.run);
-            return Some(News::Found { pid, since: *heard - report.age, other: self.is_other() });
+            return Some(News::Found { pid, since: *heard - report.age });
         }
         let last = report.last.as_ref().filter(|_| report.pid.is_none());
         let last = last.filter(|last| Some(last.run) == self.run && self.is_there())?;
@@ -96,11 +102,15 @@ impl Entry {
         }
     }
 
-    /// What nobody was there to carry out when it was ordered. Whatever was carried out has a
-    /// run, or an answer is awaited.
-    pub(super) fn missed(&self) -> Option<Missed> {
-        if self.pending || self.run.is_some() {
+    /// What did not reach the guardian when it was ordered, or nobody was there to carry out.
+    /// Whatever was carried out has a run, or an answer is awaited.
+    pub(super) fn missed(&self, now: Moment) -> Option<Missed> {
+        if self.pending || self.again.is_some_and(|again| now < again) {
             return None;
+        }
+        if let Some(run) = self.run {
+            let is_due = self.again.is_some() && matches!(self.process.state(), State::Stopping { .. });
+            return is_due.then_some(Missed::Stop { run });
         }
         let running = self.report.as_ref().filter(|(report, _)| report.pid.is_some());
         match self.process.state() {
@@ -112,11 +122,19 @@ impl Entry {
         }
     }
 
-    /// Whether what runs was made from another spec.
-    fn is_other(&self) -> bool {
-        self.report
-            .as_ref()
-            .is_some_and(|(report, _)| report.fingerprint != self.subject.spec.fingerprint)
+    /// Whether what runs was made from another spec. What the guardian said of an earlier run says
+    /// nothing of this one.
+    pub(super) fn is_outdated(&self) -> bool {
+        let report = self.report.as_ref().map(|(report, _)| report);
+        let report = report.filter(|report| Some(report.run) == self.run && self.is_there());
+        report.is_some_and(|report| report.fingerprint != self.subject.spec.fingerprint)
+    }
+
+    /// Another gateway gives the orders: what it makes of the process is learned anew.
+    pub(super) fn leave_to_others(&mut self, why: &str) {
+        let anew = Self::new(self.subject.clone());
+        let (declared, report, own) = (self.declared, self.report.take(), self.own.take());
+        *self = Self { declared, report, own, why: why.to_owned(), ..anew };
     }
 
     /// Whether the state speaks of a process that is there.
@@ -152,6 +170,7 @@ impl Entry {
         Status {
             state: self.process.state().as_str(),
             wanted: self.process.is_wanted(),
+            outdated: self.is_outdated(),
             crash_looping: self.process.is_looping(),
             pid,
             started,
@@ -181,7 +200,7 @@ pub(super) enum Missed {
 #[derive(Debug)]
 pub(super) enum News {
     /// It runs, started by an earlier gateway.
-    Found { pid: u32, since: Moment, other: bool },
+    Found { pid: u32, since: Moment },
     /// It has ended.
     Ended(Exit),
 }
@@ -231,15 +250,30 @@ mod tests {
         let mut step = |entry: &mut Entry, event: &Event<'_>| {
             entry.step(event, "", Moment::ZERO, &mut rng);
         };
-        assert_eq!(entry.missed(), None);
+        let now = Moment::from_nanos(7);
+        assert_eq!(entry.missed(now), None);
         step(&mut entry, &Event::Wanted(true));
-        assert_eq!(entry.missed(), Some(Missed::Start));
+        assert_eq!(entry.missed(now), Some(Missed::Start));
         entry.pending = true;
-        assert_eq!(entry.missed(), None);
+        assert_eq!(entry.missed(now), None);
         entry.pending = false;
         step(&mut entry, &Event::Wanted(false));
-        assert_eq!(entry.missed(), Some(Missed::All));
+        assert_eq!(entry.missed(now), Some(Missed::All));
         step(&mut entry, &Event::Exited(&refused(String::new())));
-        assert_eq!((entry.process.state(), entry.missed()), (State::Stopped, None));
+        assert_eq!((entry.process.state(), entry.missed(now)), (State::Stopped, None));
+    }
+
+    #[test]
+    fn a_stop_that_did_not_arrive_is_given_again_after_a_pause() {
+        let (mut entry, mut rng) = (entry(), fastrand::Rng::with_seed(1));
+        for event in [Event::Wanted(true), Event::Started { pid: 9 }, Event::Wanted(false)] {
+            entry.step(&event, "", Moment::ZERO, &mut rng);
+        }
+        entry.run = Some(3);
+        let (early, late) = (Moment::from_nanos(1), Moment::from_nanos(2));
+        assert_eq!(entry.missed(late), None, "it is under way");
+        entry.again = Some(late);
+        assert_eq!(entry.missed(early), None);
+        assert_eq!(entry.missed(late), Some(Missed::Stop { run: 3 }));
     }
 }

@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_control::process::{Command, Event, Exit, Step};
+use mainstay_control::process::{self, Event, Exit, State, Step};
 use mainstay_telemetry::{self as telemetry, EventKind, Telemetry};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::entry::{Entry, Missed, News, lost, refused};
-use super::{Board, Handle, Key, ORDERS, Options, Order, Subject, Verdicts};
+use self::guarded::is_of_another_epoch;
+use super::entry::{Entry, Missed, News, refused};
+use super::{
+    Board, Command, Handle, Key, ORDERS, ORDERS_AT_ONCE, Options, Order, Subject, Verdicts,
+};
 use crate::error::Error;
-use crate::process::client::{self, Guardian, Link};
-use crate::process::wire::{Answer, Report, Request};
+use crate::process::client::Guardian;
+use crate::process::wire::{Answer, Report};
+
+mod guarded;
 
 /// Between two looks at time and verdicts.
 const TICK: Duration = Duration::from_millis(100);
@@ -22,6 +28,8 @@ const TICK: Duration = Duration::from_millis(100);
 const KEPT: Duration = Duration::from_secs(120);
 /// Between two tries for a guardian.
 const RETRY: Duration = Duration::from_secs(1);
+/// Before an order is given again that did not reach the guardian.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Supervises; run it on the control runtime.
 pub struct Supervisor {
@@ -37,6 +45,9 @@ pub struct Supervisor {
     had_guardian: bool,
     /// Whether the guardian has said what runs: nothing is started before.
     informed: bool,
+    watching: Option<AbortHandle>,
+    /// Places for starts and for other orders.
+    places: [Arc<Semaphore>; 2],
     heard: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
 }
 
@@ -47,8 +58,10 @@ enum Heard {
     /// Of the guardian with this epoch.
     Lost(u64, String),
     Started(Key, Result<Answer, Error>),
-    /// Another gateway gives the orders now.
-    Superseded(String),
+    /// The answer to the stop of this run.
+    Stopped(Key, Option<u64>, Result<Answer, Error>),
+    /// Another gateway than that of this epoch gives the orders now.
+    Superseded(u64, String),
 }
 
 impl std::fmt::Debug for Supervisor {
@@ -80,6 +93,8 @@ impl Supervisor {
             guardian: None,
             had_guardian: false,
             informed: false,
+            watching: None,
+            places: std::array::from_fn(|_| Arc::new(Semaphore::new(ORDERS_AT_ONCE))),
             heard: mpsc::channel(ORDERS),
         };
         for subject in subjects {
@@ -103,13 +118,10 @@ impl Supervisor {
                     Some(Order::Retire) | None => return,
                     Some(order) => self.obey(order),
                 },
-                Some(heard) = self.heard.1.recv() => match heard {
-                    Heard::Superseded(why) => return self.superseded(&why),
-                    heard => self.hear(heard),
-                },
+                Some(heard) = self.heard.1.recv() => self.hear(heard),
                 _ = ticks.tick() => self.tick(),
                 _ = tries.tick(), if self.guardian.is_none() && !self.entries.is_empty() => {
-                    self.find_guardian().await;
+                    self.seek().await;
                 }
             }
             self.publish();
@@ -119,32 +131,6 @@ impl Supervisor {
     fn add(&mut self, subject: Subject) {
         let key = (subject.pool.clone(), subject.endpoint.clone());
         self.entries.insert(key, Entry::new(subject));
-    }
-
-    async fn find_guardian(&mut self) {
-        match client::guardian(&self.options).await {
-            Ok(guardian) => {
-                self.tell_guardian(&guardian);
-                tokio::spawn(watch(guardian.clone(), self.heard.0.clone()));
-                self.guardian = Some(guardian);
-                self.had_guardian = true;
-                self.informed = false;
-            }
-            Err(error) => {
-                let cause: &dyn std::error::Error = &error;
-                tracing::error!(error = cause, "no guardian, so no process is supervised");
-            }
-        }
-    }
-
-    fn tell_guardian(&self, guardian: &Guardian) {
-        let (from, to) = match (guardian.is_new, self.had_guardian) {
-            (false, _) => ("away", "found"),
-            (true, false) => ("none", "started"),
-            (true, true) => ("lost", "started"),
-        };
-        let cause = format!("process {}, socket {}", guardian.pid, guardian.socket.display());
-        self.event("guardian", from, to, cause);
     }
 
     fn event(&self, subject: &str, from: &str, to: &str, cause: String) {
@@ -164,10 +150,17 @@ impl Supervisor {
                 if let Some(entry) = self.entries.get_mut(&key) {
                     entry.subject.wanted = wanted;
                     entry.kept = None;
-                    self.step(&key, &Event::Wanted(wanted), &cause);
+                    self.want(&key, wanted, &cause);
                 }
             }
-            Order::Set { subjects, cause } => self.set(subjects, &cause),
+            Order::Set { subjects, cause } => {
+                self.set(subjects, &cause);
+                let mut command = self.board.command();
+                if *command == Command::Vacant {
+                    *command = Command::Ours;
+                }
+            }
+            Order::Renew { key, cause } => self.step(&key, &Event::Changed, &cause),
             Order::Retire => {}
         }
     }
@@ -181,7 +174,7 @@ impl Supervisor {
             .cloned()
             .collect();
         for key in gone {
-            self.step(&key, &Event::Wanted(false), cause);
+            self.want(&key, false, cause);
             self.entries.remove(&key);
         }
         for subject in subjects {
@@ -192,11 +185,28 @@ impl Supervisor {
             };
             let changed = entry.subject.spec.fingerprint != subject.spec.fingerprint;
             entry.process.set_restart(subject.restart);
-            let wanted = entry.subject.wanted;
+            // One that was a standby, and is none any more, is wanted like any other.
+            let joins = subject.wanted && !entry.declared;
+            entry.declared = subject.wanted;
+            let wanted = entry.subject.wanted || joins;
             entry.subject = Subject { wanted, ..subject };
-            if changed {
+            let waits = matches!(
+                entry.process.state(),
+                State::BackingOff { .. } | State::CrashLoop { .. }
+            );
+            if joins {
+                entry.kept = None;
+                self.want(&key, true, &format!("no standby any more in {cause}"));
+            } else if changed && waits && self.command() == Command::Ours {
                 self.step(&key, &Event::Changed, &format!("another process in {cause}"));
             }
+        }
+    }
+
+    /// While another gateway gives the orders, what is wanted is only kept in mind.
+    fn want(&mut self, key: &Key, wanted: bool, cause: &str) {
+        if self.command() == Command::Ours {
+            self.step(key, &Event::Wanted(wanted), cause);
         }
     }
 
@@ -208,7 +218,7 @@ impl Supervisor {
         let keys: Vec<Key> = self.entries.keys().cloned().collect();
         for key in keys {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
-            if let Some(missed) = entry.missed() {
+            if let Some(missed) = entry.missed(now) {
                 self.catch_up(&key, missed);
                 continue;
             }
@@ -232,6 +242,7 @@ impl Supervisor {
     fn catch_up(&mut self, key: &Key, missed: Missed) {
         let now = self.telemetry.clock().now();
         let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.again = None;
         match missed {
             Missed::Start => {
                 entry.process.begin_late(now);
@@ -249,12 +260,18 @@ impl Supervisor {
         match heard {
             Heard::State(reports) => self.state(reports),
             Heard::Lost(epoch, why) => self.lost(epoch, &why),
+            // What was asked before another gateway took over.
+            Heard::Started(..) | Heard::Stopped(..) if self.command() != Command::Ours => {}
             Heard::Started(key, answer) => self.answered(&key, answer),
-            Heard::Superseded(_) => {}
+            Heard::Stopped(key, run, answer) => self.stopped(&key, run, answer),
+            Heard::Superseded(epoch, why) => self.superseded(epoch, &why),
         }
     }
 
     fn state(&mut self, reports: Vec<Report>) {
+        if self.guardian.is_none() {
+            return;
+        }
         let now = self.telemetry.clock().now();
         self.informed = true;
         for report in reports {
@@ -272,34 +289,18 @@ impl Supervisor {
         }
     }
 
-    /// A process that the configuration does not have any more.
-    fn dismiss(&self, report: &Report) {
-        let Some(guardian) = &self.guardian else { return };
-        let (epoch, name) = (guardian.epoch, report.name.clone());
-        let request = match report.pid {
-            // It is stopped by its own rule when it was removed while we watched; this is for one
-            // that was removed while nobody did.
-            Some(_) => Request::Stop { epoch, name, stop: report.stop, not_ready: false },
-            None => Request::Forget { epoch, name },
-        };
-        self.send(request);
-    }
-
     /// What the guardian said, against what we hold.
     fn reconcile(&mut self, key: &Key) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         match entry.news() {
             Some(News::Ended(exit)) => self.step(key, &Event::Exited(&exit), ""),
-            Some(News::Found { pid, since, other }) => {
+            Some(News::Found { pid, since }) => {
                 let wanted = entry.subject.wanted;
                 self.step(key, &Event::Adopted { pid, since }, "");
                 if wanted {
                     self.step(key, &Event::Wanted(true), "");
                 } else {
                     self.keep(key);
-                }
-                if other && wanted {
-                    self.step(key, &Event::Changed, "found running from another configuration");
                 }
             }
             None => {}
@@ -319,6 +320,10 @@ impl Supervisor {
         match answer {
             Ok(Answer::Started { pid, run }) => {
                 entry.run = Some(run);
+                if matches!(entry.process.state(), State::Stopping { .. }) {
+                    // Its stop waited for this answer.
+                    return self.stop(key);
+                }
                 self.step(key, &Event::Started { pid }, "");
                 self.reconcile(key);
             }
@@ -327,7 +332,32 @@ impl Supervisor {
             Ok(other) => {
                 self.never(key, &refused(format!("an answer to something else: {other:?}")))
             }
-            Err(error) => self.never(key, &refused(error.to_string())),
+            Err(error) => self.failed(key, &error),
+        }
+    }
+
+    /// The answer to the stop of a run.
+    fn stopped(&mut self, key: &Key, run: Option<u64>, answer: Result<Answer, Error>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let is_meant = entry.run == run && matches!(entry.process.state(), State::Stopping { .. });
+        match answer {
+            _ if !is_meant => {}
+            Ok(Answer::Refused(why)) if !is_of_another_epoch(&why) => {
+                entry.run = None;
+                self.never(key, &refused(why));
+            }
+            Ok(_) => {}
+            Err(error) => self.failed(key, &error),
+        }
+    }
+
+    /// An order did not reach the guardian, or its answer did not reach us. That says nothing of
+    /// the process: it is given again, unless a report tells meanwhile that it was carried out.
+    fn failed(&mut self, key: &Key, error: &Error) {
+        let again = self.telemetry.clock().now() + AGAIN;
+        if let Some(entry) = self.entries.get_mut(key) {
+            tracing::warn!(%error, process = %entry.name(), "an order is given again");
+            entry.again = Some(again);
         }
     }
 
@@ -337,35 +367,6 @@ impl Supervisor {
             entry.ended_unseen(exit.clone(), now);
         }
         self.step(key, &Event::Exited(exit), "");
-    }
-
-    fn lost(&mut self, epoch: u64, why: &str) {
-        if self.guardian.as_ref().is_none_or(|guardian| guardian.epoch != epoch) {
-            return;
-        }
-        self.guardian = None;
-        tracing::error!(why, "the guardian is lost");
-        self.event("guardian", "found", "lost", why.to_owned());
-        let now = self.telemetry.clock().now();
-        self.entries.values_mut().for_each(Entry::lost_sight);
-        let there: Vec<Key> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.is_there() || entry.pending)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in there {
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.pending = false;
-                entry.run = None;
-                entry.ended_unseen(lost(), now);
-            }
-            self.step(&key, &Event::Exited(&lost()), "");
-        }
-    }
-
-    fn superseded(&self, why: &str) {
-        self.event("guardian", "ours", "another gateway's", why.to_owned());
     }
 
     /// One step of one process, and what it commands.
@@ -381,91 +382,30 @@ impl Supervisor {
             self.event(&name, change.from, change.to, change.cause);
         }
         match command {
-            Some(Command::Start) => self.start(key),
-            Some(Command::Stop) => self.stop(key),
+            Some(process::Command::Start) => self.start(key),
+            Some(process::Command::Stop) => self.stop(key),
             None => {}
         }
     }
 
-    fn start(&mut self, key: &Key) {
-        let (Some(guardian), Some(entry)) = (self.guardian.clone(), self.entries.get_mut(key))
-        else {
-            return;
-        };
-        entry.pending = true;
-        let (epoch, name) = (guardian.epoch, entry.name());
-        let request = Request::Start { epoch, name, spec: Box::new(entry.subject.spec.clone()) };
-        let (to, key) = (self.heard.0.clone(), key.clone());
-        tokio::spawn(async move {
-            let answer = order(&guardian, &request, &to).await;
-            let _retired = to.send(Heard::Started(key, answer)).await;
-        });
-    }
-
-    fn stop(&self, key: &Key) {
-        let (Some(guardian), Some(entry)) = (&self.guardian, self.entries.get(key)) else { return };
-        self.send(Request::Stop {
-            epoch: guardian.epoch,
-            name: entry.name(),
-            stop: entry.subject.stop,
-            not_ready: entry.process.timed_out(),
-        });
-    }
-
-    fn send(&self, request: Request) {
-        let Some(guardian) = self.guardian.clone() else { return };
-        let to = self.heard.0.clone();
-        tokio::spawn(async move {
-            if let Err(error) = order(&guardian, &request, &to).await {
-                tracing::warn!(%error, "an order to the guardian failed");
-            }
-        });
-    }
-
     fn publish(&self) {
-        let status = |entry: &Entry| entry.status();
+        let elsewhere = self.command() != Command::Ours;
+        let status = |entry: &Entry| {
+            let mut status = entry.status();
+            if elsewhere {
+                status.state = "elsewhere";
+            }
+            status
+        };
         let all = self.entries.iter().map(|(key, entry)| (key.clone(), status(entry)));
         *self.board.lock() = all.collect();
     }
 }
 
-/// One order on a connection of its own: a slow start holds up nothing else.
-async fn order(
-    guardian: &Guardian,
-    request: &Request,
-    to: &mpsc::Sender<Heard>,
-) -> Result<Answer, Error> {
-    let answer = Link::open(&guardian.socket).await?.ask(request).await?;
-    if let Answer::Refused(why) = &answer
-        && why.starts_with("epoch ")
-    {
-        let _retired = to.send(Heard::Superseded(why.clone())).await;
-    }
-    Ok(answer)
-}
-
-/// Passes the guardian's reports on until it is lost.
-async fn watch(guardian: Guardian, to: mpsc::Sender<Heard>) {
-    let why = match passed_on(&guardian, &to).await {
-        Ok(()) => return,
-        Err(error) => error.to_string(),
-    };
-    let _retired = to.send(Heard::Lost(guardian.epoch, why)).await;
-}
-
-/// Ends well only when nobody listens any more.
-async fn passed_on(guardian: &Guardian, to: &mpsc::Sender<Heard>) -> Result<(), Error> {
-    let mut link = Link::open(&guardian.socket).await?;
-    let mut known = 0;
-    loop {
-        match link.ask(&Request::Watch { seen: known }).await? {
-            Answer::State { seen, processes } => {
-                known = seen;
-                if to.send(Heard::State(processes)).await.is_err() {
-                    return Ok(());
-                }
-            }
-            other => return Err(Error::Refused(format!("{other:?}"))),
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if let Some(watching) = self.watching.take() {
+            watching.abort();
         }
     }
 }

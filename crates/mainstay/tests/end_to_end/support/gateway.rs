@@ -60,8 +60,41 @@ impl Gateway {
         Self::serve(folder, &path).await
     }
 
+    /// Starts one with more in its environment.
+    pub(crate) async fn start_with(config: Value, environment: &[(&str, &str)]) -> Self {
+        let (folder, path) = write(config);
+        let process = Process::start_with(environment, &["serve", "--config", &path]);
+        Self::announced(folder, process).await
+    }
+
+    /// Starts one whose file is reached over a link in a folder that a link leads to, as
+    /// Kubernetes mounts a ConfigMap.
+    pub(crate) async fn start_mounted(config: Value) -> Self {
+        let (folder, path) = write(config);
+        let of = |name: &str| folder.path().join(name);
+        std::fs::create_dir(of("..first")).expect("a folder");
+        std::fs::rename(&path, of("..first/mainstay.yaml")).expect("it can be moved");
+        std::os::unix::fs::symlink("..first", of("..data")).expect("a link");
+        std::os::unix::fs::symlink("..data/mainstay.yaml", &path).expect("a link");
+        Self::serve(folder, &path).await
+    }
+
+    /// Turns the link of [`Self::start_mounted`] to another folder, as Kubernetes does.
+    pub(crate) fn remount(&self, mut config: Value, name: &str) {
+        let of = |name: &str| self.folder.path().join(name);
+        config["state-dir"] = json!(self.folder.path());
+        std::fs::create_dir(of(name)).expect("a folder");
+        std::fs::write(of(name).join("mainstay.yaml"), text(&config)).expect("it can be written");
+        std::os::unix::fs::symlink(name, of("..data_tmp")).expect("a link");
+        std::fs::rename(of("..data_tmp"), of("..data")).expect("it can be turned");
+    }
+
     async fn serve(folder: TempDir, path: &str) -> Self {
-        let mut process = Process::start(&["serve", "--config", path]);
+        let process = Process::start(&["serve", "--config", path]);
+        Self::announced(folder, process).await
+    }
+
+    async fn announced(folder: TempDir, mut process: Process) -> Self {
         let http = process.announced("listening on http://").await;
         let admin = process.announced("admin on http://").await;
         let (http, admin) = (http.parse().expect("an address"), admin.parse().expect("an address"));
@@ -201,6 +234,29 @@ impl Gateway {
     /// The token that servers send their heartbeats with.
     pub(crate) fn heartbeat_token_file(&self) -> PathBuf {
         self.folder.path().join("heartbeat-token")
+    }
+
+    /// The folder of its state.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Has its file read again; what it answers.
+    pub(crate) async fn reload(&self) -> Answer {
+        self.operate("/api/reload").await
+    }
+
+    /// Has another process take over; its number.
+    pub(crate) async fn upgrade(&self) -> u32 {
+        let answer = self.operate("/api/upgrade").await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let pid = answer.json()["pid"].as_u64().expect("a process");
+        u32::try_from(pid).expect("a number")
+    }
+
+    async fn operate(&self, path: &str) -> Answer {
+        let token = format!("Bearer {}", self.token());
+        ask(self.admin, &Request::post(path, "").header("authorization", &token)).await
     }
 
     /// The file of its configuration.

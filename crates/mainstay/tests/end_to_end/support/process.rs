@@ -31,6 +31,10 @@ impl Stray {
     pub(crate) fn new(pid: u32) -> Self {
         Self(Pid::from_raw(pid.cast_signed()).expect("a process"))
     }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.0, signal).expect("the process is there to be signalled");
+    }
 }
 
 impl Drop for Stray {
@@ -57,6 +61,11 @@ impl Process {
     /// Starts the program with a folder of its own for temporary files.
     pub(crate) fn start_in(folder: &Path, arguments: &[&str]) -> Self {
         Self::spawn(command(arguments).env("TMPDIR", folder))
+    }
+
+    /// Starts the program with more in its environment.
+    pub(crate) fn start_with(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        Self::spawn(command(arguments).envs(environment.iter().copied()))
     }
 
     fn spawn(command: &mut Command) -> Self {

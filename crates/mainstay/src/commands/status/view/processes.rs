@@ -64,6 +64,9 @@ fn state(process: &ProcessStatus, look: Look) -> Cell {
     if process.crash_looping && process.state != "crash-loop" {
         text.push_str(", in a crash loop");
     }
+    if process.outdated {
+        text.push_str(", outdated");
+    }
     if let Some(left) = process.until_seconds {
         text.push_str(&format!(", next try in {}", age(left)));
     }
