@@ -7,12 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mainstay_cluster::process::wire::{
-    self, Answer, Limits, Log, Report, Request, Spec, StopRule,
-};
-use mainstay_cluster::process::{
-    Command, Handle, Options, Status, Subject, Supervisor, Verdicts,
-};
+use mainstay_cluster::process::wire::{self, Answer, Limits, Log, Report, Request, Spec, StopRule};
+use mainstay_cluster::process::{Command, Handle, Options, Status, Subject, Supervisor, Verdicts};
 use mainstay_control::process::{Cause, Exit, Restart};
 use mainstay_policy::Moment;
 use mainstay_telemetry::{Clock, Names, Settings, Telemetry};
@@ -102,7 +98,9 @@ impl Guardian {
                 unattended: self.unattended,
                 processes: self.reports(),
             },
-            Request::Start { epoch, .. } | Request::Stop { epoch, .. } | Request::Forget { epoch, .. }
+            Request::Start { epoch, .. }
+            | Request::Stop { epoch, .. }
+            | Request::Forget { epoch, .. }
                 if epoch != self.epoch =>
             {
                 Answer::Refused(format!("epoch {epoch} is over"))

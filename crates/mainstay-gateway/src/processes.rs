@@ -181,9 +181,11 @@ impl Verdicts for Ready {
         let settled = |pool: &config::Pool| pool.probe.health.interval.saturating_mul(CONFIRMED);
         let confirmed = declared.is_some_and(|pool| now.since(since) >= settled(pool));
         let probed = declared.is_some_and(|pool| !matches!(pool.probe.check, Check::Off));
-        let mut targets = snapshot.watched.iter().map(|watched| &watched.target).filter(|target| {
-            *target.key.pool == *pool && *target.key.endpoint == *endpoint
-        });
+        let mut targets = snapshot
+            .watched
+            .iter()
+            .map(|watched| &watched.target)
+            .filter(|target| *target.key.pool == *pool && *target.key.endpoint == *endpoint);
         // One that nobody asks for, or nobody probes, cannot be waited for.
         targets.all(|target| match target.health.verdict() {
             Verdict::Ready | Verdict::Busy | Verdict::Slow => {

@@ -225,8 +225,7 @@ impl Replicas {
         let is_outdated = all.iter().any(|replica| replica.outdated);
         let Fit { add, remove } = rolling::fit(&all, wanted);
         let stays = |at: &usize| !remove.contains(at);
-        let mut ports: Vec<_> =
-            (0..before.len()).filter(stays).map(|at| before[at]).collect();
+        let mut ports: Vec<_> = (0..before.len()).filter(stays).map(|at| before[at]).collect();
         if add > 0 {
             ports.extend(free(&self.shared.snapshot().config, &self.taken(), add));
         }

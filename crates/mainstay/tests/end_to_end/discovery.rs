@@ -270,8 +270,9 @@ async fn sources_come_change_and_go_by_reload_under_load() {
     until_has(&gateway, &names(&servers[..2])).await;
     let token = std::fs::read_to_string(gateway.heartbeat_token_file()).unwrap();
     let url = format!("http://{}", servers[2].address);
-    let beat = Request::post("/v1/heartbeats/p/third", json!({"url": url, "lifetime": "1m"}).to_string())
-        .header("authorization", &format!("Bearer {}", token.trim()));
+    let beat =
+        Request::post("/v1/heartbeats/p/third", json!({"url": url, "lifetime": "1m"}).to_string())
+            .header("authorization", &format!("Bearer {}", token.trim()));
     let beat = Request { method: "PUT", ..beat };
     assert_eq!(ask(gateway.admin, &beat).await.status(), 200);
     let third = [names(&servers[..2]), vec!["third".to_owned()]].concat();

@@ -198,10 +198,8 @@ async fn a_gateway_is_not_shut_out_of_its_guardian() {
     let silent: Vec<_> =
         (0..150).map(|_| UnixStream::connect(&path).expect("it listens")).collect();
     reload(&gateway, &supervised(&endpoints[1..])).await;
-    eventually_within(2 * LIMIT, "it is stopped", || async {
-        (!is_alive(gone)).then_some(())
-    })
-    .await;
+    eventually_within(2 * LIMIT, "it is stopped", || async { (!is_alive(gone)).then_some(()) })
+        .await;
     assert!(is_alive(stays));
     drop(silent);
 }

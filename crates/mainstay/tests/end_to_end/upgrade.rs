@@ -18,7 +18,7 @@ use crate::support::process::Stray;
 use crate::support::supervised::{
     endpoint, free, load, process, server, supervised, until_running,
 };
-use crate::support::{eventually, eventually_within, LIMIT};
+use crate::support::{LIMIT, eventually, eventually_within};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Connections of HTTP/2, with so many requests at once on each.
@@ -104,11 +104,7 @@ async fn client(
 }
 
 /// Whether it was answered; otherwise it was not sent.
-async fn ask(
-    sender: &mut Sender,
-    host: std::net::SocketAddr,
-    body: Bytes,
-) -> Result<bool, String> {
+async fn ask(sender: &mut Sender, host: std::net::SocketAddr, body: Bytes) -> Result<bool, String> {
     if sender.ready().await.is_err() {
         return Ok(false);
     }

@@ -82,7 +82,18 @@ impl Wards {
         let (changed, _) = watch::channel(1);
         let (root, alone) = (Root::find(), clock.now());
         let wards = BTreeMap::new();
-        Self { mark, wrapper, root, clock, wards, epoch: 0, attended: None, visitors: 0, alone, changed }
+        Self {
+            mark,
+            wrapper,
+            root,
+            clock,
+            wards,
+            epoch: 0,
+            attended: None,
+            visitors: 0,
+            alone,
+            changed,
+        }
     }
 
     pub(super) const fn arrived(&mut self) {

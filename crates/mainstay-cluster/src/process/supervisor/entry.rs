@@ -109,7 +109,8 @@ impl Entry {
             return None;
         }
         if let Some(run) = self.run {
-            let is_due = self.again.is_some() && matches!(self.process.state(), State::Stopping { .. });
+            let is_due =
+                self.again.is_some() && matches!(self.process.state(), State::Stopping { .. });
             return is_due.then_some(Missed::Stop { run });
         }
         let running = self.report.as_ref().filter(|(report, _)| report.pid.is_some());

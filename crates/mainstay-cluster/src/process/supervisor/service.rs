@@ -190,10 +190,8 @@ impl Supervisor {
             entry.declared = subject.wanted;
             let wanted = entry.subject.wanted || joins;
             entry.subject = Subject { wanted, ..subject };
-            let waits = matches!(
-                entry.process.state(),
-                State::BackingOff { .. } | State::CrashLoop { .. }
-            );
+            let waits =
+                matches!(entry.process.state(), State::BackingOff { .. } | State::CrashLoop { .. });
             if joins {
                 entry.kept = None;
                 self.want(&key, true, &format!("no standby any more in {cause}"));
