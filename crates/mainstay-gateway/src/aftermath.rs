@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
+use mainstay_protocol::Protocol;
+use mainstay_protocol::form::Context;
 use tokio::sync::mpsc;
 
 use crate::memory::Reservation;
@@ -24,6 +26,7 @@ const QUEUE: usize = 256;
 /// A prediction as it was asked for, without the hold of the worker that answered it.
 #[derive(Debug)]
 pub(crate) struct Asked {
+    pub(crate) protocol: Protocol,
     pub(crate) route: Arc<Route>,
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
@@ -38,6 +41,7 @@ impl Asked {
     pub(crate) fn of(ask: Ask) -> Option<Self> {
         let body = ask.question()?.body.clone();
         Some(Self {
+            protocol: ask.protocol,
             route: ask.route.share(),
             uri: ask.uri,
             headers: ask.headers,
@@ -47,10 +51,16 @@ impl Asked {
         })
     }
 
+    /// What its messages do not say of the model by themselves.
+    pub(crate) fn context(&self) -> Context<'_> {
+        self.route.context()
+    }
+
     /// What its answer depends on.
     pub(crate) fn question(&self) -> Question<'_> {
         let (uri, headers, json_len) = (&self.uri, &self.headers, self.json_len);
-        Question { model: &self.route.name, uri, headers, body: &self.body, json_len }
+        let (protocol, model) = (self.protocol, &*self.route.name);
+        Question { protocol, model, uri, headers, body: &self.body, json_len }
     }
 }
 

@@ -19,6 +19,7 @@ use mainstay_config as config;
 use mainstay_policy::Moment;
 use mainstay_policy::rehearsal::{self, Change, Found, Proof, Sampler, State, choose};
 use mainstay_policy::standing::Standing;
+use mainstay_protocol::Protocol;
 use mainstay_protocol::oip::golden::Golden;
 use mainstay_telemetry::{Event, EventKind};
 
@@ -342,6 +343,7 @@ impl Sample {
         let name = golden.model.as_deref().filter(|_| &*route.name == "*").unwrap_or(&route.name);
         let path = mainstay_protocol::oip::path::model_path("", name, None, "infer");
         let asked = Asked {
+            protocol: Protocol::Oip,
             route: Arc::clone(route),
             uri: Uri::try_from(path).unwrap_or_default(),
             headers: shadow::json_headers(),

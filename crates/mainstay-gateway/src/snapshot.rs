@@ -19,6 +19,7 @@ use mainstay_policy::chain::Plan;
 use mainstay_policy::limit::Priority;
 use mainstay_policy::target::Target;
 use mainstay_protocol::classify::Flavour;
+use mainstay_protocol::form::Context;
 use mainstay_protocol::oip::confidence;
 use mainstay_protocol::oip::guard::constant::Sameness;
 use mainstay_protocol::{Protocol, Tensor, TensorSpec};
@@ -219,6 +220,27 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// What messages do not say of the model by themselves.
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context { model: &self.name, inputs: &self.inputs, outputs: &self.outputs }
+    }
+
+    /// Whether one of its pools speaks this.
+    pub(crate) fn has_pool_of(&self, protocol: Protocol) -> bool {
+        self.steps.iter().any(|step| match &step.source {
+            Source::Pool(pool) => pool.protocol == protocol,
+            Source::Embedded(_) | Source::LastGood | Source::Default(_) => false,
+        })
+    }
+
+    /// Whether its messages are tensors; so they are where no pool says otherwise.
+    pub(crate) fn has_tensors(&self) -> bool {
+        self.steps.iter().all(|step| match &step.source {
+            Source::Pool(pool) => pool.protocol.has_tensors(),
+            Source::Embedded(_) | Source::LastGood | Source::Default(_) => true,
+        })
+    }
+
     /// Whether something is made of its answers afterwards.
     pub(crate) const fn is_heard(&self) -> bool {
         self.last_good.is_some() || self.rehearsal.is_some()

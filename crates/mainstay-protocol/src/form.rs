@@ -14,7 +14,7 @@ use crate::oip::infer::{self, Request};
 use crate::oip::metadata::{self, Model};
 use crate::oip::sequence::{self, Said};
 use crate::oip::{Encoded, error, path};
-use crate::{Called, Error, Protocol, TensorSpec, grpc};
+use crate::{Called, Error, Protocol, TensorSpec, grpc, torchserve, v1};
 
 /// What a message does not say by itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,6 +126,7 @@ pub fn give_again(
             answer::give_again(kept, kept_json, id, mark)
         }
         Protocol::OipGrpc => grpc::give_again(kept, asked, mark),
+        Protocol::V1 => Ok(Encoded { body: Bytes::copy_from_slice(kept), json_len: None }),
         _ => Err(Error::NoTensors { protocol }),
     }
 }
@@ -138,11 +139,15 @@ pub fn give_again(
 pub fn identity(
     protocol: Protocol,
     (body, json_len): (&[u8], Option<usize>),
-    feed: impl FnMut(&[u8]),
+    mut feed: impl FnMut(&[u8]),
 ) -> Result<(), Error> {
     match protocol {
         Protocol::Oip => infer::identity(body, json_len, feed),
         Protocol::OipGrpc => grpc::identity(body, feed),
+        Protocol::V1 => {
+            feed(body);
+            Ok(())
+        }
         _ => Err(Error::NoTensors { protocol }),
     }
 }
@@ -187,6 +192,8 @@ pub fn rows(
 pub fn called(protocol: Protocol, path: &str) -> Option<Called<'_>> {
     match protocol {
         Protocol::Oip => path::recognise(path)?.into_called(),
+        Protocol::V1 => v1::path::recognise(path).map(|(called, _)| called),
+        Protocol::TorchServe => torchserve::recognise(path),
         _ => None,
     }
 }
@@ -217,6 +224,8 @@ pub fn path(protocol: Protocol, prefix: &str, called: &Called<'_>) -> Option<Str
             Some(path::model_path(prefix, &called.model, version, called.tail))
         }
         Protocol::OipGrpc => Some(format!("{prefix}{}", grpc::INFER)),
+        Protocol::V1 => Some(v1::path::model_path(prefix, called)),
+        Protocol::TorchServe => Some(torchserve::model_path(prefix, called)),
         _ => None,
     }
 }
@@ -226,6 +235,7 @@ pub fn path(protocol: Protocol, prefix: &str, called: &Called<'_>) -> Option<Str
 pub const fn infer_tail(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Oip => "infer",
+        Protocol::V1 => ":predict",
         _ => "",
     }
 }
@@ -251,12 +261,13 @@ pub const fn media_type(protocol: Protocol, binary: bool) -> &'static str {
 
 /// The body of an error of the gateway's own.
 #[must_use]
-pub fn error_body(protocol: Protocol, code: &str, message: &str) -> Bytes {
-    if protocol == Protocol::OipGrpc {
+pub fn error_body(protocol: Protocol, status: u16, code: &str, message: &str) -> Bytes {
+    match protocol {
         // The text of its status.
-        return format!("{message} [{code}]").into();
+        Protocol::OipGrpc => format!("{message} [{code}]").into(),
+        Protocol::TorchServe => torchserve::error(status, code, message),
+        _ => error::body(&format!("{message} [{code}]")),
     }
-    error::body(&format!("{message} [{code}]"))
 }
 
 /// What a server says of its failure, where it can be read.

@@ -9,6 +9,8 @@
 //! - [`prometheus`]: what servers count themselves.
 //! - [`sse`]: where the first content of an event stream begins.
 //! - [`tensor`]: the vocabulary that all of them share.
+//! - [`torchserve`]: the paths and small answers of `TorchServe`'s inference API.
+//! - [`v1`]: `TensorFlow` Serving's REST API and KServe's V1 protocol.
 //!
 //! Every reader here meets bytes from outside: none panics, none allocates by a size that the
 //! bytes only claim.
@@ -24,6 +26,8 @@ pub mod prometheus;
 mod protocol;
 pub mod sse;
 pub mod tensor;
+pub mod torchserve;
+pub mod v1;
 
 pub use error::Error;
 pub use protocol::{Called, Protocol};

@@ -17,7 +17,9 @@ use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
 #[serde(expecting = "a pool; write its keys below its name, at least `endpoints:`")]
 #[schemars(rename = "Pool")]
 pub(crate) struct RawPool {
-    /// What the servers speak: oip is the Open Inference Protocol V2 over HTTP.
+    /// What the servers speak: oip is the Open Inference Protocol V2 over HTTP, v1 TensorFlow
+    /// Serving's REST API and KServe's V1 protocol, torchserve TorchServe's inference API, http
+    /// anything at the paths that a model declares.
     #[schemars(extend("default" = "oip"))]
     pub(crate) protocol: Opt<RawProtocol>,
     /// Whose dialect of failures the servers speak: auto, triton, mlserver, torchserve or
@@ -140,8 +142,15 @@ pub(crate) struct RawPool {
 #[schemars(rename = "Protocol", inline)]
 #[schemars(transform = crate::schema::plain_choice)]
 pub(crate) enum RawProtocol {
+    /// Anything at the paths that a model declares.
+    Http,
     /// The Open Inference Protocol V2 over HTTP.
     Oip,
+    /// TorchServe's inference API.
+    #[serde(rename = "torchserve")]
+    TorchServe,
+    /// TensorFlow Serving's REST API and KServe's V1 protocol.
+    V1,
 }
 
 /// Whose dialect of failures the servers speak.

@@ -148,7 +148,10 @@ fn secured(
 
 const fn protocol(protocol: RawProtocol) -> Protocol {
     match protocol {
+        RawProtocol::Http => Protocol::Http,
         RawProtocol::Oip => Protocol::Oip,
+        RawProtocol::TorchServe => Protocol::TorchServe,
+        RawProtocol::V1 => Protocol::V1,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Under what an answer is remembered.
 
 use http::header::CONTENT_ENCODING;
+use mainstay_protocol::form;
 
 use super::Rule;
 use crate::poison::first_128;
@@ -29,6 +30,6 @@ pub(super) fn of(ask: Question<'_>, rule: &Rule) -> Option<Key> {
     let feed = |part: &[u8]| {
         hasher.update(part);
     };
-    mainstay_protocol::oip::infer::identity(ask.body, ask.json_len, feed).ok()?;
+    form::identity(ask.protocol, (ask.body, ask.json_len), feed).ok()?;
     Some(Key(first_128(&hasher.finalize())))
 }

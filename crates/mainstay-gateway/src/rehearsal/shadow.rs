@@ -1,5 +1,6 @@
 //! One shadow request: asked, read, and held against what it should be.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use bytes::Bytes;
@@ -14,11 +15,10 @@ use hyper_util::rt::TokioIo;
 use mainstay_config as config;
 use mainstay_policy::Class;
 use mainstay_policy::rehearsal::Found;
-use mainstay_protocol::oip::answer::{self, Response};
+use mainstay_protocol::oip::answer::Response;
 use mainstay_protocol::oip::guard::{Asked, Finding};
-use mainstay_protocol::oip::path;
-use mainstay_protocol::oip::{JSON_LENGTH_HEADER, agreement, default, infer};
-use mainstay_protocol::{Data, Tensor, classify};
+use mainstay_protocol::oip::{Encoded, JSON_LENGTH_HEADER, agreement, default, infer};
+use mainstay_protocol::{Called, Data, Error, Tensor, classify, form};
 use mainstay_tls::client::Speak;
 use tokio::task::JoinSet;
 
@@ -113,7 +113,7 @@ async fn server(
     }
     let json_len = head.headers.get(JSON_LENGTH_HEADER).and_then(|it| it.to_str().ok());
     let json_len = json_len.and_then(|text| text.trim().parse().ok());
-    answer::parse(&body, json_len).map_err(Miss::of)
+    form::read_answer(pool.protocol, (&body, json_len), sample.asked.context()).map_err(Miss::of)
 }
 
 /// The request as this endpoint would get it, with the mark of a shadow.
@@ -122,19 +122,35 @@ fn request(
     pool: &PoolSource,
     upstream: &Upstream,
 ) -> Option<Request<Full<Bytes>>> {
-    let call = path::recognise(sample.asked.uri.path())?;
-    let model = pool.model.as_deref().or_else(|| call.model())?;
-    let version = pool.version.as_deref().or_else(|| call.version());
-    let mut path = path::model_path(&upstream.prefix, model, version, "infer");
-    if let Some(query) = sample.asked.uri.query() {
+    let asked = &sample.asked;
+    let own = form::called(asked.protocol, asked.uri.path())?;
+    let translated = pool.protocol != asked.protocol;
+    let called = Called {
+        model: Cow::Borrowed(pool.model.as_deref().unwrap_or(&own.model)),
+        version: pool.version.as_deref().or(own.version.as_deref()).map(Cow::Borrowed),
+        tail: if translated { form::infer_tail(pool.protocol) } else { own.tail },
+    };
+    let mut path = form::path(pool.protocol, &upstream.prefix, &called)?;
+    if let Some(query) = asked.uri.query().filter(|_| !translated) {
         path.push('?');
         path.push_str(query);
     }
-    let mut request = Request::new(Full::new(sample.asked.body.clone()));
+    let Encoded { body, json_len } = match translated {
+        true => form::write_request(pool.protocol, &read(sample).ok()?, asked.context()).ok()?,
+        false => Encoded { body: asked.body.clone(), json_len: asked.json_len },
+    };
+    let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::try_from(path).ok()?;
     let headers = request.headers_mut();
-    headers.clone_from(&sample.asked.headers);
+    headers.clone_from(&asked.headers);
+    if translated {
+        let media = form::media_type(pool.protocol, json_len.is_some());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+        headers.remove(JSON_LENGTH_HEADER);
+        let json_len = json_len.map(|len| (JSON_LENGTH_HEADER, HeaderValue::from(len)));
+        headers.extend(json_len.map(|(name, len)| (HeaderName::from_static(name), len)));
+    }
     for name in [&IDEMPOTENCY_KEY, &ACCEPT_ENCODING, &CONTENT_LENGTH] {
         headers.remove(name);
     }
@@ -142,6 +158,12 @@ fn request(
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     headers.insert(SHADOW.clone(), HeaderValue::from_static("1"));
     Some(request)
+}
+
+/// The sample's tensors.
+fn read(sample: &Sample) -> Result<infer::Request, Error> {
+    let asked = &sample.asked;
+    form::read_request(asked.protocol, (&asked.body, asked.json_len), asked.context())
 }
 
 /// The headers of a request in JSON.
@@ -157,7 +179,7 @@ async fn embedded_answer(
     let model = embedded.model().ok_or_else(|| {
         Miss::Failed(embedded.problem().unwrap_or_else(|| "it is not loaded".to_owned()))
     })?;
-    let request = infer::parse(&sample.asked.body, sample.asked.json_len).map_err(Miss::of)?;
+    let request = read(sample).map_err(Miss::of)?;
     match shared.executor.run(model, request.inputs).await {
         Ok(outputs) if outputs.iter().all(is_finite) => {
             Ok(Response { outputs, ..Response::default() })
@@ -177,7 +199,9 @@ fn is_finite(tensor: &Tensor) -> bool {
 }
 
 fn fixed(sample: &Sample, outputs: &[Tensor]) -> Result<Response, Miss> {
-    let rows = infer::rows_of(&sample.asked.body, sample.asked.json_len).map_err(Miss::of)?;
+    let asked = &sample.asked;
+    let rows = form::rows(asked.protocol, (&asked.body, asked.json_len), asked.context());
+    let rows = rows.map_err(Miss::of)?;
     let outputs = default::tensors(outputs, rows, sample.asked.route.batch).map_err(Miss::of)?;
     Ok(Response { outputs, ..Response::default() })
 }
@@ -192,8 +216,7 @@ fn judge(sample: &Sample, stage: &Stage, response: &Response) -> Result<(), Stri
     if guards.is_empty() || matches!(route.steps[stage.step].source, Source::Default(_)) {
         return Ok(());
     }
-    let request =
-        infer::parse(&sample.asked.body, sample.asked.json_len).map_err(|e| e.to_string())?;
+    let request = read(sample).map_err(|e| e.to_string())?;
     let rows = route.batch.then(|| request.rows());
     let asked = Asked { specs: &route.outputs, rows, wanted: &request.outputs };
     match guards.check(response, asked) {
@@ -206,7 +229,8 @@ fn judge(sample: &Sample, stage: &Stage, response: &Response) -> Result<(), Stri
 /// Rows that say what the source in use said, and rows compared.
 fn agreement(sample: &Sample, response: &Response, rule: &config::Rehearsal) -> Option<(u32, u32)> {
     let (body, json_len) = sample.answer.as_ref()?;
-    let primary = answer::parse(body, *json_len).ok()?;
+    let asked = &sample.asked;
+    let primary = form::read_answer(asked.protocol, (body, *json_len), asked.context()).ok()?;
     let found = agreement::compare(&primary, response, sample.asked.route.batch, rule.tolerance)?;
     Some((found.agreed, found.rows))
 }

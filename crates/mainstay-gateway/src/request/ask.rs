@@ -83,8 +83,7 @@ impl Ask {
 
     /// What its messages do not say of the model by themselves.
     pub(crate) fn context(&self) -> Context<'_> {
-        let route = &*self.route;
-        Context { model: &route.name, inputs: &route.inputs, outputs: &route.outputs }
+        self.route.context()
     }
 
     /// What is left of the deadline for a server to be told, in milliseconds, rounded up.
@@ -105,7 +104,8 @@ impl Ask {
     pub(crate) fn question(&self) -> Option<Question<'_>> {
         let body = self.body().filter(|_| self.kind == Kind::Infer)?;
         let (uri, headers, json_len) = (&self.uri, &self.headers, self.json_len);
-        Some(Question { model: &self.route.name, uri, headers, body, json_len })
+        let (protocol, model) = (self.protocol, &*self.route.name);
+        Some(Question { protocol, model, uri, headers, body, json_len })
     }
 
     /// The bytes of the body, where they were kept.
@@ -120,6 +120,7 @@ impl Ask {
 /// What a prediction depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question<'a> {
+    pub(crate) protocol: Protocol,
     pub(crate) model: &'a str,
     /// Path and query.
     pub(crate) uri: &'a Uri,

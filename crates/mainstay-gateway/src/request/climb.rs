@@ -154,7 +154,7 @@ fn hear(
     let response = deliver(flight, &ask, progress, rung, step);
     let good = answer.is_some() && !ask.route.steps[step].degraded;
     let sampled =
-        ask.kind == Kind::Infer && ask.route.rehearsal.as_ref().is_some_and(|it| it.takes(now));
+        tells_tensors(&ask) && ask.route.rehearsal.as_ref().is_some_and(|it| it.takes(now));
     let wanted = sampled || (good && ask.route.last_good.is_some());
     if let Some(asked) = wanted.then(|| Asked::of(ask)).flatten() {
         let at = worker.clock.wall(now);
@@ -162,6 +162,11 @@ fn hear(
         worker.shared.aftermath.tell(heard);
     }
     response
+}
+
+/// Whether it can be asked of other sources in the shadow, and their answers compared.
+fn tells_tensors(ask: &Ask) -> bool {
+    ask.kind == Kind::Infer && ask.protocol.has_tensors()
 }
 
 /// The bytes of a whole answer, and the length of its JSON part, where it can be read.

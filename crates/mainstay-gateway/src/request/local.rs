@@ -7,7 +7,7 @@ use http::header::CONTENT_ENCODING;
 use mainstay_policy::chain::Reason;
 use mainstay_protocol::oip::answer::{self, Response};
 use mainstay_protocol::oip::{default, metadata};
-use mainstay_protocol::{Data, Error, Tensor};
+use mainstay_protocol::{Data, Error, Tensor, form};
 
 use super::ask::{Ask, Kind};
 use super::assembly::Assembly;
@@ -120,15 +120,15 @@ async fn remembered(worker: &Worker, ask: &Ask, assembly: &mut Assembly) -> Said
         Err(_) => Said::Nothing(Reason::OutOfTime),
         Ok(None) => Said::Nothing(Reason::NoEndpoint),
         Ok(Some((kept, age))) if !assembly.has_best() => Said::Again(kept, age),
-        Ok(Some((kept, _))) => match open_rows(assembly, &kept) {
+        Ok(Some((kept, _))) => match open_rows(ask, assembly, &kept) {
             Ok(answer) => Said::Answer(answer),
             Err(_) => Said::Nothing(Reason::NoEndpoint),
         },
     }
 }
 
-fn open_rows(assembly: &Assembly, kept: &Kept) -> Result<Response, Error> {
-    let whole = answer::parse(&kept.body, kept.json_len)?;
+fn open_rows(ask: &Ask, assembly: &Assembly, kept: &Kept) -> Result<Response, Error> {
+    let whole = form::read_answer(ask.protocol, (&kept.body, kept.json_len), ask.context())?;
     match assembly.open_rows() {
         Some(rows) => answer::select_rows(&whole, rows),
         None => Ok(whole),

@@ -51,7 +51,7 @@ pub(super) fn answer(
 }
 
 /// Whether requests should come here: not while draining, and only if a model can be answered.
-fn is_ready(worker: &Worker) -> bool {
+pub(super) fn is_ready(worker: &Worker) -> bool {
     let now = worker.clock.now();
     let view = worker.view();
     !worker.shared.is_draining() && view.routes.iter().any(|route| route_available(route, now))

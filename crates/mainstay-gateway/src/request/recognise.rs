@@ -1,6 +1,9 @@
 //! Protocol and model from the path and headers; the body is not looked at.
 
 mod oip;
+mod torchserve;
+mod v1;
+mod v1_models;
 
 use std::time::Duration;
 
@@ -94,9 +97,30 @@ pub(super) fn recognise(
 
 /// Each protocol knows its own paths.
 fn heading(worker: &Worker, parts: &Parts) -> Result<Heading, (Protocol, Fault)> {
-    let path = parts.uri.path();
-    let found = oip::heading(worker, parts).map_err(|fault| (Protocol::Oip, fault))?;
-    found.ok_or_else(|| (Protocol::Oip, Fault::no_such_path(path)))
+    match oip::heading(worker, parts).map_err(|fault| (Protocol::Oip, fault))? {
+        Some(heading) => Ok(heading),
+        None => other_heading(worker, parts),
+    }
+}
+
+/// Says what a request asks for, in one protocol.
+type Recogniser = fn(&Worker, &Parts) -> Result<Option<Heading>, Fault>;
+
+/// The protocols after the one that costs least, in the order in which they are asked.
+const OTHERS: [(Protocol, Recogniser); 3] = [
+    (Protocol::V1, v1_models::heading),
+    (Protocol::V1, v1::heading),
+    (Protocol::TorchServe, torchserve::heading),
+];
+
+#[cold]
+fn other_heading(worker: &Worker, parts: &Parts) -> Result<Heading, (Protocol, Fault)> {
+    for (protocol, recognise) in OTHERS {
+        if let Some(heading) = recognise(worker, parts).map_err(|fault| (protocol, fault))? {
+            return Ok(heading);
+        }
+    }
+    Err((Protocol::Oip, Fault::no_such_path(parts.uri.path())))
 }
 
 fn ask(

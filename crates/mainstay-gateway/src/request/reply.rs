@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use mainstay_policy::Class;
 use mainstay_policy::chain::Reason;
-use mainstay_protocol::oip::{Encoded, answer, infer};
+use mainstay_protocol::oip::{Encoded, answer};
 use mainstay_protocol::{Protocol, form};
 use mainstay_telemetry::record::{End, Record};
 
@@ -160,8 +160,8 @@ pub(super) fn again(
     mark: &Mark,
 ) -> Response<AnswerBody> {
     let body = ask.body().map(|bytes| &bytes[..]).unwrap_or_default();
-    let given = infer::id(body, ask.json_len)
-        .and_then(|id| answer::give_again(&kept.body, kept.json_len, id, &mark.parameters()));
+    let (kept, asked) = ((&kept.body, kept.json_len), (body, ask.json_len));
+    let given = form::give_again(ask.protocol, kept, asked, &mark.parameters());
     let encoded = match given {
         Ok(encoded) => encoded,
         Err(error) => return refuse(flight, &Fault::broken(&error)),
@@ -193,7 +193,7 @@ pub(super) fn metadata(
 
 /// An error of the gateway's own, in the protocol's form.
 pub(super) fn fault(protocol: Protocol, fault: &Fault) -> Response<AnswerBody> {
-    let body = form::error_body(protocol, fault.code, &fault.message);
+    let body = form::error_body(protocol, fault.status.as_u16(), fault.code, &fault.message);
     let mut response = own(fault.status, Encoded { body, json_len: None });
     let headers = response.headers_mut();
     headers.insert(headers::ERROR, HeaderValue::from_static(fault.code));

@@ -141,7 +141,7 @@ fn below_model(rest: &str) -> Option<Call<'_>> {
         "" => Some(Call::ModelMetadata { model, version }),
         "ready" => Some(Call::ModelReady { model, version }),
         "infer" => Some(Call::Infer { model, version }),
-        _ if tail.split('/').all(is_plain) => Some(Call::Other { model, version, tail }),
+        _ if stays_put(tail) => Some(Call::Other { model, version, tail }),
         _ => None,
     }
 }
@@ -155,18 +155,26 @@ fn below_repository(rest: &str) -> Option<Call<'_>> {
 }
 
 /// The first segment of `rest`, decoded, and what follows its slash.
-fn name(rest: &str) -> Option<(Cow<'_, str>, &str)> {
+pub(crate) fn name(rest: &str) -> Option<(Cow<'_, str>, &str)> {
     let (segment, rest) = rest.split_once('/').unwrap_or((rest, ""));
     let name = decode(segment)?;
     (!name.is_empty() && stays(&name)).then_some((name, rest))
 }
 
-fn decode(segment: &str) -> Option<Cow<'_, str>> {
+/// A segment without its percent-encoding; `None` where that is no UTF-8.
+#[must_use]
+pub fn decode(segment: &str) -> Option<Cow<'_, str>> {
     if segment.contains('%') {
         percent_decode_str(segment).decode_utf8().ok()
     } else {
         Some(Cow::Borrowed(segment))
     }
+}
+
+/// Whether a server that resolves dot segments would leave every segment of `path` where it is.
+#[must_use]
+pub fn stays_put(path: &str) -> bool {
+    path.split('/').all(is_plain)
 }
 
 /// Whether a server that resolves dot segments would leave this one where it is.
@@ -176,7 +184,7 @@ fn is_plain(segment: &str) -> bool {
 
 /// Whether a name leads nowhere else, also for a server that decodes slashes before it resolves
 /// a path.
-fn stays(name: &str) -> bool {
+pub(crate) fn stays(name: &str) -> bool {
     !name.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
 }
 
@@ -186,16 +194,21 @@ fn stays(name: &str) -> bool {
 #[must_use]
 pub fn model_path(prefix: &str, model: &str, version: Option<&str>, tail: &str) -> String {
     let mut path = format!("{prefix}/v2/models/");
-    path.extend(utf8_percent_encode(model, SEGMENT));
+    push_segment(&mut path, model);
     if let Some(version) = version {
         path.push_str("/versions/");
-        path.extend(utf8_percent_encode(version, SEGMENT));
+        push_segment(&mut path, version);
     }
     if !tail.is_empty() {
         path.push('/');
         path.push_str(tail);
     }
     path
+}
+
+/// Appends a name as one segment.
+pub(crate) fn push_segment(path: &mut String, name: &str) {
+    path.extend(utf8_percent_encode(name, SEGMENT));
 }
 
 /// A name as one segment of a path.

@@ -1,0 +1,50 @@
+//! The paths of `TensorFlow` Serving's REST API and KServe's V1 protocol.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, StatusCode};
+use mainstay_protocol::oip::Encoded;
+use mainstay_protocol::v1::path::{self, Verb};
+use mainstay_protocol::v1::status;
+use mainstay_protocol::{Called, Protocol};
+
+use super::super::ask::Kind;
+use super::super::fault::Fault;
+use super::super::{own, reply};
+use super::Heading;
+use crate::worker::Worker;
+
+/// What a request asks for; `None` where its path is not of this protocol.
+pub(super) fn heading(worker: &Worker, parts: &Parts) -> Result<Option<Heading>, Fault> {
+    let Some((called, verb)) = path::recognise(parts.uri.path()) else { return Ok(None) };
+    let kind = match verb {
+        Verb::Status => return how_is(worker, &parts.method, &called).map(Some),
+        Verb::Metadata => Kind::Metadata,
+        Verb::Predict => Kind::Infer,
+        Verb::Other => Kind::Other,
+    };
+    check_method(kind, &parts.method)?;
+    let route = own::route(worker, &called.model)?;
+    Ok(Some(Heading::Model(Protocol::V1, kind, route)))
+}
+
+fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {
+    let reads = method == Method::GET || method == Method::HEAD;
+    match kind {
+        Kind::Metadata if !reads => Err(Fault::method("GET")),
+        Kind::Infer | Kind::Other if method != Method::POST => Err(Fault::method("POST")),
+        Kind::Infer | Kind::Other | Kind::Metadata => Ok(()),
+    }
+}
+
+/// Whether some step of the model's chain could answer now, in the words of `TensorFlow` Serving
+/// and KServe at once.
+fn how_is(worker: &Worker, method: &Method, called: &Called<'_>) -> Result<Heading, Fault> {
+    if method != Method::GET && method != Method::HEAD {
+        return Err(Fault::method("GET"));
+    }
+    let ready = own::route_available(&*own::route(worker, &called.model)?, worker.clock.now());
+    let body: Bytes = status::render(&called.model, called.version.as_deref(), ready);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(Heading::Own(reply::own(status, Encoded { body, json_len: None })))
+}
