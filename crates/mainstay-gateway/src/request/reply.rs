@@ -160,7 +160,7 @@ pub(super) fn again(
     mark: &Mark,
 ) -> Response<AnswerBody> {
     let body = ask.body().map(|bytes| &bytes[..]).unwrap_or_default();
-    let (kept, asked) = ((&kept.body, kept.json_len), (body, ask.json_len));
+    let (kept, asked) = ((&kept.body[..], kept.json_len), (body, ask.json_len));
     let given = form::give_again(ask.protocol, kept, asked, &mark.parameters());
     let encoded = match given {
         Ok(encoded) => encoded,
