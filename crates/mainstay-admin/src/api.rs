@@ -9,6 +9,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use mainstay_telemetry::exposition;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::code::Code;
 use crate::gauges;
@@ -30,6 +31,9 @@ pub use orders::LONGEST_ORDER;
 
 /// The largest body that a verb may have, in bytes.
 const BODY: usize = 16 * 1024;
+
+/// The content type of the status.
+const JSON: &str = "application/json";
 
 /// Where another configuration is asked for, and another binary: both take their time.
 pub(crate) const RELOAD: &str = "/api/reload";
@@ -77,15 +81,32 @@ async fn deep(State(source): Gateway) -> (StatusCode, Json<Readiness>) {
 }
 
 async fn metrics(State(source): Gateway) -> Response {
-    let mut page = String::new();
-    match source.telemetry().encode(&gauges::of(&source.status()), &mut page) {
-        Ok(()) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], page).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    let page = apart(move || {
+        let mut page = String::new();
+        let written = source.telemetry().encode(&gauges::of(&source.status()), &mut page);
+        written.map(|()| page).ok()
+    });
+    match page.await.flatten() {
+        Some(page) => ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], page).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-async fn status(State(source): Gateway) -> Json<Status> {
-    Json(source.status())
+async fn status(State(source): Gateway) -> Response {
+    let page = apart(move || serde_json::to_vec::<Status>(&source.status()).ok());
+    match page.await.flatten() {
+        Some(page) => ([(header::CONTENT_TYPE, JSON)], page).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Makes a page apart from the loop that probes and judges: with thousands of endpoints it takes
+/// longer than a probe may. Two at a time, since each may be large; `None` if it panicked.
+async fn apart<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    static PAGES: Semaphore = Semaphore::const_new(2);
+    // It is never closed.
+    let _place = PAGES.acquire().await;
+    tokio::task::spawn_blocking(make).await.ok()
 }
 
 async fn nothing() -> Refusal {

@@ -91,6 +91,13 @@ impl Reconfigure {
     /// Nothing has changed: a key differs that is fixed while the gateway runs, or an embedded
     /// model does not load.
     pub async fn apply(&self, config: Config, cause: &str) -> Result<Difference, Error> {
+        let (own, cause) = (self.clone(), cause.to_owned());
+        // To its end, though whoever asked for it goes away meanwhile.
+        let applying = tokio::spawn(async move { own.apply_whole(config, &cause).await });
+        applying.await.map_err(|panic| Error::Worker(panic.into()))?
+    }
+
+    async fn apply_whole(&self, config: Config, cause: &str) -> Result<Difference, Error> {
         let mut state = self.0.state.lock().await;
         let difference = Difference::between(&state.file, &config);
         let applied = self.install(&mut state, Arc::new(config), &difference).await;
@@ -213,16 +220,22 @@ impl Reconfigure {
         let shared = &self.0.shared;
         let before = shared.snapshot();
         let embedded = load(&config, &before.embedded).await?;
-        let ground = Ground {
-            registry: &shared.registry,
-            slots: &shared.slots,
-            telemetry: Some(&shared.telemetry),
-            before: Some(&before),
-            clock: shared.clock,
-        };
-        let (snapshot, telemetry) = build::build(config, embedded, &ground);
-        // All that the new snapshot's requests will find is there before they can come.
-        telemetry.show(build::shown(&snapshot));
+        // Apart from the loop that probes and judges: thousands of endpoints take their time.
+        let own = Arc::clone(shared);
+        let building = tokio::task::spawn_blocking(move || {
+            let ground = Ground {
+                registry: &own.registry,
+                slots: &own.slots,
+                telemetry: Some(&own.telemetry),
+                before: Some(&before),
+                clock: own.clock,
+            };
+            let (snapshot, telemetry) = build::build(config, embedded, &ground);
+            // All that the new snapshot's requests will find is there before they can come.
+            telemetry.show(build::shown(&snapshot));
+            snapshot
+        });
+        let snapshot = building.await.map_err(|panic| Error::Worker(panic.into()))?;
         let known: HashSet<_> = snapshot.watched.iter().map(|it| it.target.id).collect();
         state.prober.watch(&snapshot.config, &snapshot.watched);
         self.0.outliers.watch(&snapshot.config, &snapshot.watched);

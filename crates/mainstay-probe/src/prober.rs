@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use mainstay_config::{Check, Dependency, EndpointUrl};
 use mainstay_policy::Moment;
-use mainstay_policy::health::{Change, Settings, Streak, initial_spread, next_delay};
+use mainstay_policy::health::{
+    Change, Check as Answer, Settings, Streak, initial_spread, next_delay,
+};
 use mainstay_telemetry::Clock;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::check::golden::GoldenProbe;
@@ -29,6 +32,18 @@ const FIRST_WINDOW: Duration = Duration::from_millis(200);
 /// With many endpoints the first probes are made at least so far apart, as far as their interval
 /// has room for it: 2,000 a second.
 const FIRST_APART: Duration = Duration::from_micros(500);
+
+/// Probes under way at once; others wait for their turn before their time begins to run. Without a
+/// bound a thousand servers that hang, or a moment in which the gateway itself stood still, would
+/// bring more probes than it can carry: all would be late, each would be asked more often for that,
+/// and every server would be held to be dead. With 512 at a time and ten thousand probes a second
+/// none waits longer than 50 ms for the gateway itself.
+const AT_ONCE: usize = 512;
+static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
+
+/// A probe that was given up so much later than its limit says nothing: the gateway itself stood
+/// still, and an answer may have come in time.
+const LATE: Duration = Duration::from_millis(50);
 
 /// Who is probed, and how.
 #[derive(Clone, Debug)]
@@ -214,11 +229,17 @@ impl Rhythm {
 
     /// Asks once and counts the result.
     async fn round(&self, asked: &Probe, streak: Streak) -> Round {
+        // It is never closed.
+        let _place = PLACES.acquire().await;
         let started = self.clock.now();
         let found = probe(asked).await;
         let took = self.clock.now().since(started);
-        let (streak, change) = streak.step(found.check, &self.settings);
-        Round { found, took, streak, change }
+        let counts = found.check != Answer::TimedOut || took <= asked.timeout + LATE;
+        let (streak, change) = match counts {
+            true => streak.step(found.check, &self.settings),
+            false => (streak, None),
+        };
+        Round { found, took, streak, change, counts }
     }
 
     /// Waits for the next probe. The delay counts from the start of the last one: a server that
@@ -235,9 +256,9 @@ struct Round {
     took: Duration,
     streak: Streak,
     change: Option<Change>,
+    /// Whether it says anything.
+    counts: bool,
 }
-
-impl Round {}
 
 async fn watch_subject(
     index: usize,
@@ -256,7 +277,9 @@ async fn watch_subject(
     loop {
         let round = rhythm.round(&asked, streak).await;
         streak = round.streak;
-        observer.probed(index, &round.found, round.took);
+        if round.counts {
+            observer.probed(index, &round.found, round.took);
+        }
         if let Some(change) = &round.change {
             observer.changed(index, change, rhythm.clock.now());
         }

@@ -48,6 +48,9 @@ pub struct History {
 struct Tick {
     span: Duration,
     counts: Counts,
+    /// Whether nothing came: of ten thousand targets most are idle at most times, and their sums
+    /// are taken each second.
+    is_empty: bool,
 }
 
 impl History {
@@ -57,7 +60,8 @@ impl History {
         let Some((before, earlier)) = self.read.replace((now, counts)) else {
             return Counts::default();
         };
-        let tick = Tick { span: now.since(before), counts: counts.since(&earlier) };
+        let (counts, is_empty) = (counts.since(&earlier), counts == earlier);
+        let tick = Tick { span: now.since(before), counts, is_empty };
         if self.ticks.len() == TICKS {
             self.ticks.pop_front();
         }
@@ -98,7 +102,7 @@ impl History {
     #[must_use]
     pub fn latest(&self, minimum: u32) -> Histogram {
         let mut latest = Histogram::default();
-        for tick in self.ticks.iter().rev() {
+        for tick in self.ticks.iter().rev().filter(|tick| !tick.is_empty) {
             latest.add(&tick.counts.latencies);
             if latest.count() >= minimum {
                 break;
@@ -149,6 +153,10 @@ impl History {
 
     /// The present latency over the lowest one; 1 if nothing is known.
     fn stretch(&self) -> f64 {
+        let mut latest = self.ticks.iter().rev().take(RATE_TICKS);
+        if latest.all(|tick| tick.is_empty) {
+            return 1.0;
+        }
         let median = self.sum(RATE_TICKS).latencies.median();
         match median {
             Some(median) if self.lowest > 0.0 => (median.as_secs_f64() / self.lowest).max(1.0),
@@ -158,7 +166,8 @@ impl History {
 
     fn sum(&self, ticks: usize) -> Counts {
         let mut sum = Counts::default();
-        self.ticks.iter().rev().take(ticks).for_each(|tick| sum.add(&tick.counts));
+        let latest = self.ticks.iter().rev().take(ticks);
+        latest.filter(|tick| !tick.is_empty).for_each(|tick| sum.add(&tick.counts));
         sum
     }
 
@@ -179,7 +188,8 @@ impl History {
         let part = (span / FORGET.as_secs_f64()).min(1.0);
         let rate = f64::from(tick.counts.answered) / span;
         self.peak = rate.max(self.peak * (1.0 - part));
-        if let Some(median) = tick.counts.latencies.median().map(|median| median.as_secs_f64()) {
+        let median = if tick.is_empty { None } else { tick.counts.latencies.median() };
+        if let Some(median) = median.map(|median| median.as_secs_f64()) {
             let slower = self.lowest > 0.0 && median > self.lowest;
             self.lowest = if slower { self.lowest + (median - self.lowest) * part } else { median };
         }

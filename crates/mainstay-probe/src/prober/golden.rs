@@ -32,6 +32,6 @@ pub(super) async fn watch(asked: Asked, mut rhythm: Rhythm, observer: Arc<dyn Ob
         };
         streak = next;
         observer.golden(asked.index, &found, took, change.as_ref());
-        rhythm.pause(&Round { found, took, streak, change }).await;
+        rhythm.pause(&Round { found, took, streak, change, counts: true }).await;
     }
 }

@@ -362,3 +362,40 @@ async fn without_subjects_it_waits_to_be_dropped() {
     let ended = tokio::time::timeout(Duration::from_millis(20), running.task.join_next()).await;
     assert!(ended.is_err());
 }
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the runtime is to stand still")]
+async fn a_prober_that_stood_still_itself_blames_nobody() {
+    let server = Silent::new().await;
+    let settings = Settings { timeout: SHORT, fall: 1, ..brisk() };
+    let mut running = run(vec![Subject { settings, ..subject(&server.url()) }], Vec::new());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    for _ in 0..5 {
+        // Nobody on this runtime does anything meanwhile, so every limit passes late.
+        std::thread::sleep(SHORT + SHORT);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(running.notes.try_recv().is_err(), "nothing was found out");
+    let (note, _) = running.change().await;
+    assert!(matches!(note, Note::Changed(0, _, Verdict::Dead, _)), "{note:?}");
+}
+
+#[tokio::test]
+async fn servers_that_hang_do_not_hold_more_than_their_share_of_connections() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let held = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let holding = Arc::clone(&held);
+    let accepting = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            holding.lock().unwrap().push(stream);
+        }
+    });
+    let subjects = (0..600).map(|_| subject(&url)).collect();
+    let running = run(subjects, Vec::new());
+    until("as many as may be", || held.lock().unwrap().len() >= 512).await;
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(held.lock().unwrap().len(), 512);
+    drop(running);
+    accepting.abort();
+}
