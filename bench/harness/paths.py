@@ -10,6 +10,8 @@ RESULTS_TEXT = BENCH / "RESULTS.md"
 RESULTS_DATA = BENCH / "results.json"
 INSTRUCTIONS = BENCH / "instructions.json"
 SOAK = BENCH / "SOAK.md"
+RELOADS = BENCH / "RELOADS.md"
+SCALE = BENCH / "SCALE.md"
 
 
 def mainstay_binary() -> pathlib.Path:

@@ -42,6 +42,11 @@ class Pinned:
                 ["taskset", "-c", str(core), *command], stdout=output, stderr=output
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id: taskset becomes the program."""
+        return self._process.pid
+
     def wait_for(self, port: int) -> None:
         """Returns once the port accepts; raises with the process's own words if it does not."""
         limit = time.monotonic() + START_LIMIT

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 
-from . import load, report
+from . import load, reloads, report
 from .paths import ROOT, SOAK, mainstay_binary
 from .process import Pinned, free_port
 from .scenario import Scenario, infer_body
@@ -32,6 +32,7 @@ admin: {{address: "127.0.0.1:{admin}"}}
 state-dir: "{folder}"
 pools:
   forest:
+    breaker: {{consecutive: {consecutive}}}
     endpoints:
 {endpoints}
 models:
@@ -81,8 +82,11 @@ def main() -> int:
     servers: list[Server] = []
     try:
         servers += [Server(number, folder) for number in range(3)]
-        gateway, port = _gateway(servers, folder)
+        gateway, port, admin = _gateway(servers, folder)
         try:
+            if options.reloads:
+                write = lambda number: _write(servers, folder, port, admin, number)
+                return reloads.watch(options, PATH, gateway, port, admin, write)
             return _watch(options, servers, gateway, port, folder)
         finally:
             gateway.stop()
@@ -92,18 +96,25 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _gateway(servers: list[Server], folder: pathlib.Path) -> tuple[Pinned, int]:
-    port = free_port()
-    endpoints = "\n".join(f"      - url: http://127.0.0.1:{server.port}" for server in servers)
+def _write(servers: list[Server], folder: pathlib.Path, port: int, admin: int, number: int):
+    """The configuration with this number: 0 has all servers, odd ones have one less."""
+    here = servers[: len(servers) - number % 2]
+    endpoints = "\n".join(f"      - url: http://127.0.0.1:{server.port}" for server in here)
     config = folder / "mainstay.yaml"
     config.write_text(CONFIG.format(
-        port=port, admin=free_port(), folder=folder, endpoints=endpoints, demo=DEMO,
-        deadline=DEADLINE_MS, unsure=", ".join(["0.1"] * 10),
+        port=port, admin=admin, folder=folder, endpoints=endpoints, demo=DEMO,
+        deadline=DEADLINE_MS, consecutive=5 + number % 3, unsure=", ".join(["0.1"] * 10),
     ))
+    return config
+
+
+def _gateway(servers: list[Server], folder: pathlib.Path) -> tuple[Pinned, int, int]:
+    port, admin = free_port(), free_port()
+    config = _write(servers, folder, port, admin, 0)
     command = [str(mainstay_binary()), "serve", "--config", str(config)]
     gateway = Pinned("mainstay", command, 1, folder / "gateway.log")
     gateway.wait_for(port)
-    return gateway, port
+    return gateway, port, admin
 
 
 def _watch(options, servers, gateway, port, folder) -> int:
@@ -180,6 +191,8 @@ def _tell(options: argparse.Namespace, seen: load.Load, memory: list[float]) -> 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="how long (default 600)")
+    parser.add_argument("--reloads", type=int, default=0,
+                        help="reload so often instead, ten times a second (bench/RELOADS.md)")
     parser.add_argument("--rate", type=float, default=300, help="requests a second (default 300)")
     parser.add_argument("--no-write", dest="write", action="store_false",
                         help="do not keep the result in bench/SOAK.md")
