@@ -196,7 +196,7 @@ pub(super) async fn converse(
         method: &ask.method,
         uri: &uri,
         headers: &ask.headers,
-        retried: order.choice.step > 0 || order.choice.skipped.tried != 0,
+        retried: order.choice.step > 0 || order.choice.again,
         instead: &instead,
     };
     let at = (worker, order.now);

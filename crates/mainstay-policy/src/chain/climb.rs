@@ -58,7 +58,10 @@ pub struct Choice {
     pub delay: Duration,
     /// After so long without an answer it may be [hedged](Climb::hedge); `None`: never.
     pub hedge_after: Option<Duration>,
-    /// Who was passed over.
+    /// Whether somebody else of the pool was asked before: what broke there may have broken here
+    /// too.
+    pub again: bool,
+    /// Who was passed over, for the record.
     pub skipped: Skipped,
 }
 
@@ -274,6 +277,10 @@ impl<'p> Climb<'p> {
             || (self.gone_count > 0 && !self.last_resort && self.is_gone(member))
     }
 
+    const fn has_failed(&self) -> bool {
+        self.tried_count > 0 || self.gone_count > 0
+    }
+
     fn note_gone(&mut self, choice: &Choice) {
         let place = u16::try_from(choice.step).ok().zip(u16::try_from(choice.member).ok());
         if let (Some(slot), Some(place)) = (self.gone.get_mut(usize::from(self.gone_count)), place)
@@ -304,8 +311,8 @@ impl<'p> Climb<'p> {
         if let Some(pin) = self.pin {
             return self.choose_pinned(pool, pin, cx);
         }
-        let skipped = self.list(pool, cx);
-        let (member, mut why) = self.pick(pool, cx, skipped)?;
+        let passed = self.list(pool, cx);
+        let (member, mut why) = self.pick(pool, cx, passed)?;
         let target = &*pool.members[member].target;
         let mut delay = self.pause(pool, cx);
         if self.last_resort
@@ -318,7 +325,8 @@ impl<'p> Climb<'p> {
         let limit = self.limit(pool, cx, delay).ok_or(Reason::OutOfTime)?;
         self.draw(cx)?;
         let hedge_after = self.hedge_after(pool, target, cx).filter(|after| *after < limit);
-        Ok(Choice { step: self.step, member, why, limit, delay, hedge_after, skipped })
+        let (step, again, skipped) = (self.step, self.has_failed(), passed.skipped);
+        Ok(Choice { step, member, why, limit, delay, hedge_after, again, skipped })
     }
 
     /// The member that the request is pinned to.
@@ -331,8 +339,9 @@ impl<'p> Climb<'p> {
         let (member, delay) = self.pinned(pool, pin, cx)?;
         let limit = self.limit(pool, cx, delay).ok_or(Reason::OutOfTime)?;
         self.draw(cx)?;
-        let (why, skipped) = (Why::Sequence, Skipped::default());
-        Ok(Choice { step: self.step, member, why, limit, delay, hedge_after: None, skipped })
+        let (step, why, again) = (self.step, Why::Sequence, self.has_failed());
+        let (hedge_after, skipped) = (None, Skipped::default());
+        Ok(Choice { step, member, why, limit, delay, hedge_after, again, skipped })
     }
 
     /// Draws on the gateway's allowance: a first attempt adds to it, the repetition of one that

@@ -18,7 +18,7 @@ use crate::target::Target;
 use super::climb::Context;
 use super::eligible::{BEHIND, RANK, RANKS, SPARE, TRIAL};
 use super::plan::{Member, Plan, Pool, Step};
-use super::{Reason, Skipped, eligible};
+use super::{Reason, eligible};
 
 /// The share below which a member is on its way back.
 const WHOLE: f32 = 1.0;
@@ -51,8 +51,34 @@ pub(super) fn is_out(target: &Target) -> bool {
 }
 
 /// Whether only real requests can prove it.
-fn unproven(member: &Member) -> bool {
+pub(super) fn unproven(member: &Member) -> bool {
     member.target.breaker.on_probation() || member.target.health.rotation.is_on_probation()
+}
+
+/// Who answers what is beyond the shares of those on their way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// Proven members in use.
+    Shared,
+    /// None of those in use that are listed: spares or a later pool ([`Reason::Returning`]), or
+    /// members in use that are full now ([`Reason::AtLimit`]).
+    Kept(Reason),
+    /// Nobody else: those on their way back must.
+    Nobody,
+}
+
+/// Who answers what is beyond the shares; `full_proven`: a proven member was passed over for want
+/// of room alone.
+pub(super) fn beyond(plan: &Plan, step: usize, cx: &Context<'_>, full_proven: bool) -> Beyond {
+    if cx.candidates.iter().any(|candidate| candidate.tier < BEHIND) {
+        Beyond::Shared
+    } else if has_proven_spare(cx) || has_proven(plan, step + 1, cx.now) {
+        Beyond::Kept(Reason::Returning)
+    } else if full_proven {
+        Beyond::Kept(Reason::AtLimit)
+    } else {
+        Beyond::Nobody
+    }
 }
 
 /// Whose turn it is among the listed members on their way back, if anybody's. Every one of them
@@ -65,17 +91,12 @@ pub(super) fn turn(
     plan: &Plan,
     (step, pool): (usize, &Pool),
     cx: &Context<'_>,
-    skipped: Skipped,
+    full_proven: bool,
 ) -> Result<Option<(usize, Why)>, Reason> {
-    let proven = cx.candidates.iter().any(|candidate| candidate.tier < BEHIND);
-    let beyond = if proven {
-        None
-    } else if has_proven_spare(cx) || has_proven(plan, step + 1, cx.now) {
-        Some(Reason::Returning)
-    } else if is_any_proven(pool, skipped.limit, cx.now) {
-        Some(Reason::AtLimit)
-    } else {
-        return Ok(anybody(pool, cx));
+    let beyond = match beyond(plan, step, cx, full_proven) {
+        Beyond::Shared => None,
+        Beyond::Kept(reason) => Some(reason),
+        Beyond::Nobody => return Ok(anybody(pool, cx)),
     };
     // Where the rest goes elsewhere, those who are out count in the whole as well: one of four
     // that is back must not get what four did.
@@ -132,15 +153,8 @@ fn anybody(pool: &Pool, cx: &Context<'_>) -> Option<(usize, Why)> {
     Some((index, Why::Probation))
 }
 
-/// Whether one of these members, bits by their position, takes its full share.
-fn is_any_proven(pool: &Pool, members: u16, now: Moment) -> bool {
-    let listed =
-        pool.members.iter().enumerate().filter(|(at, _)| *at < 16 && members >> at & 1 == 1);
-    listed.map(|(_, member)| member).any(|member| share(pool, member, now).is_none())
-}
-
 /// It is asked: what it was owed is settled, and its probation has one request less to take.
-fn settle(member: &Member, now: Moment) {
+pub(super) fn settle(member: &Member, now: Moment) {
     let rotation = &member.target.health.rotation;
     rotation.settle(now);
     if rotation.is_on_probation() {

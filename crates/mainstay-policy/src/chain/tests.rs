@@ -12,6 +12,7 @@ use crate::target::{Key, Settings, Target};
 use crate::{Class, Moment, Outcome, Ratio, SentState, Verdict};
 
 mod hedging;
+mod keyed;
 mod near;
 mod properties;
 mod returning;

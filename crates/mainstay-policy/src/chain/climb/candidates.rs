@@ -14,10 +14,27 @@ use super::{Climb, Context};
 /// The tier of members that have to be waited for: after all others.
 const PAUSED: u8 = 4;
 
+/// What is known of the members that were passed over.
+///
+/// Decisions go by the flags: the bits hold the first 16 members, as the record shows them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Passed {
+    /// For the record.
+    pub(super) skipped: Skipped,
+    /// Somebody was full.
+    pub(super) full: bool,
+    /// A member in use was full: so many are in use as the pool is to have, and spares are for
+    /// those that fail.
+    full_in_use: bool,
+    /// Somebody who takes its full share was.
+    full_proven: bool,
+}
+
 impl Climb<'_> {
     /// Lists the members that may be asked, and says who may not.
-    pub(super) fn list(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Skipped {
-        let mut skipped = Skipped::default();
+    pub(super) fn list(&mut self, pool: &Pool, cx: &mut Context<'_>) -> Passed {
+        let mut passed = Passed::default();
+        let skipped = &mut passed.skipped;
         let ranks = self.ranks(pool, cx);
         // The usual request: nothing that it did speaks against anybody.
         let fresh = self.tried_count == 0 && self.gone_count == 0;
@@ -55,7 +72,8 @@ impl Climb<'_> {
                 }
             }
             let mut weight = member.weight * target.place.weight() * target.health.favour();
-            if let Some(share) = returning::share(pool, member, cx.now) {
+            let share = returning::share(pool, member, cx.now);
+            if let Some(share) = share {
                 if returning::is_out(target) && !self.last_resort && !self.panics {
                     skipped.ejected |= bit;
                     continue;
@@ -68,6 +86,9 @@ impl Climb<'_> {
             }
             if target.limiter.is_full() {
                 skipped.limit |= bit;
+                passed.full = true;
+                passed.full_in_use |= standing != Standing::Spare;
+                passed.full_proven |= share.is_none();
                 continue;
             }
             cx.candidates.push(Candidate {
@@ -77,7 +98,7 @@ impl Climb<'_> {
                 tier,
             });
         }
-        skipped
+        passed
     }
 
     /// Who is asked: first a target on trial, since only real requests can end that, then a member
@@ -86,19 +107,19 @@ impl Climb<'_> {
         &mut self,
         pool: &Pool,
         cx: &mut Context<'_>,
-        skipped: Skipped,
+        passed: Passed,
     ) -> Result<(usize, Why), Reason> {
         let for_spares = |tier: u8| (SPARE..TRIAL).contains(&tier);
-        if cx.candidates.iter().all(|candidate| for_spares(candidate.tier))
-            && in_use_but_full(pool, skipped)
-        {
-            return Err(self.nobody(skipped));
+        if passed.full_in_use && cx.candidates.iter().all(|it| for_spares(it.tier)) {
+            return Err(self.nobody(passed.full));
         }
         if let (Rule::RingHash(factor), Some(key)) = (pool.rule, self.key)
             && !self.last_resort
         {
-            let picked = self.pick_by_key(pool, cx, (key, factor));
-            return picked.ok_or_else(|| self.nobody(skipped));
+            return match self.pick_by_key(pool, cx, (key, factor), passed.full_proven) {
+                Err(Reason::AtLimit) => Err(self.nobody(passed.full)),
+                picked => picked,
+            };
         }
         while let Some(at) = cx.candidates.iter().position(|candidate| candidate.tier == TRIAL) {
             let index = usize::from(cx.candidates[at].index);
@@ -109,18 +130,18 @@ impl Climb<'_> {
         }
         let back = cx.candidates.iter().any(|candidate| returning::is_back(candidate.tier));
         if back && !self.last_resort && !self.panics {
-            match returning::turn(self.plan, (self.step, pool), cx, skipped) {
+            match returning::turn(self.plan, (self.step, pool), cx, passed.full_proven) {
                 Ok(Some(turn)) => return Ok(turn),
                 Ok(None) => {}
                 Err(Reason::Returning) if has_spare(cx) => {
                     cx.candidates.retain(|candidate| candidate.tier >= SPARE);
                 }
-                Err(Reason::AtLimit) => return Err(self.nobody(skipped)),
+                Err(Reason::AtLimit) => return Err(self.nobody(passed.full)),
                 Err(reason) => return Err(reason),
             }
         }
         let picked = balance::pick(pool.rule, cx.candidates, cx.turn, cx.rng)
-            .ok_or_else(|| self.nobody(skipped))?;
+            .ok_or_else(|| self.nobody(passed.full))?;
         let why = match picked.why {
             _ if self.last_resort => Why::LastResort,
             _ if self.panics => Why::Panic,
@@ -136,16 +157,4 @@ impl Climb<'_> {
 /// Whether a spare is among the candidates.
 fn has_spare(cx: &Context<'_>) -> bool {
     cx.candidates.iter().any(|candidate| candidate.tier >= SPARE)
-}
-
-/// Whether a member in use was passed over for want of room alone: so many are in use as the pool
-/// is to have, and spares are for those that fail.
-fn in_use_but_full(pool: &Pool, skipped: Skipped) -> bool {
-    skipped.limit != 0
-        && pool
-            .members
-            .iter()
-            .take(16)
-            .enumerate()
-            .any(|(at, member)| skipped.limit >> at & 1 == 1 && !member.is_spare())
 }

@@ -27,7 +27,7 @@ impl Climb<'_> {
         if !self.may_hedge(pool) || !budget.allows(cx.now) || !cx.retries.allows_hedge(cx.now) {
             return None;
         }
-        let skipped = self.list(pool, cx);
+        let passed = self.list(pool, cx);
         let own = super::tier(&pool.members[first.member].target, false);
         // However bad the first one is by now: the second is one that takes requests.
         let worst = own.map_or(UNKNOWN, |tier| tier.min(UNKNOWN));
@@ -50,7 +50,8 @@ impl Climb<'_> {
             limit,
             delay: Duration::ZERO,
             hedge_after: None,
-            skipped,
+            again: self.has_failed(),
+            skipped: passed.skipped,
         })
     }
 

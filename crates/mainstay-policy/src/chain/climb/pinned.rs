@@ -13,7 +13,7 @@ use crate::target::Target;
 use crate::verdict::Verdict;
 
 use super::super::plan::Pool;
-use super::super::{Reason, Skipped};
+use super::super::Reason;
 use super::{Climb, Context};
 
 /// Attempts of a pinned request: one, and one more if the first never left us.
@@ -58,7 +58,7 @@ impl Climb<'_> {
             return Err(self.nobody_left());
         }
         if target.limiter.is_full() {
-            return Err(self.nobody(Skipped { limit: 1, ..Skipped::default() }));
+            return Err(self.nobody(true));
         }
         let again = if self.total > 0 {
             pool.backoff.delay(self.total.into(), cx.rng)

@@ -6,7 +6,7 @@
 //! short it is, is for the queue to say.
 
 use super::super::plan::Step;
-use super::super::{Reason, Skipped};
+use super::super::Reason;
 use super::{Choice, Climb};
 use crate::Moment;
 
@@ -80,9 +80,9 @@ impl Climb<'_> {
         Err(Reason::AtLimit)
     }
 
-    /// Why nobody of the step could be asked.
-    pub(super) fn nobody(&mut self, skipped: Skipped) -> Reason {
-        if skipped.limit == 0 {
+    /// Why nobody of the step could be asked; `full`: somebody had no room.
+    pub(super) fn nobody(&mut self, full: bool) -> Reason {
+        if !full {
             return self.nobody_left();
         }
         self.room.full.get_or_insert(self.step);

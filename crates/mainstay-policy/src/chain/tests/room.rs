@@ -158,3 +158,39 @@ fn nobody_waits_with_an_answer_in_hand_or_past_the_deadline() {
     bench.now = START + DEADLINE;
     assert_eq!(bench.next(&mut late), Next::Exhausted);
 }
+
+#[test]
+fn a_large_pool_is_no_different_beyond_its_sixteenth_member() {
+    // A full member in use far down the list, and a spare: the request waits.
+    let plan = plan(vec![ready(20), local(true)]);
+    for at in 0..20 {
+        let standing = if at == 18 { crate::Standing::Active } else { crate::Standing::Away };
+        target(&plan, 0, at).place.stand(standing);
+    }
+    target(&plan, 0, 19).place.stand(crate::Standing::Spare);
+    while target(&plan, 0, 18).limiter.try_acquire() {}
+    let mut climb = climb(&plan);
+    assert_eq!(Bench::new().next(&mut climb), Next::Wait);
+    // Without the spare it waits just the same.
+    target(&plan, 0, 19).place.stand(crate::Standing::Away);
+    assert_eq!(Bench::new().next(&mut super::climb(&plan)), Next::Wait);
+    // One on its way back takes its share, and what full ones cannot take waits for them.
+    target(&plan, 0, 17).place.stand(crate::Standing::Active);
+    target(&plan, 0, 17).health.rotation.set_share(Ratio::percent(10));
+    let mut bench = Bench::new();
+    let waits = (0..100).filter(|_| bench.next(&mut super::climb(&plan)) == Next::Wait).count();
+    assert!(waits >= 95, "{waits}");
+}
+
+#[test]
+fn a_second_attempt_in_a_large_pool_is_known_to_be_one() {
+    let plan = plan(vec![ready(20)]);
+    for at in 0..18 {
+        target(&plan, 0, at).place.stand(crate::Standing::Away);
+    }
+    let (mut bench, mut climb) = (Bench::new(), climb(&plan));
+    let first = bench.fault(&mut climb);
+    let second = bench.attempt(&mut climb);
+    assert!(first.member >= 18 && !first.again);
+    assert!(second.member >= 18 && second.again && second.skipped.tried == 0);
+}
