@@ -147,8 +147,12 @@ pub struct GroupStatus {
     pub later: usize,
     /// Requests a second now.
     pub load: f64,
-    /// Requests a second that those in use can bear, as measured; none before it was.
+    /// Requests a second that those in use can bear; none before anything is known of it.
     pub capacity: Option<f64>,
+    /// Whether all of that was measured while they were busy; otherwise it is, or has in it, an
+    /// estimate by their latency.
+    #[serde(default)]
+    pub capacity_measured: bool,
     /// What waits for an operator.
     pub proposed: Option<String>,
     /// The endpoints, in the order of the configuration.

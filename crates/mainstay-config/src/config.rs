@@ -151,6 +151,10 @@ pub struct Limits {
     /// The same on disk; 0 keeps nothing there. Default 256 MiB: four times the memory, and small
     /// beside any disk.
     pub last_good_disk: usize,
+    /// Requests with their answers that wait to be remembered, or are sent in the shadow, all
+    /// together. Default 64 MiB: apart from [`replay_memory`](Self::replay_memory), which is for
+    /// clients' requests alone.
+    pub shadow_memory: usize,
     /// A client connection without a request is closed after this. Default 75 s: longer than the
     /// 60 s for which clients and load balancers commonly keep theirs, so that they close first.
     pub idle_timeout: Duration,
@@ -169,6 +173,7 @@ impl Default for Limits {
             idempotency_memory: 64 * MIB,
             last_good_memory: 64 * MIB,
             last_good_disk: 256 * MIB,
+            shadow_memory: 64 * MIB,
             connections: 10_000,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),

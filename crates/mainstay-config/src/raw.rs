@@ -196,6 +196,10 @@ pub(crate) struct RawLimits {
     /// The same on disk, below state-dir, over a restart; 0 keeps nothing there.
     #[schemars(extend("default" = "256MiB"))]
     pub(crate) last_good_disk: Opt<Size>,
+    /// Requests with their answers that wait to be remembered as last good ones, or are sent in the
+    /// shadow (rehearsal), all together; beyond it samples are dropped.
+    #[schemars(extend("default" = "64MiB"))]
+    pub(crate) shadow_memory: Opt<Size>,
     /// Client connections at once.
     #[schemars(extend("default" = 10000, "minimum" = 1))]
     pub(crate) connections: Opt<u32>,

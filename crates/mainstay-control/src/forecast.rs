@@ -69,8 +69,10 @@ pub struct Endpoint {
     pub weight: f64,
     /// Requests a second that it serves now.
     pub load: f64,
-    /// Requests a second that it can serve, as measured; `None` where that is not known yet.
+    /// Requests a second that it can serve; `None` where that is not known yet.
     pub capacity: Option<f64>,
+    /// Whether that was measured while it was busy, or is an estimate.
+    pub measured: bool,
 }
 
 /// What it takes until an endpoint answers requests.

@@ -104,7 +104,7 @@ impl Group {
     }
 
     /// The same group after a change of its rule or its members: who keeps its name keeps its
-    /// post, what operators said of it and what is remembered of it.
+    /// post, what operators said of it and, if it is where it was, what is remembered of it.
     #[must_use]
     pub fn adopt(&self, rule: Rule, specs: &[Spec]) -> Self {
         let mut group = Self::new(rule, Vec::new());
@@ -112,7 +112,11 @@ impl Group {
         for spec in specs {
             let known = self.members.iter().find(|member| member.spec.name == spec.name);
             let mut member = known.cloned().unwrap_or_else(|| Member::new(spec.clone()));
+            let is_same = member.spec.server == spec.server;
             member.spec = spec.clone();
+            if !is_same {
+                member.begin_anew();
+            }
             let moved = |at: usize| place(&self.members[at].spec.name);
             member.ramp = member.ramp.and_then(|ramp| ramp.moved(moved));
             member.called = member.called.and_then(moved);
@@ -130,6 +134,7 @@ impl Group {
         self.wanted = self.scaled(sights, now.moment);
         self.tend_ramps(sights, now.moment);
         self.answer_calls(sights);
+        self.settle_failovers();
         let proposed = self.vacate(sights);
         self.fill(sights);
         self.trim(sights);
@@ -210,6 +215,10 @@ impl Group {
         let mut changes = Vec::new();
         for (at, member) in self.members.iter_mut().enumerate() {
             member.share = shares[at];
+            if member.preparing && !member.prepare {
+                // From here on it cannot be had, whatever it was.
+                member.prepared = Prepared::No;
+            }
             let (from, to) = (member.standing, member.due(manual));
             if from != to {
                 member.standing = to;

@@ -14,7 +14,7 @@ use mainstay_protocol::Protocol;
 use mainstay_protocol::form::Context;
 use tokio::sync::mpsc;
 
-use crate::memory::Reservation;
+use crate::memory::{Memory, Reservation};
 use crate::rehearsal;
 use crate::request::{Ask, Question};
 use crate::shared::Shared;
@@ -32,14 +32,17 @@ pub(crate) struct Asked {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) json_len: Option<usize>,
-    /// The memory that the body takes.
-    pub(crate) _reservation: Option<Reservation>,
+    /// What it takes of the memory for shadows; golden requests take none.
+    pub(crate) reservation: Option<Reservation>,
 }
 
 impl Asked {
-    /// `None` for anything but a prediction, and for one whose body was not kept.
+    /// `None` for anything but a prediction, and for one whose body was not kept. What it took of
+    /// the memory for clients' requests is given back here: a shadow that hangs must not take it
+    /// from them.
     pub(crate) fn of(ask: Ask) -> Option<Self> {
         let body = ask.question()?.body.clone();
+        drop(ask.reservation);
         Some(Self {
             protocol: ask.protocol,
             route: ask.route.share(),
@@ -47,7 +50,7 @@ impl Asked {
             headers: ask.headers,
             body,
             json_len: ask.json_len,
-            _reservation: ask.reservation,
+            reservation: None,
         })
     }
 
@@ -90,18 +93,29 @@ pub(crate) struct Aftermath {
     queue: mpsc::Sender<Heard>,
     /// The other end, until somebody [runs](run) it.
     heard: Mutex<Option<mpsc::Receiver<Heard>>>,
+    /// For what waits here and what is sent in the shadow.
+    memory: Arc<Memory>,
     lost: AtomicU64,
 }
 
 impl Aftermath {
-    pub(crate) fn new() -> Self {
+    /// Room for so many bytes.
+    pub(crate) fn new(memory: usize) -> Self {
         let (queue, heard) = mpsc::channel(QUEUE);
-        Self { queue, heard: Mutex::new(Some(heard)), lost: AtomicU64::new(0) }
+        let memory = Arc::new(Memory::new(memory));
+        Self { queue, heard: Mutex::new(Some(heard)), memory, lost: AtomicU64::new(0) }
+    }
+
+    /// Other room from now on.
+    pub(crate) fn resize(&self, memory: usize) {
+        self.memory.resize(memory);
     }
 
     /// Hands an answer over, if there is room.
-    pub(crate) fn tell(&self, heard: Heard) {
-        if self.queue.try_send(heard).is_err() {
+    pub(crate) fn tell(&self, mut heard: Heard) {
+        let answer = heard.answer.as_ref().map_or(0, |(answer, _)| answer.len());
+        heard.asked.reservation = self.memory.reserve(heard.asked.body.len() + answer);
+        if heard.asked.reservation.is_none() || self.queue.try_send(heard).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -175,7 +175,7 @@ impl Builder<'_> {
             sequences: model.sequence.as_ref().map(|sequence| Sequences {
                 by: sequence.by.clone(),
                 settings: sequence.settings,
-                table: self.ground.registry.sequences(&model.name),
+                table: self.ground.registry.sequences(&model.name, &sequence.settings),
             }),
         })
     }
@@ -229,7 +229,11 @@ impl Builder<'_> {
         let config = self.config;
         let declared = &config.pools[pool];
         let breaker = declared.breaker.clone().unwrap_or_else(breaker::Settings::off);
-        let settings = target::Settings { breaker, limit: declared.concurrency };
+        let settings = |endpoint: &config::Endpoint| target::Settings {
+            server: endpoint.url.to_string().into(),
+            breaker: breaker.clone(),
+            limit: declared.concurrency,
+        };
         let before = self.before(model).and_then(|route| route.steps.get(at));
         let rows = before.map(sameness).unwrap_or_default();
         let mut members = Vec::with_capacity(declared.endpoints.len());
@@ -240,7 +244,7 @@ impl Builder<'_> {
                 model: Arc::clone(name.unwrap_or(&model.name)),
                 version: version.clone(),
             };
-            let target = self.ground.registry.target(key, &settings, config.workers);
+            let target = self.ground.registry.target(key, &settings(endpoint), config.workers);
             if self.seen.insert(target.id) {
                 let target = Arc::clone(&target);
                 self.watched.push(Watched { target, pool, endpoint: at });
@@ -376,7 +380,8 @@ fn hedges(config: &Config, before: Option<&Snapshot>) -> Vec<Option<Arc<HedgeBud
     config.pools.iter().map(budget).collect()
 }
 
-/// How every endpoint of every pool is reached. One that is where it was keeps its number.
+/// How every endpoint of every pool is reached. One that is where it was keeps its number, and with
+/// it every worker's connections.
 fn upstreams(config: &Config, ground: &Ground<'_>) -> Vec<Vec<Arc<Upstream>>> {
     let before = ground.before.map_or(&[][..], |before| &before.upstreams);
     let known: HashMap<_, _> = before.iter().map(|known| (&*known.label, known)).collect();

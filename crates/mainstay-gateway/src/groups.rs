@@ -18,12 +18,14 @@ use mainstay_config::Config;
 use mainstay_control::group::{
     self, Change, Command, Group, Move, Now, Order, Refusal, Service, Sight, Spec, Standby, Wall,
 };
+use mainstay_control::orders::{self, Book};
 use mainstay_policy::{Moment, Place, Standing};
 use mainstay_telemetry::{Event, EventKind};
 use tokio::sync::Notify;
 
 use self::member::Member;
 use crate::build::Watched;
+use crate::orders::Stand;
 use crate::outliers::Rotations;
 use crate::shared::Shared;
 
@@ -66,6 +68,8 @@ pub(crate) struct Groups {
     rotations: Arc<Rotations>,
     /// Starts and stops the processes of cold standbys.
     processes: Handle,
+    /// Numbers for preparations and releases.
+    works: AtomicU64,
     pools: Mutex<Vec<Pool>>,
 }
 
@@ -128,17 +132,21 @@ impl Groups {
         rotations: Arc<Rotations>,
         processes: Handle,
     ) -> Arc<Self> {
-        Arc::new(Self { shared, rotations, processes, pools: Mutex::default() })
+        let (works, pools) = (AtomicU64::new(0), Mutex::default());
+        Arc::new(Self { shared, rotations, processes, works, pools })
     }
 
-    /// These are the pools from now on; who keeps its name keeps its post.
+    /// These are the pools from now on; who keeps its name keeps its post, and who comes (back)
+    /// stands as operators said before its first request.
     pub(crate) fn set(self: &Arc<Self>, config: &Config, watched: &[Watched]) {
         let mut guard = self.lock();
+        let book = self.shared.book.load();
         let mut before: HashMap<_, _> =
             guard.drain(..).map(|pool| (Arc::clone(&pool.name), pool)).collect();
         *guard = (0..config.pools.len())
             .filter_map(|at| Pool::new(config, at, watched, &mut before))
             .collect();
+        guard.iter_mut().for_each(|pool| pool.obey(config, &book));
         drop(guard);
         for gone in before.into_values() {
             gone.members.into_iter().for_each(Member::forget);
@@ -203,11 +211,13 @@ impl Groups {
 
     fn step(self: &Arc<Self>, pool: &mut Pool, now: Now) {
         let sights = self.sights(pool, now.moment);
+        self.find_loaded(pool);
         let changes = pool.group.step(&sights, now);
+        // First, so that nobody is let go while requests may still choose it.
+        pool.stand();
         for change in &changes {
             self.carry_out(pool, change, now.moment);
         }
-        pool.stand();
     }
 
     fn sights(&self, pool: &mut Pool, now: Moment) -> Vec<Sight> {
@@ -326,11 +336,19 @@ impl Groups {
         guard.iter_mut().map(pool).collect()
     }
 
-    /// Whether an operator keeps somebody of this pool away from a post that is its own.
+    /// Whether an operator keeps somebody of this pool away from a post that is its own, or moves
+    /// one as soon as who is to have it is ready.
     pub(crate) fn is_failed_over(&self, pool: &str) -> bool {
         let guard = self.lock();
         let pool = guard.iter().find(|known| *known.name == *pool);
-        pool.is_some_and(|pool| pool.group.members().iter().any(group::Member::is_held_off))
+        pool.is_some_and(|pool| pool.group.is_failed_over())
+    }
+
+    /// A failover's time is over: whoever it keeps away comes back as the rule says.
+    pub(crate) fn end_failover(&self, pool: &str) {
+        if let Some(pool) = self.lock().iter_mut().find(|known| *known.name == *pool) {
+            pool.group.end_failover();
+        }
     }
 
     fn now(&self) -> Now {
@@ -371,6 +389,7 @@ impl Pool {
             let member = Member::new(declared, written, targets)?;
             specs.push(Spec {
                 name: Arc::clone(&written.name),
+                server: written.url.to_string().into(),
                 standby: written.standby,
                 distance: config.node.site.distance(&written.site),
             });
@@ -383,6 +402,31 @@ impl Pool {
             None => Group::new(rule, specs),
         };
         Some(Self { name: Arc::clone(&declared.name), group, members })
+    }
+
+    /// Carries out what operators said of endpoints that were not here before.
+    fn obey(&mut self, config: &Config, book: &Book) {
+        let declared = config.pools.iter().find(|pool| pool.name == self.name);
+        for endpoint in declared.iter().flat_map(|pool| &pool.endpoints) {
+            let known = self.group.find(&endpoint.name);
+            if known.is_none_or(|at| !self.members[at].is_new) {
+                continue;
+            }
+            let place = orders::Place {
+                pool: &self.name,
+                endpoint: &endpoint.name,
+                zone: endpoint.site.zone.as_deref(),
+                region: endpoint.site.region.as_deref(),
+            };
+            let effect = book.effect(place);
+            let stand = Stand::under(effect);
+            for order in stand.orders(place, Stand::default()) {
+                let reason = effect.out.or(effect.weight).map_or("", |order| &order.reason);
+                if let Err(error) = self.group.order(&order, reason, &[]) {
+                    tracing::warn!(pool = %self.name, order = order.as_str(), %error, "refused");
+                }
+            }
+        }
     }
 
     /// Writes down what everybody is for: first who comes in, so that there is always somebody.

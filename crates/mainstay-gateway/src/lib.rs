@@ -40,6 +40,7 @@ mod rehearsal;
 mod request;
 mod service;
 mod shared;
+mod shortage;
 mod slots;
 mod snapshot;
 mod source;

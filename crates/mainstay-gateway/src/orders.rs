@@ -28,7 +28,9 @@ mod view;
 
 use keep::Keep;
 use meter::Meter;
-use places::{Places, Stand};
+pub(crate) use places::Stand;
+
+use places::Places;
 
 /// Between two looks: at the loads, at orders that end, at drains that are done.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,7 +41,6 @@ pub(crate) struct Orders {
     shared: Arc<Shared>,
     groups: Arc<Groups>,
     places: ArcSwap<Places>,
-    book: ArcSwap<Book>,
     keep: Keep,
     meter: Mutex<Meter>,
     /// Held by whoever changes the book; what the endpoints were last told.
@@ -71,11 +72,11 @@ impl Orders {
         let config = &shared.snapshot().config;
         let keep = Keep::new(&config.state_dir);
         let (book, trouble) = keep.load();
+        shared.book.store(Arc::new(book));
         let orders = Self {
             shared: Arc::clone(shared),
             groups,
             places: ArcSwap::from_pointee(Places::new(config)),
-            book: ArcSwap::from_pointee(book),
             keep,
             meter: Mutex::default(),
             told: Mutex::default(),
@@ -139,7 +140,7 @@ impl Orders {
     /// The orders that hold, the oldest first.
     pub(crate) fn list(&self) -> Vec<OrderStatus> {
         let now = self.unix();
-        self.book.load().iter().map(|order| status(order, now)).collect()
+        self.shared.book.load().iter().map(|order| status(order, now)).collect()
     }
 
     /// What an endpoint is for, and under which order; the rest of its status is not known here.
@@ -158,7 +159,7 @@ impl Orders {
         };
         if let Some(at) = places.find(pool, endpoint) {
             let place = places.place(at);
-            let book = self.book.load();
+            let book = self.shared.book.load();
             let effect = book.effect(place);
             let order = effect.out.or(effect.weight);
             status.zone = place.zone.map(str::to_owned);
@@ -171,7 +172,7 @@ impl Orders {
     /// What an order would do or has done.
     pub(crate) fn order(&self, instruction: &Instruction) -> Result<Carried, OrderError> {
         let mut told = self.told();
-        let (places, book) = (self.places.load(), self.book.load());
+        let (places, book) = (self.places.load(), self.shared.book.load());
         let meant = places.meant(&instruction.scope).or_else(|unknown| {
             // What is not configured any more can still be given back.
             let ends = matches!(instruction.act, Act::Undrain | Act::EndMaintenance);
@@ -197,7 +198,7 @@ impl Orders {
         };
         if !instruction.dry_run {
             self.keep.save(&next)?;
-            self.book.store(Arc::new(next));
+            self.shared.book.store(Arc::new(next));
             self.apply(&mut told);
             if let Act::Failover { .. } | Act::Failback = instruction.act {
                 self.hand_on(&asked, &instruction.reason);
@@ -268,7 +269,7 @@ impl Orders {
     /// A failover is kept for as long as it keeps somebody from a post that is its own; one away
     /// from a server that was lost is over once it is done.
     fn end_failovers(&self, tells: bool) {
-        let book = self.book.load();
+        let book = self.shared.book.load();
         let over = |order: &&Order| match &order.scope {
             Scope::Pool(pool) => {
                 matches!(order.verb, Verb::Failover { .. }) && !self.groups.is_failed_over(pool)
@@ -290,12 +291,12 @@ impl Orders {
         if let Err(error) = self.keep.save(&next) {
             tracing::warn!(%error, "a failover has ended, and the file still has it");
         }
-        self.book.store(Arc::new(next));
+        self.shared.book.store(Arc::new(next));
     }
 
     /// What was failed over before a restart is failed over again.
     fn fail_over_again(&self) {
-        for order in self.book.load().iter() {
+        for order in self.shared.book.load().iter() {
             if let (Scope::Pool(pool), Verb::Failover { to }) = (&order.scope, &order.verb) {
                 let again = change::failover(to.as_deref());
                 self.hand_on(&Asked::from([(pool.clone(), vec![again])]), &order.reason);
@@ -357,7 +358,7 @@ impl Orders {
 
     /// Hands on what changed since it was last handed on.
     fn apply(&self, told: &mut Told) {
-        let (places, book) = (self.places.load(), self.book.load());
+        let (places, book) = (self.places.load(), self.shared.book.load());
         let mut stands = BTreeMap::new();
         for place in places.all() {
             let effect = book.effect(place);
@@ -380,7 +381,7 @@ impl Orders {
     fn turn(&self) -> bool {
         let _writing = self.told();
         let places = self.places.load();
-        let mut next = Book::clone(&self.book.load());
+        let mut next = Book::clone(&self.shared.book.load());
         let turns = next.turn(self.unix(), |scope| places.meant(scope).is_ok());
         if turns.is_empty() {
             return false;
@@ -388,8 +389,15 @@ impl Orders {
         if let Err(error) = self.keep.save(&next) {
             tracing::warn!(%error, "orders have ended, and the file still has them");
         }
-        self.book.store(Arc::new(next));
-        turns.into_iter().for_each(|turn| self.tell_turn(turn));
+        self.shared.book.store(Arc::new(next));
+        for turn in turns {
+            if let Turn::Expired(Order { scope: Scope::Pool(pool), verb, .. }) = &turn
+                && matches!(verb, Verb::Failover { .. })
+            {
+                self.groups.end_failover(pool);
+            }
+            self.tell_turn(turn);
+        }
         true
     }
 
@@ -423,7 +431,7 @@ impl Orders {
     /// Says once of each drain that nothing is left in flight.
     fn tell_empty(&self) {
         let mut told = self.told();
-        let (places, book) = (self.places.load(), self.book.load());
+        let (places, book) = (self.places.load(), self.shared.book.load());
         let mut done = BTreeSet::new();
         for order in book.iter().filter(|order| is_out(order)) {
             let Ok(meant) = places.meant(&order.scope) else { continue };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_config::Config;
-use mainstay_policy::outlier::{self, State, Watch};
+use mainstay_policy::outlier::{self, Capacity, State, Watch};
 use mainstay_telemetry::{Event, EventKind};
 use tokio::time::MissedTickBehavior;
 
@@ -29,9 +29,13 @@ impl Rotations {
         self.lock().get(&target).cloned()
     }
 
-    /// Attempts at a target in a second, and how many it is taken to bear.
-    pub(crate) fn rates(&self, target: u32) -> Option<(f64, f64)> {
-        self.lock().get(&target).map(|state| (state.load, state.capacity))
+    /// Attempts at a target in a second, how many it is taken to bear, and whether that was
+    /// measured.
+    pub(crate) fn rates(&self, target: u32) -> Option<(f64, Capacity)> {
+        self.lock().get(&target).map(|state| {
+            let capacity = Capacity { rate: state.capacity, measured: state.measured };
+            (state.load, capacity)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, State>> {

@@ -8,7 +8,7 @@
 //! One change follows the other. Endpoints that come at run time lie over those of the file, and
 //! stay there when another file is read; where both have one of the same name, the file's counts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mainstay_config::{Config, Difference, Endpoint};
@@ -22,6 +22,7 @@ use crate::groups::Groups;
 use crate::observe::Prober;
 use crate::outliers::Outliers;
 use crate::shared::Shared;
+use crate::snapshot::Snapshot;
 
 /// The hand on everything that changes while the gateway runs. All hands change the same gateway.
 #[derive(Clone)]
@@ -221,13 +222,13 @@ impl Reconfigure {
         let before = shared.snapshot();
         let embedded = load(&config, &before.embedded).await?;
         // Apart from the loop that probes and judges: thousands of endpoints take their time.
-        let own = Arc::clone(shared);
+        let (own, known) = (Arc::clone(shared), Arc::clone(&before));
         let building = tokio::task::spawn_blocking(move || {
             let ground = Ground {
                 registry: &own.registry,
                 slots: &own.slots,
                 telemetry: Some(&own.telemetry),
-                before: Some(&before),
+                before: Some(&known),
                 clock: own.clock,
             };
             let (snapshot, telemetry) = build::build(config, embedded, &ground);
@@ -236,6 +237,7 @@ impl Reconfigure {
             snapshot
         });
         let snapshot = building.await.map_err(|panic| Error::Worker(panic.into()))?;
+        self.tell_moved(&before, &snapshot);
         let known: HashSet<_> = snapshot.watched.iter().map(|it| it.target.id).collect();
         state.prober.watch(&snapshot.config, &snapshot.watched);
         self.0.outliers.watch(&snapshot.config, &snapshot.watched);
@@ -244,6 +246,23 @@ impl Reconfigure {
         shared.swap(snapshot);
         state.laid = number;
         Ok(())
+    }
+
+    /// Tells which endpoints have another address: other servers, of which nothing is known.
+    fn tell_moved(&self, before: &Snapshot, after: &Snapshot) {
+        let known: HashMap<_, _> = before.upstreams.iter().map(|it| (&it.label, it)).collect();
+        for upstream in &after.upstreams {
+            let Some(old) = known.get(&upstream.label) else { continue };
+            if !old.is_where(upstream) {
+                self.0.shared.telemetry.event(Event {
+                    kind: EventKind::Gateway,
+                    subject: upstream.label.to_string(),
+                    from: old.url(),
+                    to: upstream.url(),
+                    cause: "another address is another server: it begins anew".to_owned(),
+                });
+            }
+        }
     }
 
     /// Tells of each swap, with the number of the snapshot that is in effect.

@@ -53,6 +53,8 @@ struct Stage {
     member: Option<usize>,
     /// The endpoint's name.
     endpoint: Option<Arc<str>>,
+    /// The endpoint's target.
+    target: Option<u32>,
     /// `model/step` or `model/step/endpoint`, as events name it.
     subject: String,
     /// Asked when no sample comes, with the right answer where it is known for this very stage.
@@ -122,7 +124,10 @@ impl Rehearsal {
         let known = before.lock();
         let mut proofs = self.lock();
         for (stage, proof) in self.stages.iter().zip(proofs.iter_mut()) {
-            let same = before.stages.iter().position(|old| old.subject == stage.subject);
+            // Another server under the same name has proven nothing.
+            let is_same =
+                |old: &Stage| (&old.subject, old.target) == (&stage.subject, stage.target);
+            let same = before.stages.iter().position(is_same);
             if let Some(at) = same {
                 proof.clone_from(&known[at]);
             }
@@ -224,6 +229,7 @@ fn stages(model: &Arc<str>, (at, step): (usize, &Step), pools: &[config::Pool]) 
                         member: Some(index),
                         subject: format!("{model}/{name}/{endpoint}"),
                         endpoint: Some(endpoint),
+                        target: Some(member.target.id),
                         golden: golden.clone(),
                     }
                 })
@@ -234,7 +240,7 @@ fn stages(model: &Arc<str>, (at, step): (usize, &Step), pools: &[config::Pool]) 
             // Any question of the model's will do; the right answer is another source's.
             let golden = pools.iter().find_map(|pool| golden(pool, model)).map(|it| (it, false));
             let subject = format!("{model}/{name}");
-            vec![Stage { step: at, member: None, endpoint: None, subject, golden }]
+            vec![Stage { step: at, member: None, endpoint: None, target: None, subject, golden }]
         }
     }
 }
@@ -349,7 +355,7 @@ impl Sample {
             headers: shadow::json_headers(),
             body: golden.request.clone(),
             json_len: None,
-            _reservation: None,
+            reservation: None,
         };
         Self { asked, answer: None, expected: judged.then(|| Arc::clone(golden)) }
     }

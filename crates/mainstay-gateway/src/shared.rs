@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use mainstay_control::orders::Book;
 use mainstay_onnx::Executor;
 use mainstay_policy::Moment;
 use mainstay_policy::breaker::{State, Transition};
@@ -17,6 +18,7 @@ use crate::groups::Alarm;
 use crate::idempotency::Answers;
 use crate::last_good::LastGood;
 use crate::memory::Memory;
+use crate::shortage::Shortage;
 use crate::slots::Slots;
 use crate::snapshot::Snapshot;
 
@@ -48,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) pulses: Vec<Pulse>,
     /// Whether the gateway is on its way out.
     pub(crate) draining: AtomicBool,
+    /// What the gateway itself lacked to open connections.
+    pub(crate) shortage: Shortage,
+    /// What operators said, to hold for endpoints from their first request on.
+    pub(crate) book: ArcSwap<Book>,
     /// Wakes who decides which endpoints are in use.
     pub(crate) alarm: Alarm,
 }
@@ -92,9 +98,11 @@ impl Shared {
             memory: Arc::new(Memory::new(config.limits.replay_memory)),
             answers: Arc::new(Answers::new(config.limits.idempotency_memory)),
             last_good: LastGood::new(&config),
-            aftermath: Aftermath::new(),
+            aftermath: Aftermath::new(config.limits.shadow_memory),
             pulses: (0..config.workers).map(|_| Pulse::default()).collect(),
             draining: AtomicBool::default(),
+            shortage: Shortage::default(),
+            book: ArcSwap::default(),
             alarm: Alarm::default(),
         }
     }
@@ -118,6 +126,7 @@ impl Shared {
     /// From now on this one holds; requests in flight finish on the one that they began with.
     pub(crate) fn swap(&self, snapshot: Snapshot) {
         self.memory.resize(snapshot.config.limits.replay_memory);
+        self.aftermath.resize(snapshot.config.limits.shadow_memory);
         self.answers.resize(snapshot.config.limits.idempotency_memory);
         self.last_good.fit(&snapshot.config);
         self.current.store(Arc::new(snapshot));

@@ -340,6 +340,18 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
+    /// Where it is, as the configuration has it.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority.to_str().unwrap_or_default(), self.prefix)
+    }
+
+    /// Whether `other` is at the same place.
+    pub(crate) fn is_where(&self, other: &Self) -> bool {
+        (self.port, &self.host, &self.prefix, self.tls.is_some())
+            == (other.port, &other.host, &other.prefix, other.tls.is_some())
+    }
+
     /// Whether somebody listens there: a connection can be opened, within `limit` at most.
     pub(crate) async fn takes_connections(&self, limit: Duration) -> bool {
         let opened = tokio::time::timeout(limit, upstream::open(self, Speak::Http1)).await;

@@ -32,11 +32,14 @@ pub enum Class {
     Poison = 10,
     /// Another attempt of the same request answered first, and this one was cut off.
     Overtaken = 11,
+    /// The gateway itself had no descriptor, port or buffer left for a connection: move on, and
+    /// blame nobody, since no server was asked.
+    Shortage = 12,
 }
 
 impl Class {
     /// Every class, in the order of the codes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ClientFault,
         Self::NotReady,
         Self::Capacity,
@@ -48,6 +51,7 @@ impl Class {
         Self::BadAnswer,
         Self::Poison,
         Self::Overtaken,
+        Self::Shortage,
     ];
 
     /// The class with this code (`class as u8`), or `None`.
@@ -64,7 +68,8 @@ impl Class {
             | Self::NotReady
             | Self::Capacity
             | Self::Poison
-            | Self::Overtaken => false,
+            | Self::Overtaken
+            | Self::Shortage => false,
             Self::ServerFault
             | Self::FatalAccelerator
             | Self::Timeout
@@ -95,6 +100,7 @@ impl Class {
             Self::BadAnswer => "bad-answer",
             Self::Poison => "poison",
             Self::Overtaken => "overtaken",
+            Self::Shortage => "shortage",
         }
     }
 }
@@ -146,6 +152,12 @@ mod tests {
         }
         assert_eq!(Class::from_code(0), None);
         assert_eq!(Class::from_code(Class::ALL.len() as u8 + 1), None);
+    }
+
+    #[test]
+    fn what_the_gateway_lacks_is_nobodys_fault_and_moves_on() {
+        assert!(!Class::Shortage.blames_target());
+        assert!(Class::Shortage.moves_on());
     }
 
     #[test]

@@ -37,7 +37,7 @@ use std::time::Duration;
 use crate::Ratio;
 
 pub use evaluate::{Cause, Command, Kept, Place, View, evaluate};
-pub use history::History;
+pub use history::{Capacity, History};
 pub use stats::{Counts, Histogram, Stats};
 pub use watch::{Change, State, Watch, Watched};
 

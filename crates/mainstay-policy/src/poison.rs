@@ -110,7 +110,8 @@ pub const fn is_suspicious(class: Class, sent: SentState, others: Others) -> boo
         | Class::Capacity
         | Class::Timeout
         | Class::Poison
-        | Class::Overtaken => false,
+        | Class::Overtaken
+        | Class::Shortage => false,
     };
     telling && !matches!(sent, SentState::NotSent) && others.mostly_succeed()
 }

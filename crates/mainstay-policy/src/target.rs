@@ -2,14 +2,17 @@
 //!
 //! A server that has lost one of its three models goes on answering for the other two, so the
 //! state belongs to (pool, endpoint, model, version) and is rolled up from there. The registry
-//! outlives configurations: a reload finds the state of every target that it keeps. Only
-//! configured targets exist, so no client can make it grow.
+//! outlives configurations: a reload finds the state of every target that it keeps. An endpoint
+//! that keeps its name and gets another address is another server: its targets begin anew, and
+//! what requests of the configuration before find out does not reach them. Only configured targets
+//! exist, so no client can make it grow.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::Moment;
 use crate::balance::{Load, Locality};
 use crate::breaker::{self, Breaker};
 use crate::budget::Pause;
@@ -47,6 +50,8 @@ pub struct Target {
     pub id: u32,
     /// Who it is.
     pub key: Key,
+    /// Where its server is.
+    pub server: Arc<str>,
     /// What its endpoint is for; shared by all models there.
     pub place: Arc<Place>,
     /// Whether attempts may be made.
@@ -70,6 +75,8 @@ pub struct Target {
 /// What a new target begins with.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// Where its server is. Another address is another server.
+    pub server: Arc<str>,
     /// Its breaker's.
     pub breaker: breaker::Settings,
     /// Its limit's.
@@ -83,6 +90,7 @@ impl Target {
         Self {
             id,
             key,
+            server: Arc::clone(&settings.server),
             place: Arc::default(),
             breaker: Breaker::new(settings.breaker.clone(), shards),
             load: Load::new(),
@@ -129,17 +137,20 @@ struct Known {
     places: HashMap<(Arc<str>, Arc<str>), Arc<Place>>,
     localities: HashMap<Supplier, Arc<Locality>>,
     /// By the name that clients use for a model.
-    sequences: HashMap<Arc<str>, Arc<sequence::Table>>,
+    sequences: HashMap<Arc<str>, (Arc<sequence::Table>, sequence::Settings)>,
 }
 
 impl Registry {
-    /// The target of this key, which takes these settings; what is known of it stays.
+    /// The target of this key, which takes these settings; what is known of it stays, unless its
+    /// server is another one now. Its endpoint's [place](Place) stays in any case: orders are about
+    /// a place.
     ///
     /// `shards` is the number of workers that will record outcomes. Meant for building a
     /// configuration, not for the way of a request: it takes a lock.
     pub fn target(&self, key: Key, settings: &Settings, shards: usize) -> Arc<Target> {
         let mut known = self.lock();
-        if let Some(target) = known.targets.get(&key) {
+        let same = known.targets.get(&key).filter(|target| target.server == settings.server);
+        if let Some(target) = same {
             target.breaker.reconfigure(&settings.breaker, shards);
             target.limiter.reconfigure(settings.limit);
             return Arc::clone(target);
@@ -163,7 +174,6 @@ impl Registry {
         places.retain(|(pool, endpoint), _| used.contains(&(pool, endpoint)));
         let pools: HashSet<_> = targets.keys().map(|key| &key.pool).collect();
         localities.retain(|(pool, ..), _| pools.contains(pool));
-        known.sequences.retain(|_, table| Arc::strong_count(table) > 1 || !table.is_empty());
     }
 
     /// Looks for numbers that nobody holds any more, so that new targets can have them.
@@ -196,9 +206,29 @@ impl Registry {
         Arc::clone(self.lock().localities.entry(key).or_default())
     }
 
-    /// Where the sequences of a model are.
-    pub fn sequences(&self, model: &Arc<str>) -> Arc<sequence::Table> {
-        Arc::clone(self.lock().sequences.entry(Arc::clone(model)).or_default())
+    /// Where the sequences of a model are, which are kept like this from now on.
+    pub fn sequences(
+        &self,
+        model: &Arc<str>,
+        settings: &sequence::Settings,
+    ) -> Arc<sequence::Table> {
+        let mut known = self.lock();
+        let (table, kept) = known
+            .sequences
+            .entry(Arc::clone(model))
+            .or_insert_with(|| (Arc::default(), *settings));
+        *kept = *settings;
+        Arc::clone(table)
+    }
+
+    /// Forgets sequences that were idle for too long, and the tables of models that are gone once
+    /// nothing is in them: a model that comes back within that time finds its sequences.
+    pub fn sweep_sequences(&self, now: Moment) {
+        let tables: Vec<_> = self.lock().sequences.values().cloned().collect();
+        tables.iter().for_each(|(table, settings)| table.sweep(settings, now));
+        drop(tables);
+        let unused = |table: &Arc<sequence::Table>| Arc::strong_count(table) == 1;
+        self.lock().sequences.retain(|_, (table, _)| !(unused(table) && table.is_empty()));
     }
 
     /// Every target of the configuration, by its number.
@@ -273,18 +303,54 @@ mod tests {
     #[test]
     fn a_known_target_takes_new_settings_and_keeps_its_state() {
         let registry = Registry::default();
-        let now = crate::Moment::from_millis(5);
+        let now = Moment::from_millis(5);
         let target = registry.target(key("a"), &Settings::default(), 1);
         let forced = (breaker::Forced::Open, now + std::time::Duration::from_secs(1));
         target.breaker.force(Some(forced), now);
         assert!(target.limiter.try_acquire());
         let limit = limit::Settings { adaptive: false, min: 1, initial: 1, max: 1 };
         let breaker = breaker::Settings { consecutive: 9, ..breaker::Settings::default() };
-        let again = registry.target(key("a"), &Settings { breaker, limit }, 1);
+        let again = registry.target(key("a"), &Settings { breaker, limit, ..Settings::default() }, 1);
         assert!(Arc::ptr_eq(&target, &again));
         assert_eq!(target.breaker.settings().consecutive, 9);
         assert!(target.breaker.would_admit(now).is_err());
         assert!(!target.limiter.try_acquire(), "the one under way still counts");
+    }
+
+    #[test]
+    fn another_address_under_the_same_name_is_another_server() {
+        let registry = Registry::default();
+        let at = |server: &str| Settings { server: server.into(), ..Settings::default() };
+        let now = Moment::from_millis(5);
+        let old = registry.target(key("a"), &at("http://h:1"), 1);
+        old.health.set(crate::Verdict::Ready, now);
+        old.place.stand(crate::Standing::Drained);
+        old.breaker.force(Some((breaker::Forced::Open, now + std::time::Duration::from_secs(9))), now);
+        let new = registry.target(key("a"), &at("http://h:2"), 1);
+        assert!(!Arc::ptr_eq(&old, &new) && old.id != new.id);
+        assert_eq!(new.health.verdict(), crate::Verdict::Unknown);
+        assert!(new.breaker.would_admit(now).is_ok());
+        assert_eq!(new.place.standing(), crate::Standing::Drained, "an order is about the place");
+        assert!(Arc::ptr_eq(&new, &registry.target(key("a"), &at("http://h:2"), 1)));
+        assert_eq!(registry.all().len(), 1);
+    }
+
+    #[test]
+    fn sequences_of_a_model_that_is_gone_are_kept_for_their_idle_time() {
+        let registry = Registry::default();
+        let settings = sequence::Settings::default();
+        let (model, now) = (Arc::<str>::from("m"), Moment::from_millis(1_000_000));
+        let target = registry.target(key("m"), &Settings::default(), 1);
+        let table = registry.sequences(&model, &settings);
+        table.begin(7, sequence::Seat::at(&target), &settings, now);
+        let later = now + settings.idle / 2;
+        registry.sweep_sequences(later);
+        assert_eq!(table.len(), 1);
+        drop(table);
+        registry.sweep_sequences(later);
+        assert_eq!(registry.sequences(&model, &settings).len(), 1, "it came back in time");
+        registry.sweep_sequences(now + settings.idle);
+        assert!(registry.lock().sequences.is_empty(), "nothing is left of it");
     }
 
     #[test]

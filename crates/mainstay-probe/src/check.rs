@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mainstay_config::{Check, EndpointUrl};
 use mainstay_policy::health;
+use mainstay_protocol::classify::Connecting;
 use mainstay_tls::client::Speak;
 use mainstay_tls::{Failure, Stream, Unopened};
 
@@ -45,20 +46,29 @@ pub struct Found {
     pub check: health::Check,
     /// The same in a few words, for example `HTTP 503`.
     pub detail: String,
+    /// Whether nobody was asked, since we lacked what it takes: it says nothing of the subject.
+    pub unasked: bool,
 }
 
 impl Found {
     pub(crate) fn new(check: health::Check, detail: impl Into<String>) -> Self {
-        Self { check, detail: detail.into() }
+        Self { check, detail: detail.into(), unasked: false }
     }
 
     /// A server that cannot be trusted answers, and not as it should.
     fn unopened(error: &Unopened) -> Self {
-        let check = match error {
-            Unopened::Io(_) | Unopened::Tls(Failure::Ended(_)) => health::Check::Refused,
-            Unopened::Tls(_) => health::Check::Failed,
-        };
-        Self::new(check, error.to_string())
+        match error {
+            Unopened::Io(error) => Self::unreachable(error),
+            Unopened::Tls(Failure::Ended(_)) => {
+                Self::new(health::Check::Refused, error.to_string())
+            }
+            Unopened::Tls(_) => Self::new(health::Check::Failed, error.to_string()),
+        }
+    }
+
+    fn unreachable(error: &std::io::Error) -> Self {
+        let unasked = Connecting::failed(error) == Connecting::Shortage;
+        Self { unasked, ..Self::new(health::Check::Refused, error.to_string()) }
     }
 }
 

@@ -67,6 +67,9 @@ pub trait Observer: Send + Sync {
     /// A probe of `subject` ended, before any change that it causes.
     fn probed(&self, subject: usize, found: &Found, took: Duration);
 
+    /// `subject` could not be probed for want of something of our own; its verdict stays.
+    fn unasked(&self, subject: usize, found: &Found);
+
     /// The verdict on `subject` changed.
     fn changed(&self, subject: usize, change: &Change, now: Moment);
 
@@ -234,7 +237,8 @@ impl Rhythm {
         let started = self.clock.now();
         let found = probe(asked).await;
         let took = self.clock.now().since(started);
-        let counts = found.check != Answer::TimedOut || took <= asked.timeout + LATE;
+        let late = found.check == Answer::TimedOut && took > asked.timeout + LATE;
+        let counts = !late && !found.unasked;
         let (streak, change) = match counts {
             true => streak.step(found.check, &self.settings),
             false => (streak, None),
@@ -277,7 +281,9 @@ async fn watch_subject(
     loop {
         let round = rhythm.round(&asked, streak).await;
         streak = round.streak;
-        if round.counts {
+        if round.found.unasked {
+            observer.unasked(index, &round.found);
+        } else if round.counts {
             observer.probed(index, &round.found, round.took);
         }
         if let Some(change) = &round.change {

@@ -17,7 +17,10 @@ use mainstay_policy::Class;
 use crate::grpc::Code;
 use crate::oip::error;
 
+mod connecting;
 mod table;
+
+pub use connecting::Connecting;
 
 /// The kind of server behind an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

@@ -146,7 +146,7 @@ fn the_json_of_the_status_is_an_interface() {
         }], "group": {
             "mode": "automatic", "failback": "manual", "wanted": 2, "wanted_least": 1,
             "wanted_most": 3, "in_use": 1, "failures": 0, "later": 1, "load": 12.5,
-            "capacity": null, "proposed": null,
+            "capacity": null, "capacity_measured": false, "proposed": null,
             "members": [{
                 "endpoint": "a:8000", "standing": "active", "why": "it comes first",
                 "standby": "hot", "returning": false, "share": 1.0, "failback_waits": null,

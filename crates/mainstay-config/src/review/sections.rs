@@ -147,6 +147,7 @@ fn limits(review: &mut Review, raw: &Opt<RawLimits>) -> Limits {
         idempotency_memory: review.size(&raw.idempotency_memory, default.idempotency_memory),
         last_good_memory: review.size(&raw.last_good_memory, default.last_good_memory),
         last_good_disk: raw.last_good_disk.as_ref().map_or(default.last_good_disk, |it| it.value.0),
+        shadow_memory: review.size(&raw.shadow_memory, default.shadow_memory),
         connections: review.count(&raw.connections, 10_000_000, default.connections),
         header_timeout: review.time(&raw.header_timeout, default.header_timeout),
         idle_timeout: review.time(&raw.idle_timeout, default.idle_timeout),

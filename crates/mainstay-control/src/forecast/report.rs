@@ -65,6 +65,9 @@ pub struct EndpointLoad {
     pub then: f64,
     /// What it can serve; none where that is not known.
     pub capacity: Option<f64>,
+    /// Whether that was measured while it was busy, or is an estimate.
+    #[serde(default)]
+    pub measured: bool,
     /// What it would be: `active`, `spare`, `drained`, `away` or `gone`.
     pub becomes: String,
     /// If it comes into use: when it answers.
@@ -185,6 +188,7 @@ impl Flows<'_> {
                 meanwhile: self.meanwhile.endpoints[at][place],
                 then: self.then.endpoints[at][place],
                 capacity: pool.endpoints[place].capacity,
+                measured: pool.endpoints[place].measured,
                 becomes: becomes(&then.endpoints[place], gone),
                 ready: ready(pool, &pool.endpoints[place], &then.endpoints[place]),
             }

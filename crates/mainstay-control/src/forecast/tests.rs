@@ -15,6 +15,7 @@ fn endpoint(name: &str, load: f64, capacity: f64) -> Endpoint {
         weight: 1.0,
         load,
         capacity: Some(capacity),
+        measured: true,
     }
 }
 

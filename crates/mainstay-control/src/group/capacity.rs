@@ -3,6 +3,9 @@
 //! The largest are taken to fail first. Who is left and can answer at once (in use, or a hot
 //! spare) takes posts, as many as are wanted, and must bear the present load. Warm and cold
 //! standbys do not count: they need time, and are told apart.
+//!
+//! What nobody measured is estimated: a server that was never busy is taken to bear what its own
+//! latency says, and at least what the others of its pool bear, with which it is interchangeable.
 
 use super::{Group, Sight, Standby};
 
@@ -15,8 +18,10 @@ pub struct Tolerance {
     pub later: usize,
     /// Requests a second now.
     pub load: f64,
-    /// What those in use can bear, as far as it was measured.
+    /// What those in use can bear, as far as it is known.
     pub capacity: Option<f64>,
+    /// Whether all of that was measured.
+    pub measured: bool,
 }
 
 /// What the pool can take with its present load.
@@ -24,28 +29,42 @@ pub struct Tolerance {
 pub fn tolerance(group: &Group, sights: &[Sight]) -> Tolerance {
     let load = sights.iter().map(|sight| sight.load).sum();
     let members = || group.members.iter().zip(sights);
-    let measured: Vec<f64> = members().filter_map(|(_, sight)| sight.capacity).collect();
-    let mean = measured.iter().sum::<f64>() / measured.len().max(1) as f64;
+    let usual = usual(sights);
+    let bears_alone = |sight: &Sight| match (sight.capacity, usual) {
+        (Some(own), _) if sight.measured => own,
+        (own, usual) => own.unwrap_or_default().max(usual.unwrap_or_default()),
+    };
     let mut ready: Vec<f64> = members()
         .filter(|(member, sight)| {
             member.is_open() && member.is_prepared() && !sight.fitness.is_lost()
         })
-        .map(|(_, sight)| sight.capacity.unwrap_or(mean))
+        .map(|(_, sight)| bears_alone(sight))
         .collect();
     ready.sort_by(|one, other| other.total_cmp(one));
     let later = members().filter(|(member, _)| {
         member.is_open() && !member.is_prepared() && member.spec.standby > Some(Standby::Hot)
     });
-    let known = !measured.is_empty();
+    let known = usual.is_some();
     let bears = |lost: usize| {
         let left: f64 = ready.iter().skip(lost).take(group.wanted).sum();
         lost < ready.len() && (!known || left >= load)
     };
-    let posted = members().filter(|(member, _)| member.holds());
+    let posted = || members().filter(|(member, _)| member.holds());
     Tolerance {
         failures: (1..ready.len()).take_while(|lost| bears(*lost)).count(),
         later: later.count(),
         load,
-        capacity: known.then(|| posted.map(|(_, sight)| sight.capacity.unwrap_or(mean)).sum()),
+        capacity: known.then(|| posted().map(|(_, sight)| bears_alone(sight)).sum()),
+        measured: known && posted().all(|(_, sight)| sight.measured),
     }
+}
+
+/// What one of the pool is taken to bear: the mean of what was measured, or else of the estimates.
+fn usual(sights: &[Sight]) -> Option<f64> {
+    let mean = |measured: bool| {
+        let known = sights.iter().filter(|sight| sight.measured == measured);
+        let known: Vec<f64> = known.filter_map(|sight| sight.capacity).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    };
+    mean(true).or_else(|| mean(false))
 }

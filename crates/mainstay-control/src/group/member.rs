@@ -18,6 +18,8 @@ const FOOT: f32 = 0.02;
 pub struct Spec {
     /// Its name, unique in its pool.
     pub name: Arc<str>,
+    /// Where it is. Another address is another server.
+    pub server: Arc<str>,
     /// What it takes to use it, if it is marked as a standby.
     pub standby: Option<Standby>,
     /// How far it is.
@@ -109,6 +111,23 @@ impl Member {
         }
     }
 
+    /// It is another server now: what was remembered of the one before is over. The post, and what
+    /// operators said, are the place's.
+    pub(super) fn begin_anew(&mut self) {
+        let kept = Self::new(self.spec.clone());
+        *self = Self {
+            service: std::mem::take(&mut self.service),
+            weight: self.weight,
+            // Whoever was on the way back never had the whole post, and nobody has one who must be
+            // made ready first.
+            posted: self.holds() && kept.is_prepared(),
+            held_off: self.held_off.take(),
+            called: self.called,
+            standing: self.standing,
+            ..kept
+        };
+    }
+
     /// What it is for.
     #[must_use]
     pub const fn standing(&self) -> Standing {
@@ -145,12 +164,6 @@ impl Member {
         self.ramp.is_some()
     }
 
-    /// Whether an operator keeps it from a post that is its own.
-    #[must_use]
-    pub const fn is_held_off(&self) -> bool {
-        self.held_off.is_some()
-    }
-
     /// Whether it is to be loaded or started.
     #[must_use]
     pub const fn is_wanted(&self) -> bool {
@@ -168,7 +181,11 @@ impl Member {
 
     /// Whether nothing has to be done before it can be used.
     pub(super) fn is_prepared(&self) -> bool {
-        self.spec.standby.unwrap_or_default() == Standby::Hot || self.prepared == Prepared::Yes
+        self.is_hot() || self.prepared == Prepared::Yes
+    }
+
+    fn is_hot(&self) -> bool {
+        self.spec.standby.unwrap_or_default() == Standby::Hot
     }
 
     /// Whether it could have a post, as far as it is not lost.
@@ -179,6 +196,10 @@ impl Member {
     pub(super) fn observe(&mut self, sight: &Sight, damping: &Damping, now: Moment) {
         self.unloaded = self.prepared == Prepared::Yes && sight.prepared == Prepared::No;
         self.prepared = sight.prepared;
+        if self.prepared == Prepared::Yes && !self.is_hot() && !self.preparing {
+            // Found ready, as after a restart of the gateway: it is to be let go like any other.
+            (self.prepare, self.preparing) = (true, true);
+        }
         // Who is lost again before it was really back is lost once.
         let was_well = self.well.is_some_and(|at| self.posted || now.since(at) >= BACK);
         match sight.fitness {

@@ -218,6 +218,8 @@ impl Group {
             if self.members[at].may_be_posted() && sight.fitness == Fitness::Ready {
                 self.members[at].called = None;
                 if !self.members[from].holds() {
+                    // Its post went another way meanwhile: there is nothing to move.
+                    self.members[from].held_off = None;
                     continue;
                 }
                 let held_off = self.members[from].held_off.take();
@@ -225,6 +227,31 @@ impl Group {
                 self.members[from].held_off = held_off;
             } else if !self.members[at].is_open() {
                 self.members[at].called = None;
+            }
+        }
+    }
+
+    /// Whether an operator's failover still has an effect: somebody is kept from a post that is its
+    /// own, or is about to give one up.
+    #[must_use]
+    pub fn is_failed_over(&self) -> bool {
+        self.members.iter().any(|member| member.held_off.is_some() || member.called.is_some())
+    }
+
+    /// The failover is over by itself: whoever it keeps away comes back as the rule says.
+    pub fn end_failover(&mut self) {
+        for member in &mut self.members {
+            (member.held_off, member.called) = (None, None);
+        }
+    }
+
+    /// A failover that came to nothing, or was overtaken by events, keeps nobody away: who has a
+    /// post while nobody is called to take it is where it belongs.
+    pub(super) fn settle_failovers(&mut self) {
+        let called: Vec<_> = self.members.iter().filter_map(|member| member.called).collect();
+        for (at, member) in self.members.iter_mut().enumerate() {
+            if member.posted && !called.contains(&at) {
+                member.held_off = None;
             }
         }
     }

@@ -14,9 +14,10 @@ pub struct Sight {
     pub prepared: Prepared,
     /// Requests a second that it answers now.
     pub load: f64,
-    /// Requests a second that it is taken to be able to answer, as measured; `None` if nothing
-    /// was measured.
+    /// Requests a second that it is taken to be able to answer; `None` if nothing is known.
     pub capacity: Option<f64>,
+    /// Whether that was measured while it was busy, or is an estimate.
+    pub measured: bool,
     /// Whether it has as much to do as it may have.
     pub full: bool,
     /// Answers and failures of the last ten seconds.
@@ -34,6 +35,7 @@ impl Default for Sight {
             prepared: Prepared::No,
             load: 0.0,
             capacity: None,
+            measured: false,
             full: false,
             judged: 0,
             failed: 0,

@@ -9,6 +9,7 @@ use super::*;
 mod posts;
 mod properties;
 mod returns;
+mod servers;
 
 /// A group with what is seen of its members.
 pub(super) struct World {
@@ -18,7 +19,7 @@ pub(super) struct World {
 }
 
 pub(super) fn spec(name: &str, standby: Option<Standby>) -> Spec {
-    Spec { name: name.into(), standby, distance: Distance::Zone }
+    Spec { name: name.into(), server: name.into(), standby, distance: Distance::Zone }
 }
 
 /// `active: n` of hot members a, b, c and so on.

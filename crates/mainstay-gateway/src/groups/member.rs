@@ -8,13 +8,14 @@ use std::time::Duration;
 use mainstay_config::{self as config, Check, EndpointUrl, Warm};
 use mainstay_control::group::{Fitness, Loss, Prepared, Sight, Standby};
 use mainstay_policy::breaker::Refusal;
-use mainstay_policy::outlier::Counts;
+use mainstay_policy::outlier::{Capacity, Counts};
 use mainstay_policy::target::Target;
 use mainstay_policy::{Moment, Place, Verdict};
 use mainstay_probe::{GoldenProbe, ModelName};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
+use super::prepare::asks_for_models;
 use crate::observe::golden_of;
 use crate::outliers::Rotations;
 
@@ -39,7 +40,12 @@ pub(super) struct Member {
     pub(super) models: Vec<(Option<ModelName>, Option<GoldenProbe>)>,
     pub(super) check: Check,
     pub(super) warm: Warm,
+    /// Whether it was not here before.
+    pub(super) is_new: bool,
     pub(super) suspicion: Suspicion,
+    /// The number of the preparation or release that counts: what an earlier one still reports
+    /// comes too late.
+    pub(super) work: u64,
     pub(super) prepared: Prepared,
     /// Whether it was seen to be ready since it was made ready.
     seen_ready: bool,
@@ -48,7 +54,7 @@ pub(super) struct Member {
     /// How long it last took to be made ready.
     pub(super) took: Option<Duration>,
     /// Whoever makes it ready or lets it go.
-    pub(super) task: Option<AbortHandle>,
+    pub(super) task: Option<JoinHandle<()>>,
     readings: VecDeque<Vec<Counts>>,
     read: Moment,
 }
@@ -118,7 +124,9 @@ impl Member {
             targets,
             check: pool.probe.check.clone(),
             warm: pool.warm.clone(),
+            is_new: true,
             suspicion: Suspicion::None,
+            work: 0,
             prepared: Prepared::No,
             seen_ready: false,
             stage: String::new(),
@@ -131,8 +139,10 @@ impl Member {
 
     /// The same one, going on from what it was before a reload.
     pub(super) fn after(mut self, before: Option<Self>) -> Self {
+        self.is_new = before.is_none();
         match before {
             Some(before) if before.url == self.url => {
+                self.work = before.work;
                 self.suspicion = before.suspicion;
                 self.prepared = before.prepared;
                 self.seen_ready = before.seen_ready;
@@ -192,12 +202,22 @@ impl Member {
             fitness,
             prepared: self.prepared,
             load,
-            capacity,
+            capacity: capacity.map(|capacity| capacity.rate),
+            measured: capacity.is_some_and(|capacity| capacity.measured),
             full: self.targets.iter().any(|target| target.limiter.is_full()),
             judged: recent.judged(),
             failed: recent.failed,
             median: recent.latencies.median(),
         }
+    }
+
+    /// Whether it is warm, has all its models, and nobody here has loaded them.
+    pub(super) fn is_found_loaded(&self) -> bool {
+        self.standby == Standby::Warm
+            && self.work == 0
+            && self.prepared == Prepared::No
+            && asks_for_models(&self.check, &self.models)
+            && self.targets.iter().all(|target| target.health.verdict() == Verdict::Ready)
     }
 
     /// A warm one that was ready and has lost its models, as by a restart, is to be loaded anew.
@@ -252,15 +272,22 @@ impl Member {
 
     /// Requests a second, and how many it is taken to bear: where it serves several models, the
     /// busiest says how much more of the same mixture would be too much.
-    fn rates(&self, rotations: &Rotations) -> (f64, Option<f64>) {
+    fn rates(&self, rotations: &Rotations) -> (f64, Option<Capacity>) {
         let states: Vec<_> =
             self.targets.iter().filter_map(|target| rotations.rates(target.id)).collect();
         let load: f64 = states.iter().map(|(load, _)| load).sum();
-        let capable = states.iter().filter(|(_, capacity)| *capacity > 0.0);
-        let use_of = |(load, capacity): &(f64, f64)| load / capacity;
-        let busiest = capable.clone().map(use_of).fold(0.0, f64::max);
-        let idle = capable.map(|(_, capacity)| *capacity).reduce(f64::min);
-        (load, if busiest > 0.0 { Some(load / busiest) } else { idle })
+        let capable = || states.iter().filter(|(_, capacity)| capacity.rate > 0.0);
+        let use_of = |(load, capacity): &(f64, Capacity)| load / capacity.rate;
+        let busiest = capable().max_by(|one, other| use_of(one).total_cmp(&use_of(other)));
+        let capacity = match busiest {
+            Some(busiest) if use_of(busiest) > 0.0 => {
+                Some(Capacity { rate: load / use_of(busiest), ..busiest.1 })
+            }
+            _ => capable()
+                .map(|(_, capacity)| *capacity)
+                .min_by(|one, other| one.rate.total_cmp(&other.rate)),
+        };
+        (load, capacity)
     }
 }
 

@@ -10,6 +10,7 @@
 //! nobody waits for it: the next step of the chain answers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mainstay_config::{Call, Check, EndpointUrl, Warm};
@@ -17,7 +18,9 @@ use mainstay_control::group::{Prepared, Standby};
 use mainstay_policy::health;
 use mainstay_policy::target::Target;
 use mainstay_probe::{GoldenProbe, ModelName, Probe};
+use tokio::task::JoinHandle;
 
+use super::member::Member;
 use super::{Groups, Pool};
 
 /// The pause after the first failure, doubled with each.
@@ -30,6 +33,8 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 const ASK_LIMIT: Duration = Duration::from_secs(1);
 /// Requests under way may take so long before a model is unloaded.
 const IN_FLIGHT: Duration = Duration::from_secs(30);
+/// Of a standby that has its models, and not from this gateway.
+const FOUND: &str = "found loaded";
 /// The longest that unloading one model may take.
 const UNLOAD: Duration = Duration::from_secs(10);
 
@@ -43,6 +48,10 @@ struct Work {
     targets: Vec<Arc<Target>>,
     check: Check,
     warm: Warm,
+    /// Whether it was found loaded, and is only to be asked whether it answers rightly.
+    found: bool,
+    /// Tells it from those before and after it.
+    number: u64,
     groups: Arc<Groups>,
 }
 
@@ -50,9 +59,7 @@ impl Groups {
     pub(super) fn prepare(self: &Arc<Self>, pool: &mut Pool, at: usize, cause: &str) {
         let work = Work::of(self, pool, at);
         let member = &mut pool.members[at];
-        if let Some(task) = member.task.take() {
-            task.abort();
-        }
+        let before = member.begin(&work);
         (member.prepared, member.stage) = (Prepared::Underway, work.verb().to_owned());
         self.tell(
             &pool.name,
@@ -60,38 +67,84 @@ impl Groups {
             (member.standby.as_str(), work.verb()),
             cause.to_owned(),
         );
-        member.task = Some(tokio::spawn(work.run(cause.to_owned())).abort_handle());
+        let cause = cause.to_owned();
+        member.task = Some(tokio::spawn(async move {
+            over(before).await;
+            work.run(cause).await;
+        }));
+    }
+
+    /// A warm standby that nobody here has loaded, and that has all its models: as after a restart
+    /// of the gateway. It is asked whether it answers rightly, and then as good as loaded.
+    pub(super) fn find_loaded(self: &Arc<Self>, pool: &mut Pool) {
+        for at in 0..pool.members.len() {
+            if !pool.members[at].is_found_loaded() {
+                continue;
+            }
+            let work = Work { found: true, ..Work::of(self, pool, at) };
+            let member = &mut pool.members[at];
+            let _none = member.begin(&work);
+            (member.prepared, member.stage) = (Prepared::Underway, FOUND.to_owned());
+            member.task = Some(tokio::spawn(work.run(FOUND.to_owned())));
+        }
     }
 
     pub(super) fn release(self: &Arc<Self>, pool: &mut Pool, at: usize, cause: &str) {
         let work = Work::of(self, pool, at);
         let member = &mut pool.members[at];
-        if let Some(task) = member.task.take() {
-            task.abort();
-        }
+        let before = member.begin(&work);
         (member.prepared, member.stage) = (Prepared::No, String::new());
         let words = if member.standby == Standby::Cold { "stopping" } else { "unloading" };
         self.tell(&pool.name, &member.name, ("ready", words), cause.to_owned());
-        member.task = Some(tokio::spawn(work.let_go(cause.to_owned())).abort_handle());
+        let cause = cause.to_owned();
+        member.task = Some(tokio::spawn(async move {
+            over(before).await;
+            work.let_go(cause).await;
+        }));
     }
 
-    /// How long it took: what a forecast goes by.
-    fn remember(&self, work: &Work, took: Duration) {
+    /// How far it is; at its end with how long it took, which is what a forecast goes by. Nothing
+    /// once something else was begun: whoever was released meanwhile is not ready, whatever its
+    /// preparation came to.
+    fn report(
+        self: &Arc<Self>,
+        work: &Work,
+        (prepared, took): (Prepared, Option<Duration>),
+        stage: String,
+    ) {
         if let Some(pool) = self.lock().iter_mut().find(|pool| pool.name == work.pool)
-            && let Some(member) = pool.members.iter_mut().find(|m| m.name == work.endpoint)
-        {
-            member.took = Some(took);
-        }
-    }
-
-    /// How far it is.
-    fn report(self: &Arc<Self>, work: &Work, prepared: Prepared, stage: String) {
-        if let Some(pool) = self.lock().iter_mut().find(|pool| pool.name == work.pool)
-            && let Some(member) = pool.members.iter_mut().find(|m| m.name == work.endpoint)
+            && let Some(member) = pool.members.iter_mut().find(|m| m.work == work.number)
         {
             (member.prepared, member.stage) = (prepared, stage);
+            member.took = took.or(member.took);
         }
         self.look();
+    }
+}
+
+impl Member {
+    /// This counts from now on. Gives what was under way, which is told to stop.
+    fn begin(&mut self, work: &Work) -> Option<JoinHandle<()>> {
+        self.work = work.number;
+        let before = self.task.take();
+        before.iter().for_each(JoinHandle::abort);
+        before
+    }
+}
+
+/// Whether this check says of each of these models whether it is loaded.
+pub(super) fn asks_for_models(
+    check: &Check,
+    models: &[(Option<ModelName>, Option<GoldenProbe>)],
+) -> bool {
+    matches!(check, Check::OipReady) && models.iter().all(|(model, _)| model.is_some())
+}
+
+/// What was told to stop has stopped: no call of it is made after those that come now.
+async fn over(before: Option<JoinHandle<()>>) {
+    if let Some(before) = before {
+        // Stopped or done, which is all the same.
+        let _over = before.await;
     }
 }
 
@@ -107,12 +160,15 @@ impl Work {
             targets: member.targets.clone(),
             check: member.check.clone(),
             warm: member.warm.clone(),
+            found: false,
+            number: groups.works.fetch_add(1, Ordering::Relaxed) + 1,
             groups: Arc::clone(groups),
         }
     }
 
     const fn verb(&self) -> &'static str {
         match self.standby {
+            Standby::Hot | Standby::Warm if self.found => "asking",
             Standby::Cold => "starting",
             Standby::Hot | Standby::Warm => "loading",
         }
@@ -122,39 +178,78 @@ impl Work {
     async fn run(self, cause: String) {
         let mut pause = PAUSE;
         let began = self.groups.shared.clock.now();
-        loop {
+        let found = loop {
             let limit = self.warm.timeout;
             let tried = tokio::time::timeout(limit, self.once(&cause)).await;
             match tried.unwrap_or_else(|_| Err(format!("not ready within {limit:?}"))) {
-                Ok(()) => break,
+                Ok(found) => break found,
+                Err(_) if self.found => {
+                    self.groups.report(&self, (Prepared::No, None), String::new());
+                    return;
+                }
                 Err(why) => {
                     let again = format!("{why}; again in {:.1} s", pause.as_secs_f64());
                     self.tell(self.verb(), "failed", &again);
-                    self.groups.report(&self, Prepared::Failing, again);
+                    self.groups.report(&self, (Prepared::Failing, None), again);
                 }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
-        }
+        };
         let took = self.groups.shared.clock.now().since(began);
-        let cause = format!("made ready in {:.2} s", took.as_secs_f64());
+        let (cause, took) = if found {
+            (format!("it was {FOUND}"), None)
+        } else {
+            (format!("made ready in {:.2} s", took.as_secs_f64()), Some(took))
+        };
         self.tell(self.verb(), "ready", &cause);
-        self.groups.report(&self, Prepared::Yes, cause);
-        self.groups.remember(&self, took);
+        self.groups.report(&self, (Prepared::Yes, took), cause);
     }
 
-    async fn once(&self, cause: &str) -> Result<(), String> {
-        match self.standby {
-            Standby::Cold => self.start(cause)?,
-            Standby::Hot | Standby::Warm => self.each(&self.warm.load, self.warm.timeout).await?,
-        }
+    /// Whether it was found loaded.
+    async fn once(&self, cause: &str) -> Result<bool, String> {
+        let found = match self.standby {
+            Standby::Cold => {
+                self.start(cause)?;
+                false
+            }
+            Standby::Hot | Standby::Warm if self.found || self.is_loaded().await => true,
+            Standby::Hot | Standby::Warm => {
+                self.each(&self.warm.load, self.warm.timeout).await?;
+                false
+            }
+        };
         for (model, golden) in &self.models {
             self.wait_until_ready(model.as_ref()).await;
             if let Some(golden) = golden {
                 self.wait_until_right(model.as_ref(), golden).await?;
             }
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// Whether all its models are ready as it is. Only a check that asks for each model can tell.
+    async fn is_loaded(&self) -> bool {
+        if !asks_for_models(&self.check, &self.models) {
+            return false;
+        }
+        for (model, _) in &self.models {
+            if mainstay_probe::probe(&self.probe(model.as_ref())).await.check
+                != health::Check::Passed
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn probe(&self, model: Option<&ModelName>) -> Probe {
+        Probe {
+            address: Some(self.url.clone()),
+            model: model.cloned(),
+            check: self.check.clone(),
+            timeout: ASK_LIMIT,
+        }
     }
 
     fn start(&self, cause: &str) -> Result<(), String> {
@@ -178,12 +273,7 @@ impl Work {
     }
 
     async fn wait_until_ready(&self, model: Option<&ModelName>) {
-        let probe = Probe {
-            address: Some(self.url.clone()),
-            model: model.cloned(),
-            check: self.check.clone(),
-            timeout: ASK_LIMIT,
-        };
+        let probe = self.probe(model);
         while mainstay_probe::probe(&probe).await.check != health::Check::Passed {
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -208,6 +298,8 @@ impl Work {
     /// Unloads or stops it, once what is under way there is done.
     async fn let_go(self, cause: String) {
         let idle = async {
+            // A request that chose it in the last moment is seen by then.
+            tokio::time::sleep(ASK_EVERY).await;
             while self.targets.iter().any(|target| target.load.in_flight() > 0) {
                 tokio::time::sleep(ASK_EVERY).await;
             }

@@ -34,6 +34,7 @@ fn status(pool: &Pool, sights: &[Sight], now: Now) -> GroupStatus {
         later: tolerance.later,
         load: tolerance.load,
         capacity: tolerance.capacity,
+        capacity_measured: tolerance.measured,
         proposed: group.proposed().map(|proposed| {
             let name = |at: usize| &*pool.members[at].name;
             let (kind, from, to) = (proposed.kind.as_str(), name(proposed.from), name(proposed.to));

@@ -122,6 +122,10 @@ impl Observer for Witness {
         self.board.probed(subject, found.check, took, line);
     }
 
+    fn unasked(&self, _subject: usize, found: &Found) {
+        self.shared.short_of(&found.detail, "an endpoint for its probe");
+    }
+
     fn changed(&self, subject: usize, change: &Change, _now: Moment) {
         self.board.probes_changed(subject, change);
         self.board.look_at(subject);

@@ -39,7 +39,7 @@ pub(super) struct EndpointPlace {
 
 /// What orders make of an endpoint; by default nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Stand {
+pub(crate) struct Stand {
     out: Option<Out>,
     weight: f32,
 }
@@ -147,7 +147,7 @@ impl Default for Stand {
 
 impl Stand {
     /// What these orders make of an endpoint.
-    pub(super) fn under(effect: Effect<'_>) -> Self {
+    pub(crate) fn under(effect: Effect<'_>) -> Self {
         let out = effect.out.map(|order| match order.verb {
             Verb::Maintenance => Out::Maintenance,
             Verb::Drain | Verb::Weight(_) | Verb::Failover { .. } => Out::Drained,
@@ -165,7 +165,7 @@ impl Stand {
     }
 
     /// The orders of a group that make it so of what was so before.
-    pub(super) fn orders(self, place: Place<'_>, before: Self) -> Vec<group::Order> {
+    pub(crate) fn orders(self, place: Place<'_>, before: Self) -> Vec<group::Order> {
         let endpoint = || Arc::from(place.endpoint);
         let out = (self.out != before.out).then(|| match self.out {
             Some(Out::Drained) => group::Order::Drain { endpoint: endpoint() },

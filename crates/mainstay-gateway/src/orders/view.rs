@@ -61,7 +61,7 @@ fn endpoint(
     targets: &[Arc<Target>],
     meter: &Meter,
 ) -> Endpoint {
-    let measured = [capacity(targets, meter), seen.and_then(|seen| seen.sight.capacity)];
+    let known = [capacity(targets, meter), seen.and_then(|seen| seen.sight.capacity)];
     Endpoint {
         name: at.name.to_string(),
         zone: at.site.zone.as_deref().map(str::to_owned),
@@ -71,7 +71,8 @@ fn endpoint(
         distance: at.distance as u8,
         weight: f64::from(at.weight * seen.map_or(1.0, |seen| seen.factor)),
         load: targets.iter().map(|target| meter.rate(target)).sum(),
-        capacity: measured.into_iter().flatten().reduce(f64::min),
+        capacity: known.into_iter().flatten().reduce(f64::min),
+        measured: seen.is_some_and(|seen| seen.sight.measured),
     }
 }
 

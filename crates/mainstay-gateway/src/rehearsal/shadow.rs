@@ -94,8 +94,10 @@ async fn server(
     let request = request(sample, pool, &member.upstream)
         .ok_or_else(|| Miss::Failed("the request cannot be sent there".to_owned()))?;
     let opened = upstream::open(&member.upstream, Speak::Http1).await;
-    let stream =
-        opened.map_err(|class| Miss::Failed(format!("no connection ({})", class.as_str())))?;
+    let stream = opened.map_err(|why| match why.class() {
+        Class::Shortage => Miss::NoRoom,
+        class => Miss::Failed(format!("no connection ({})", class.as_str())),
+    })?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(Miss::of)?;
     // Ends with the answer.

@@ -295,8 +295,7 @@ pub(super) fn settle(
         Ok(spoken) => spoken,
         Err(failure) => {
             let now = flight.worker.clock.now();
-            if failure.class == Class::Unreachable && failure.sent == SentState::NotSent {
-                // Nobody listens there: whatever it held in memory is gone.
+            if failure.gone {
                 member.target.found_gone();
             }
             if failure.class != Class::ClientFault {
@@ -355,7 +354,7 @@ pub(super) fn blame(
     member: &Member,
     (trial, failure, now): (Trial, Failure, Moment),
 ) -> bool {
-    let Failure { class, sent } = failure;
+    let Failure { class, sent, .. } = failure;
     if class.blames_target() {
         let others = trial.others(now);
         let (upstream, target) = (&*member.upstream, &*member.target);

@@ -183,10 +183,14 @@ impl Part {
         }
         let last = flight.record.attempts().last().and_then(|attempt| attempt.class);
         match last {
-            // The server is there, and says what it has to say.
-            Some(Class::Capacity | Class::ServerFault | Class::BadAnswer | Class::ClientFault) => {
-                Err(None)
-            }
+            // The server is there, and says what it has to say; or nobody could ask it.
+            Some(
+                Class::Capacity
+                | Class::ServerFault
+                | Class::BadAnswer
+                | Class::ClientFault
+                | Class::Shortage,
+            ) => Err(None),
             _ => self.lose(ask, Gone::Lost, now).map_err(Some),
         }
     }
@@ -229,9 +233,6 @@ pub(crate) async fn sweep_sequences(shared: Arc<Shared>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
-        let snapshot = shared.snapshot();
-        for sequences in snapshot.routes.iter().filter_map(|route| route.sequences.as_ref()) {
-            sequences.table.sweep(&sequences.settings, shared.clock.now());
-        }
+        shared.registry.sweep_sequences(shared.clock.now());
     }
 }

@@ -13,7 +13,7 @@ use mainstay_tls::client::Speak;
 use tokio::io::AsyncReadExt;
 
 use super::body::OutBody;
-use super::stream;
+use super::stream::{self, Unopened};
 use super::upload::Upload;
 use crate::snapshot::Upstream;
 
@@ -76,7 +76,10 @@ pub(super) enum Broken {
 
 impl Connection {
     /// Opens a connection.
-    pub(super) async fn open(upstream: &Upstream) -> Result<Self, Class> {
+    ///
+    /// # Errors
+    /// It took too long, or the system or the handshake says why it cannot be.
+    pub(super) async fn open(upstream: &Upstream) -> Result<Self, Unopened> {
         let stream = stream::open(upstream, Speak::Http1).await?;
         let input = BytesMut::new();
         Ok(Self { stream, input, upload: None, reused: false, keep_alive: false, spoilt: false })

@@ -11,10 +11,12 @@ use std::pin::pin;
 
 use http::{HeaderMap, Method, Response, Uri};
 use mainstay_policy::{Class, Moment, SentState};
+use mainstay_protocol::classify::Connecting;
 use mainstay_protocol::http1::{self, Instead, RequestHead, write_head};
 
 use super::body::OutBody;
 use super::connection::{Broken, Connection, Inbound};
+use super::stream::Unopened;
 use crate::snapshot::Upstream;
 use crate::worker::Worker;
 
@@ -54,11 +56,18 @@ pub(crate) struct Exchange {
 pub(crate) struct Failure {
     pub(crate) class: Class,
     pub(crate) sent: SentState,
+    /// Whether nobody listens there any more: whatever the server held in memory is gone.
+    pub(crate) gone: bool,
 }
 
 impl Failure {
     pub(crate) const fn new(class: Class, sent: SentState) -> Self {
-        Self { class, sent }
+        Self { class, sent, gone: false }
+    }
+
+    /// The server refused or reset the connection before it took a byte.
+    const fn gone(sent: SentState) -> Self {
+        Self { class: Class::Unreachable, sent, gone: true }
     }
 }
 
@@ -82,7 +91,7 @@ pub(crate) async fn exchange(
         let opened =
             pin!(checkout((worker, now), upstream, (forgiven, outgoing.retried || !repeatable)))
                 .await;
-        let mut connection = opened.map_err(|class| Failure::new(class, sent))?;
+        let mut connection = opened.map_err(|why| unopened(worker, upstream, &why, sent))?;
         let Some(body) = unsent.take().or_else(&mut body) else {
             return Err(Failure::new(Class::Unreachable, SentState::MaybeSent));
         };
@@ -95,7 +104,7 @@ pub(crate) async fn exchange(
             }
             Err(body) => {
                 put_back(body);
-                return Err(Failure::new(Class::Unreachable, sent));
+                return Err(Failure::gone(sent));
             }
         }
         let bodiless = *outgoing.method == Method::HEAD;
@@ -132,7 +141,7 @@ async fn checkout(
     (worker, now): (&Worker, Moment),
     upstream: &Upstream,
     (fresh, wary): (bool, bool),
-) -> Result<Connection, Class> {
+) -> Result<Connection, Unopened> {
     while !fresh && let Some(mut idle) = worker.connections.take(upstream, now) {
         if !wary || !idle.has_just_closed() {
             return Ok(idle);
@@ -140,6 +149,20 @@ async fn checkout(
     }
     // Boxed: rare, and large enough to make every request's future a kilobyte bigger.
     Box::pin(Connection::open(upstream)).await
+}
+
+/// What it says of the server that a connection to it did not open.
+#[cold]
+fn unopened(worker: &Worker, upstream: &Upstream, why: &Unopened, sent: SentState) -> Failure {
+    let Unopened::Failed(error) = why else { return Failure::new(why.class(), sent) };
+    match Connecting::failed(error) {
+        Connecting::Gone => Failure::gone(sent),
+        Connecting::Unreachable => Failure::new(Class::Unreachable, sent),
+        Connecting::Shortage => {
+            worker.shared.short_of(error, &upstream.label);
+            Failure::new(Class::Shortage, sent)
+        }
+    }
 }
 
 /// Begins to send; the body comes back if not a byte was sent.

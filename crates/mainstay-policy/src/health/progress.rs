@@ -129,6 +129,8 @@ impl Progress {
             Err(Class::Unreachable) => {
                 self.refused.fetch_add(1, Relaxed);
             }
+            // Nobody was asked.
+            Err(Class::Shortage) => {}
             // An answer, if not a good one: whoever gives it is not silent.
             Err(_) => self.advance(now),
         }

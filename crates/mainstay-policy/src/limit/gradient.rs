@@ -161,6 +161,12 @@ impl Gradient {
         }
     }
 
+    /// The rules.
+    #[must_use]
+    pub const fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// Other rules from now on, and the limit under them; `None` where they are the same. What was
     /// learned stays.
     pub fn reconfigure(&mut self, settings: Settings) -> Option<u32> {

@@ -187,6 +187,15 @@ impl Limiter {
         (!self.is_off()).then(|| self.limit.load(Ordering::Relaxed))
     }
 
+    /// The limit, where need has found it: lower than the one it began with. That returns while
+    /// nobody needs a limit, so a limit that stands at its beginning says nothing.
+    #[must_use]
+    pub fn found(&self) -> Option<u32> {
+        let limit = self.limit().filter(|_| self.adaptive.load(Ordering::Relaxed))?;
+        let gradient = self.gradient.lock().unwrap_or_else(PoisonError::into_inner);
+        (limit < gradient.settings().first()).then_some(limit)
+    }
+
     /// Attempts under way.
     #[must_use]
     pub fn in_flight(&self) -> u32 {

@@ -28,6 +28,14 @@ const FORGET: Duration = Duration::from_secs(600);
 const HEADROOM: f64 = 4.0;
 /// From this share of refusals ("full") on, a target does what it can.
 const FULL: f64 = 0.05;
+/// From this utilisation on, and from as many requests at once as [`ABREAST`], what it can do is
+/// measured. Below, its latency varies for other reasons than a queue: a server with little to do
+/// is not at its limit because two requests met.
+const BUSY: f64 = 0.5;
+/// From this part of its limit on, a target has as much under way as it may.
+const FILLED: f64 = 0.75;
+/// Requests under way on average (Little's law: rate times latency) that make a queue possible.
+const ABREAST: f64 = 1.0;
 /// So many times its lowest latency is a queue that a target does not get out of.
 const QUEUED: f64 = 5.0;
 
@@ -42,6 +50,19 @@ pub struct History {
     lowest: f64,
     /// The most answers in one second.
     peak: f64,
+    /// What it could do when it was last busy, and when that was.
+    busy: Option<(f64, Moment)>,
+    /// How many requests it may have under way.
+    limit: Option<u32>,
+}
+
+/// The answers in a second that a target is taken to be able to give.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Capacity {
+    /// Answers in a second; 0 where nothing is known.
+    pub rate: f64,
+    /// Whether it was so busy lately that it showed; otherwise an estimate.
+    pub measured: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +88,16 @@ impl History {
         }
         self.ticks.push_back(tick);
         self.age(tick);
+        if let Some(rate) = self.seen_busy(tick) {
+            let before = self.busy.filter(|(_, at)| now.since(*at) < FORGET);
+            self.busy = Some((before.map_or(rate, |(before, _)| (before + rate) / 2.0), now));
+        }
         tick.counts
+    }
+
+    /// It may have so many requests under way from now on.
+    pub const fn bound(&mut self, limit: Option<u32>) {
+        self.limit = limit;
     }
 
     /// Forgets the last seconds, not what is usual: the target begins anew.
@@ -126,18 +156,49 @@ impl History {
 
     /// The answers in a second that the target is taken to be able to give.
     ///
-    /// At least the most that it has been seen to give. Beyond that its latency tells: by
-    /// Little's law and the simplest of queues, answers take `lowest / (1 - utilisation)`, so the
-    /// present rate divided by the utilisation is what it could do (M/M/1; Kleinrock 1975). A
-    /// target that says that it is full does what it can.
+    /// At least the most that it has been seen to give. Beyond that its latency tells while it is
+    /// busy: by Little's law and the simplest of queues, answers take `lowest / (1 - utilisation)`,
+    /// so the present rate divided by the utilisation is what it could do (M/M/1; Kleinrock 1975).
+    /// A target that says that it is full does what it can.
+    ///
+    /// One that was not busy for ten minutes is estimated: it can do one request after the other at
+    /// its lowest latency, or as many at once as the limit that need has `found`, and some times
+    /// what it does now.
     #[must_use]
-    pub fn capacity(&self) -> f64 {
+    pub fn capacity(&self, found: Option<u32>) -> Capacity {
         let rate = self.per_second(|counts| counts.answered);
         if self.is_full() {
-            return rate;
+            return Capacity { rate, measured: true };
         }
-        let utilisation = (1.0 - 1.0 / self.stretch()).max(1.0 / HEADROOM);
-        self.peak.max(rate / utilisation)
+        let last = self.read.map_or(Moment::ZERO, |(now, _)| now);
+        if let Some((busy, _)) = self.busy.filter(|(_, at)| last.since(*at) < FORGET) {
+            return Capacity { rate: self.peak.max(busy), measured: true };
+        }
+        let abreast = f64::from(found.unwrap_or(1).max(1));
+        let idle = if self.lowest > 0.0 { abreast / self.lowest } else { 0.0 };
+        Capacity { rate: self.peak.max(rate * HEADROOM).max(idle), measured: false }
+    }
+
+    /// What it can do, if it was busy in this tick: it refused, it had as many requests under way as
+    /// it may, or its latency shows a queue.
+    fn seen_busy(&self, tick: Tick) -> Option<f64> {
+        let span = tick.span.as_secs_f64();
+        let latency = tick.counts.latencies.median()?.as_secs_f64();
+        if span <= 0.0 || latency <= 0.0 {
+            return None;
+        }
+        let rate = f64::from(tick.counts.answered) / span;
+        let abreast = rate * latency;
+        if self.is_full() {
+            return Some(rate);
+        }
+        let limit = self.limit.map(|limit| f64::from(limit.max(1)));
+        if let Some(limit) = limit.filter(|limit| abreast >= limit * FILLED) {
+            return Some(rate.max(limit / latency));
+        }
+        let stretch = if self.lowest > 0.0 { (latency / self.lowest).max(1.0) } else { 1.0 };
+        let utilisation = 1.0 - 1.0 / stretch;
+        (utilisation >= BUSY && abreast >= ABREAST).then(|| rate / utilisation)
     }
 
     /// Whether it says that it is full, or has a queue that it does not get out of.
@@ -263,11 +324,13 @@ mod tests {
         for _ in 0..3 {
             bench.second(100, ms(10));
         }
-        assert!((390.0..=410.0).contains(&bench.history.capacity()));
+        let idle = bench.history.capacity(None);
+        assert!((390.0..=410.0).contains(&idle.rate) && !idle.measured);
         for _ in 0..3 {
             bench.second(100, ms(100));
         }
-        assert!((100.0..=115.0).contains(&bench.history.capacity()));
+        let busy = bench.history.capacity(None);
+        assert!((100.0..=115.0).contains(&busy.rate) && busy.measured);
         assert!(bench.history.is_overloaded());
     }
 
@@ -279,8 +342,8 @@ mod tests {
         for _ in 0..3 {
             bench.second(100, ms(10));
         }
-        let capacity = bench.history.capacity();
-        assert!(bench.history.is_overloaded() && capacity < 110.0, "{capacity}");
+        let capacity = bench.history.capacity(None);
+        assert!(bench.history.is_overloaded() && capacity.rate < 110.0 && capacity.measured);
     }
 
     #[test]
@@ -293,6 +356,76 @@ mod tests {
         bench.history.clear();
         assert_eq!(bench.history.recent(), Counts::default());
         assert!(bench.history.usual().is_some());
-        assert!(bench.history.capacity() >= 50.0);
+        assert!(bench.history.capacity(None).rate >= 50.0);
+    }
+
+    #[test]
+    fn a_server_with_little_to_do_is_taken_to_bear_what_its_latency_says() {
+        let mut bench = Bench::new();
+        // One request in two seconds, now and then twice as slow.
+        for latency in [5, 10, 5, 5, 11, 5, 9, 5] {
+            bench.second(1, ms(latency)).second(0, ms(0));
+        }
+        let alone = bench.history.capacity(None);
+        assert!((150.0..300.0).contains(&alone.rate) && !alone.measured, "{alone:?}");
+        let found = bench.history.capacity(Some(8));
+        assert!(found.rate > 7.0 * alone.rate && !found.measured, "{found:?}");
+    }
+
+    #[test]
+    fn who_has_as_much_under_way_as_it_may_is_measured_without_any_queue() {
+        let mut bench = Bench::new();
+        bench.history.bound(Some(4));
+        for _ in 0..5 {
+            bench.second(195, ms(20));
+        }
+        let full = bench.history.capacity(None);
+        assert!(full.measured && (160.0..240.0).contains(&full.rate), "{full:?}");
+        // Half of that is half of what it can do, and not a quarter.
+        for _ in 0..5 {
+            bench.second(100, ms(20));
+        }
+        let half = bench.history.capacity(None);
+        assert!(half.measured && (160.0..240.0).contains(&half.rate), "{half:?}");
+    }
+
+    #[test]
+    fn what_was_measured_is_remembered_for_a_while_and_then_an_estimate_again() {
+        let mut bench = Bench::new();
+        for _ in 0..5 {
+            bench.second(100, ms(10));
+        }
+        for _ in 0..5 {
+            bench.second(150, ms(60));
+        }
+        let busy = bench.history.capacity(None);
+        assert!(busy.measured && (150.0..200.0).contains(&busy.rate), "{busy:?}");
+        for _ in 0..60 {
+            bench.second(2, ms(10));
+        }
+        let later = bench.history.capacity(None);
+        assert!(later.measured && (140.0..200.0).contains(&later.rate), "{later:?}");
+        for _ in 0..700 {
+            bench.second(2, ms(10));
+        }
+        assert!(!bench.history.capacity(None).measured);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nobody_is_taken_to_bear_less_than_it_does_or_than_one_request_after_the_other(
+            seconds in proptest::collection::vec((0u32..50, 1u64..40), 4..40)
+        ) {
+            let mut bench = Bench::new();
+            for (answers, latency) in seconds {
+                bench.second(answers, ms(latency));
+            }
+            let capacity = bench.history.capacity(None);
+            let last = bench.history.per_second(|counts| counts.answered);
+            proptest::prop_assert!(capacity.rate >= last * 0.999, "{capacity:?} < {last}");
+            if !capacity.measured && bench.history.lowest > 0.0 {
+                proptest::prop_assert!(capacity.rate >= 1.0 / bench.history.lowest * 0.999);
+            }
+        }
     }
 }

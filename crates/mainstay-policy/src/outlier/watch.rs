@@ -14,7 +14,7 @@ use crate::target::Target;
 use crate::{Moment, Ratio};
 
 use super::evaluate::peers;
-use super::{Cause, Command, Counts, History, Place, Settings, View, evaluate};
+use super::{Capacity, Cause, Command, Counts, History, Place, Settings, View, evaluate};
 
 /// Latencies to judge a returning target's pace by, at least.
 const PACE_REQUESTS: u32 = 3;
@@ -77,8 +77,10 @@ pub struct State {
     pub why: String,
     /// Attempts that end there in a second.
     pub load: f64,
-    /// Answers in a second that it is taken to be able to give; 0 where nothing was measured.
+    /// Answers in a second that it is taken to be able to give; 0 where nothing is known.
     pub capacity: f64,
+    /// Whether that was measured while it was busy, or is an estimate.
+    pub measured: bool,
 }
 
 impl Watch {
@@ -121,7 +123,8 @@ impl Watch {
             share: member.failback.share(&self.failback),
             why: member.why(),
             load: member.history.load(),
-            capacity: member.history.capacity(),
+            capacity: member.capacity().rate,
+            measured: member.capacity().measured,
         })
     }
 
@@ -130,6 +133,7 @@ impl Watch {
         let elapsed = self.last.replace(now).map_or(Duration::ZERO, |last| now.since(last));
         let mut changes = Vec::new();
         for member in &mut self.members {
+            member.history.bound(member.target.limiter.limit());
             member.brought = member.history.read(now, member.target.stats.read());
             let step = member.came_back(now, &self.slow_start);
             changes.extend(member.enter(step, None));
@@ -243,6 +247,10 @@ impl Watched {
         }
     }
 
+    fn capacity(&self) -> Capacity {
+        self.history.capacity(self.target.limiter.found())
+    }
+
     fn why(&self) -> String {
         self.kept.as_ref().unwrap_or(&self.why).clone()
     }
@@ -255,7 +263,7 @@ impl Watched {
             latest: self.history.latest(minimum),
             usual: self.history.usual(),
             load: self.history.load(),
-            capacity: self.history.capacity(),
+            capacity: self.capacity().rate,
             overloaded: self.history.is_overloaded(),
         }
     }

@@ -20,7 +20,7 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(super) async fn run(argv: &[String], timeout: Duration) -> Found {
     let mut child = match start(argv) {
         Ok(child) => child,
-        Err(error) => return Found::new(Check::Failed, error.to_string()),
+        Err(error) => return Found { check: Check::Failed, ..Found::unreachable(&error) },
     };
     let _group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     match tokio::time::timeout(timeout, child.wait()).await {

@@ -35,7 +35,7 @@ pub(super) async fn health(address: &EndpointUrl, service: Option<&str>) -> Foun
     };
     let channel = match channel {
         Ok(channel) => channel,
-        Err(error) => return Found::new(Check::Refused, innermost(&error)),
+        Err(error) => return unreachable(&error),
     };
     let request = HealthCheckRequest { service: service.unwrap_or_default().to_owned() };
     match HealthClient::new(channel).check(request).await {
@@ -60,11 +60,12 @@ fn said(status: ServingStatus) -> Found {
     }
 }
 
-/// The cause at the bottom: "transport error" alone helps nobody.
-fn innermost(error: &dyn std::error::Error) -> String {
+/// The system's own error, where there is one at the bottom.
+fn unreachable(error: &(dyn std::error::Error + 'static)) -> Found {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    cause.to_string()
+    let system = cause.downcast_ref::<std::io::Error>();
+    system.map_or_else(|| Found::new(Check::Refused, cause.to_string()), Found::unreachable)
 }

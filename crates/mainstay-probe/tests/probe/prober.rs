@@ -33,6 +33,10 @@ impl Observer for Witness {
         self.0.try_send(Note::Probed(subject, found.check)).expect("room");
     }
 
+    fn unasked(&self, _: usize, found: &Found) {
+        panic!("{found:?}: this process has all it needs");
+    }
+
     fn changed(&self, subject: usize, change: &Change, _: Moment) {
         let evidence = change.evidence.to_string();
         self.0.try_send(Note::Changed(subject, change.from, change.to, evidence)).expect("room");

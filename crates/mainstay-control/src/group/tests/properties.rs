@@ -143,6 +143,12 @@ proptest! {
         for event in &events {
             apply(&mut world, event);
             let changes = world.group.step(&world.sights, world.now);
+            for change in &changes {
+                if let Command::Release { member } = change.command {
+                    // As the shell does it, at once.
+                    world.sights[member].prepared = Prepared::No;
+                }
+            }
             check(&world, &changes)?;
         }
     }

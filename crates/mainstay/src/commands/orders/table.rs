@@ -81,13 +81,22 @@ fn row(pool: &str, endpoint: &EndpointLoad, waits: bool, look: Look) -> Vec<Cell
         Cell::new(endpoint.zone.as_deref().unwrap_or_default()),
         Cell::new(rate(endpoint.now)),
         cell(&rate(endpoint.then), then, look),
-        Cell::new(endpoint.capacity.map_or_else(|| "not measured".to_owned(), rate)),
+        Cell::new(capacity(endpoint)),
         becomes(endpoint, look),
     ];
     if waits {
         row.insert(4, Cell::new(rate(endpoint.meanwhile)));
     }
     row
+}
+
+/// What it can serve, and whether that is more than an estimate.
+fn capacity(endpoint: &EndpointLoad) -> String {
+    match endpoint.capacity.map(rate) {
+        Some(measured) if endpoint.measured => measured,
+        Some(estimate) => format!("about {estimate}"),
+        None => "not known".to_owned(),
+    }
 }
 
 fn becomes(endpoint: &EndpointLoad, look: Look) -> Cell {
@@ -139,6 +148,7 @@ mod tests {
             meanwhile,
             then,
             capacity: Some(200.0),
+            measured: true,
             becomes: becomes.to_owned(),
             ready: None,
         }

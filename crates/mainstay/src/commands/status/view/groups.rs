@@ -30,7 +30,8 @@ fn summary(group: &GroupStatus) -> String {
         more => format!(", {more} more standbys take time to be ready"),
     };
     let load = group.capacity.map_or_else(String::new, |capacity| {
-        format!(" ({:.0} requests/s of about {capacity:.0})", group.load)
+        let how = if group.capacity_measured { "measured" } else { "estimated" };
+        format!(" ({:.0} requests/s of about {capacity:.0}, {how})", group.load)
     });
     format!("{} of {} in use{load}; {failures}{later}", group.in_use, group.wanted)
 }

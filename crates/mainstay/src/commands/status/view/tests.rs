@@ -65,6 +65,7 @@ fn group() -> GroupStatus {
         later: 1,
         load: 80.0,
         capacity: Some(310.0),
+        capacity_measured: true,
         members: vec![first, member(2, "active", "took over: 10.0.0.1:8000 is dead"), last],
         ..GroupStatus::default()
     }
@@ -303,7 +304,7 @@ fn who_is_in_use_and_who_waits_reads_well() {
         PoolStatus { name: "fraud-v2".to_owned(), group: Some(group()), ..PoolStatus::default() };
     assert_eq!(
         groups::notes(&pool).trim_start(),
-        "fraud-v2: 1 of 1 in use (80 requests/s of about 310); one may fail now, one more standby \
+        "fraud-v2: 1 of 1 in use (80 requests/s of about 310, measured); one may fail now, one more standby \
          takes time to be ready\n  \
          10.0.0.1:8000 spare: 10.0.0.2:8000 took over: it is dead; its way back: well for 12 s of \
          30 s\n  \
