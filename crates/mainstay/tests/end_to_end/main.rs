@@ -31,6 +31,7 @@ mod passthrough;
 mod poison;
 mod processes;
 mod protocol;
+mod redundancy;
 mod rehearsal;
 mod reload;
 mod replacement;

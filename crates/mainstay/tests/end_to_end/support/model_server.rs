@@ -32,7 +32,12 @@ impl ModelServer {
 
     /// Starts one whose model waits to be loaded.
     pub(crate) async fn start_unloaded() -> Self {
-        Self::start_all("127.0.0.1:0", &demo("digits-forest.onnx"), &["--unloaded"]).await
+        Self::start_unloaded_with(&demo("digits-forest.onnx")).await
+    }
+
+    /// The same, with another file under the same name.
+    pub(crate) async fn start_unloaded_with(file: &Path) -> Self {
+        Self::start_all("127.0.0.1:0", file, &["--unloaded"]).await
     }
 
     /// Starts one at this address.
