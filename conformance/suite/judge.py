@@ -95,6 +95,14 @@ def _special(evidence: Evidence) -> list[str]:
         herd = measure.herd(row, phases, attempts)
         if herd > wanted.herd:
             found.append(f"{herd:.1f} times its share in a second after its return")
+    if wanted.urgent is not None:
+        lost = measure.unserved(phases, evidence.seen, "high")
+        if lost > wanted.urgent:
+            found.append(f"{lost:.1%} of the requests that matter without a right answer")
+    if wanted.others is not None:
+        served = 1 - measure.unserved(phases, evidence.seen, "low")
+        if served < wanted.others:
+            found.append(f"{served:.0%} of the other requests had a right answer")
     if wanted.flaps is not None:
         flaps = measure.flaps(row, phases, attempts)
         if flaps > wanted.flaps:

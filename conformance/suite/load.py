@@ -31,6 +31,8 @@ class Seen:
     kind: str = "pending"
     took: float = 0.0
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    # What is said of how much it matters; None: nothing.
+    priority: str | None = None
 
     @property
     def good(self) -> bool:
@@ -41,10 +43,11 @@ class Seen:
 class Load:
     """Load on one port, from `start` until `stop`."""
 
-    def __init__(self, port: int, rate: float, models: tuple[str, ...]):
+    def __init__(self, port: int, rate: float, models: tuple[str, ...], urgent: int = 0):
         self.port = port
         self.rate = rate
         self._models = models
+        self._urgent = urgent
         self.seen: list[Seen] = []
         self._idle: collections.deque = collections.deque()
         self._running: set[asyncio.Task] = set()
@@ -72,6 +75,8 @@ class Load:
     def _begin(self) -> None:
         number = len(self.seen)
         seen = Seen(f"c{number}", self._models[number % len(self._models)], time.time())
+        if self._urgent:
+            seen.priority = "low" if number % self._urgent else "high"
         self.seen.append(seen)
         task = asyncio.create_task(self._one(number, seen))
         self._running.add(task)
@@ -121,10 +126,11 @@ def request(seen: Seen, number: int) -> bytes:
     """An inference of one row, named in body and header alike."""
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [number, 1.0]}
     body = json.dumps({"id": seen.id, "inputs": [tensor]}).encode()
+    priority = f"x-priority: {seen.priority}\r\n" if seen.priority else ""
     head = (
         f"POST /v2/models/{seen.model}/infer HTTP/1.1\r\nhost: gateway\r\n"
         f"content-type: application/json\r\nx-request-id: {seen.id}\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        f"{priority}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

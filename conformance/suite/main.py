@@ -63,6 +63,8 @@ def _parent(options: argparse.Namespace) -> int:
 
 def _wanted(options: argparse.Namespace, gateway: str, results: Results) -> list[str]:
     names = options.row or (QUICK if options.quick else [row.name for row in ROWS])
+    if gateways.ALL[gateway].reload is None:
+        names = [name for name in names if not BY_NAME[name].reloads]
     return [name for name in names if not (options.missing and results.has(gateway, name))]
 
 

@@ -177,6 +177,12 @@ def flaps(row: Row, phases: Phases, attempts: list[Attempt]) -> float:
     return bad / (share(row) * (phases.repaired - middle) / 2)
 
 
+def unserved(phases: Phases, seen: list[Seen], priority: str) -> float:
+    """The share of the requests of this priority that had no right answer during the fault."""
+    sent = [one for one in seen if one.priority == priority and phases.fault(one.sent)]
+    return sum(not one.good for one in sent) / max(1, len(sent))
+
+
 def unclean(seen: list[Seen]) -> int:
     """Requests that got neither a right answer, nor a default, nor a proper error in time."""
     return sum(

@@ -4,6 +4,7 @@ The criteria are in README.md, in words; they are the same for every gateway and
 before the first run.
 """
 
+import asyncio
 import dataclasses
 import signal
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,8 @@ RATE = 90.0
 # What a server with two workers of 50 ms can do in a second.
 CAPACITY = 40.0
 FULL = {"latency": "50ms", "capacity": {"workers": 2, "queue": 64}}
+# Between two configurations: each is in effect for a while before the next one comes.
+RELOAD_EVERY = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Criteria:
     slower: float | None = None
     # Of a server that flaps: the most that it may get in its bad times, in the second half.
     flaps: float | None = None
+    # Of the requests that matter: the share that may go without a right answer during the fault.
+    urgent: float | None = None
+    # Of the others: the share that must have one all the same.
+    others: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +77,14 @@ class Row:
     observed: bool = True
     # Whether requests wait unread in the victims, to be counted by the time they were sent.
     frozen: bool = False
+    # Who of the first servers is in the gateway's own zone; None: nobody says where anybody is.
+    near: tuple[str, ...] | None = None
+    # Every so many requests there is one that matters more than the others; 0: all are alike.
+    urgent: int = 0
+    # Requests a second.
+    rate: float = RATE
+    # Whether the gateway gets other configurations while it runs; left out where it cannot.
+    reloads: bool = False
     # What all servers do before the fault.
     script: dict = dataclasses.field(default_factory=lambda: WELL)
     # Seconds to look on after the server is back.
@@ -140,6 +155,17 @@ async def _flood(world: "World") -> None:
 
 async def _calm(world: "World") -> None:
     world.load.rate = RATE
+
+
+async def _reload(world: "World") -> None:
+    """Another configuration, again and again: s3 comes and goes."""
+    for number in range(round(world.row.lasts / RELOAD_EVERY)):
+        await asyncio.to_thread(world.reload, FIRST[:2] if number % 2 == 0 else FIRST)
+        await asyncio.sleep(RELOAD_EVERY)
+
+
+async def _all_first(world: "World") -> None:
+    await asyncio.to_thread(world.reload, FIRST)
 
 
 def _infer(name: str, title: str, behave: str, criteria: Criteria = Criteria(), **more) -> Row:
@@ -237,6 +263,27 @@ ROWS: tuple[Row, ...] = (
     _infer(
         "low-confidence", "proper answers that are guesses", "low-confidence",
         Criteria(detect=None, recover=None, amplification=1.5),
+    ),
+    Row(
+        "zone-dead", "a whole zone killed (s1 and s2), room enough in the other",
+        _signal(signal.SIGKILL), _again, Criteria(errors=0.0),
+        victims=("s1", "s2"), near=("s1", "s2"), observed=False,
+    ),
+    Row(
+        "zone-dead-short", "a whole zone killed, too little room in the other and the backup",
+        _signal(signal.SIGKILL), _again,
+        Criteria(errors=None, detect=None, recover=None, urgent=0.02, others=0.5),
+        victims=("s1", "s2"), near=("s1", "s2"), observed=False, script=FULL,
+        urgent=4, rate=100.0,
+    ),
+    Row(
+        "reload", "a new configuration every half second, with s3 and without", _reload,
+        _all_first,
+        Criteria(
+            errors=0.0, detect=None, recover=None, amplification=1.1,
+            keeps=(("s1", "a"), ("s2", "a")),
+        ),
+        victims=("s3",), reloads=True,
     ),
     _infer("nan", "answers are NaN", "nan", Criteria(detect=None, recover=None)),
 )

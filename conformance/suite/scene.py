@@ -11,7 +11,7 @@ from .gateways import Gateway, Running, gateway as adapters, start
 from .load import Load, Seen
 from .measure import Phases
 from .ports import Ports
-from .rows import ALL, FIRST, RATE, Row
+from .rows import ALL, FIRST, Row
 from .servers import Attempt, Server
 
 # Good answers in a row before anything is measured, and how long that may take.
@@ -41,6 +41,12 @@ class World:
     row: Row
     servers: dict[str, Server]
     load: Load
+    running: Running
+
+    def reload(self, first: tuple[str, ...]) -> None:
+        """Gives the gateway a configuration with these of the first servers."""
+        every = {place.name: place for place in self.running.site.first}
+        self.running.reload(tuple(every[name] for name in first))
 
     @property
     def victims(self) -> list[Server]:
@@ -73,12 +79,18 @@ async def play(
         for server in servers.values():
             stack.callback(server.stop)
             await server.start(row.script)
-        places = {name: adapters.Place(name, server.port) for name, server in servers.items()}
+        near = FIRST if row.near is None else row.near
+        places = {
+            name: adapters.Place(name, server.port, name in near or name == "backup")
+            for name, server in servers.items()
+        }
         first = [places[name] for name in FIRST]
         site = adapters.site(folder, ports, first, places["backup"], MODELS)
-        running = await asyncio.to_thread(start, gateway, site, binary)
+        site = dataclasses.replace(site, priorities=row.urgent > 0)
+        running = await asyncio.to_thread(start, gateway, site, binary, row.reloads)
         stack.callback(running.stop)
-        world = World(row, servers, Load(site.port, RATE, row.models))
+        load = Load(site.port, row.rate, row.models, row.urgent)
+        world = World(row, servers, load, running)
         return await _drill(world, running, pace)
 
 

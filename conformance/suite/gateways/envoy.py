@@ -35,6 +35,19 @@ def _endpoint(port: int) -> dict:
     return {"endpoint": {"address": _address(port)}}
 
 
+HIGH = {"headers": [{"name": "x-priority", "string_match": {"exact": "high"}}]}
+
+
+def _routes(site: Site, model: str) -> list[dict]:
+    usual = _route(model)
+    if not site.priorities:
+        return [usual]
+    # What matters has circuit breakers of its own.
+    return [
+        {"match": usual["match"] | HIGH, "route": usual["route"] | {"priority": "HIGH"}}, usual,
+    ]
+
+
 def _route(model: str) -> dict:
     return {
         "match": {"prefix": f"/v2/models/{model}/"},
@@ -62,7 +75,10 @@ def _listener(site: Site) -> dict:
         "http_filters": [{"name": "router", "typed_config": {"@type": ROUTER}}],
         "route_config": {
             "virtual_hosts": [
-                {"name": "all", "domains": ["*"], "routes": [_route(m) for m in site.models]}
+                {
+                    "name": "all", "domains": ["*"],
+                    "routes": [route for m in site.models for route in _routes(site, m)],
+                }
             ]
         },
     }
@@ -71,7 +87,12 @@ def _listener(site: Site) -> dict:
 
 
 def _cluster(site: Site, model: str) -> dict:
-    first = [_endpoint(place.port) for place in site.first]
+    levels = [site.nearest, site.farther, (site.backup,)]
+    levels = [[_endpoint(place.port) for place in level] for level in levels if level]
+    breaker = {
+        "max_requests": AT_ONCE * (len(site.first) + 1),
+        "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 10},
+    }
     return {
         "name": model,
         "type": "STATIC",
@@ -80,8 +101,8 @@ def _cluster(site: Site, model: str) -> dict:
         "load_assignment": {
             "cluster_name": model,
             "endpoints": [
-                {"priority": 0, "lb_endpoints": first},
-                {"priority": 1, "lb_endpoints": [_endpoint(site.backup.port)]},
+                {"priority": number, "lb_endpoints": level}
+                for number, level in enumerate(levels)
             ],
         },
         "health_checks": [
@@ -111,13 +132,7 @@ def _cluster(site: Site, model: str) -> dict:
         },
         "circuit_breakers": {
             "thresholds": [
-                {
-                    "max_requests": AT_ONCE * (len(site.first) + 1),
-                    "retry_budget": {
-                        "budget_percent": {"value": 20},
-                        "min_retry_concurrency": 10,
-                    }
-                }
+                breaker, *([breaker | {"priority": "HIGH"}] if site.priorities else []),
             ]
         },
     }

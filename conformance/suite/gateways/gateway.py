@@ -5,6 +5,7 @@ To add one: write a file like nginx.py and name it in `__init__.py`.
 
 import dataclasses
 import pathlib
+import signal
 import socket
 import subprocess
 import time
@@ -31,6 +32,8 @@ class Place:
 
     name: str
     port: int
+    # Whether it is in the gateway's own zone.
+    near: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,28 @@ class Site:
     # Asked when the first are gone.
     backup: Place
     models: tuple[str, ...]
+    # Whether clients say in x-priority what matters more (high) and less (low).
+    priorities: bool = False
+
+    @property
+    def nearest(self) -> tuple[Place, ...]:
+        """The first servers in the gateway's own zone."""
+        return tuple(place for place in self.first if place.near)
+
+    @property
+    def farther(self) -> tuple[Place, ...]:
+        """The first servers in another zone."""
+        return tuple(place for place in self.first if not place.near)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reload:
+    """How a gateway takes another configuration from its file while it runs."""
+
+    # Sent to the process that was started.
+    number: signal.Signals = signal.SIGHUP
+    # The command line in place of the usual one, where it takes another one.
+    command: Callable[[str, pathlib.Path], list[str]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,22 +85,33 @@ class Gateway:
     version: tuple[str, ...] = ("--version",)
     # Whether its records explain these answers, for (site, a sample of answers, the faulty ones).
     explain: Callable | None = None
+    # None where it cannot.
+    reload: Reload | None = None
 
 
 class Running:
     """A started gateway."""
 
-    def __init__(self, gateway: Gateway, site: Site, program: str):
+    def __init__(self, gateway: Gateway, site: Site, program: str, reloads: bool):
         self.gateway = gateway
         self.site = site
-        config = site.folder / gateway.config_name
-        config.write_text(gateway.config(site))
+        self._config = site.folder / gateway.config_name
+        self._config.write_text(gateway.config(site))
+        command = gateway.command
+        if reloads and gateway.reload and gateway.reload.command:
+            command = gateway.reload.command
         self._log = site.folder / f"{gateway.name}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                gateway.command(program, config), stdout=log, stderr=log
+                command(program, self._config), stdout=log, stderr=log
             )
         self._wait()
+
+    def reload(self, first: tuple[Place, ...]) -> None:
+        """Gives it a configuration with these first servers."""
+        site = dataclasses.replace(self.site, first=first)
+        self._config.write_text(self.gateway.config(site))
+        self._process.send_signal(self.gateway.reload.number)
 
     def _wait(self) -> None:
         limit = time.monotonic() + START_LIMIT
@@ -97,9 +133,9 @@ class Running:
             self._process.wait()
 
 
-def start(gateway: Gateway, site: Site, program: str) -> Running:
-    """Starts it and returns once it listens."""
-    return Running(gateway, site, program)
+def start(gateway: Gateway, site: Site, program: str, reloads: bool = False) -> Running:
+    """Starts it and returns once it listens; `reloads`: it will get other configurations."""
+    return Running(gateway, site, program, reloads)
 
 
 def version(gateway: Gateway, program: str) -> str:

@@ -7,9 +7,11 @@ limit for all of them together: three attempts of 300 ms fit into the deadline. 
 requests at a time; more wait in HAProxy.
 """
 
+import signal
+
 from harness.install import program
 
-from .gateway import AT_ONCE, CONNECT, TRIES, TRY, Gateway, Site
+from .gateway import AT_ONCE, CONNECT, TRIES, TRY, Gateway, Reload, Site
 
 HEAD = """
 global
@@ -47,7 +49,9 @@ backend {model}
 
 def _backend(site: Site, model: str) -> str:
     servers = "\n".join(
-        f"    server {place.name} 127.0.0.1:{place.port} maxconn {AT_ONCE}" for place in site.first
+        f"    server {place.name} 127.0.0.1:{place.port} maxconn {AT_ONCE}"
+        f"{'' if place.near else ' backup'}"
+        for place in site.first
     )
     backup = site.backup
     return BACKEND.format(model=model, servers=servers, backup=backup.name, port=backup.port)
@@ -57,6 +61,8 @@ def _config(site: Site) -> str:
     rules = "\n".join(
         f"    use_backend {model} if {{ path_beg /v2/models/{model}/ }}" for model in site.models
     )
+    if site.priorities:
+        rules = "    http-request set-priority-class int(-1) if { hdr(x-priority) high }\n" + rules
     head = HEAD.format(
         each=int(TRY * 1e3), connect=int(CONNECT * 1e3), retries=TRIES - 1, port=site.port,
         rules=rules,
@@ -68,4 +74,8 @@ GATEWAY = Gateway(
     "haproxy", lambda: program("haproxy"), "haproxy.cfg", _config,
     lambda binary, config: [binary, "-db", "-f", str(config)],
     ("-v",),
+    # Only a master takes another configuration, for which it starts another worker.
+    reload=Reload(
+        signal.SIGUSR2, lambda binary, config: [binary, "-W", "-db", "-f", str(config)]
+    ),
 )

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 
 from ..load import DEADLINE, DEFAULT, SURE, Seen
-from .gateway import Gateway, Place, Site
+from .gateway import Gateway, Place, Reload, Site
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 ASK_LIMIT = 5.0
@@ -29,7 +29,8 @@ def find() -> str | None:
 
 
 def _endpoint(place: Place) -> dict:
-    return {"url": f"http://127.0.0.1:{place.port}", "name": place.name}
+    endpoint = {"url": f"http://127.0.0.1:{place.port}", "name": place.name}
+    return endpoint if place.near else endpoint | {"zone": "far"}
 
 
 def _config(site: Site) -> str:
@@ -48,8 +49,12 @@ def _config(site: Site) -> str:
             {"default": {"y": DEFAULT, "probabilities": [0.5, 0.5]}},
         ],
     }
+    listen = {"http": f"127.0.0.1:{site.port}"}
+    if site.priorities:
+        listen["priority-header"] = {"trusted": ["127.0.0.0/8"]}
     config = {
-        "listen": {"http": f"127.0.0.1:{site.port}"},
+        "node": {"region": "here", "zone": "near"} if site.farther else {},
+        "listen": listen,
         "admin": {"address": f"127.0.0.1:{site.admin}"},
         "state-dir": str(site.folder / "state"),
         "workers": 1,
@@ -103,5 +108,5 @@ def _tells(event: dict, faulty: list[str]) -> bool:
 GATEWAY = Gateway(
     "mainstay", find, "mainstay.yaml", _config,
     lambda binary, config: [binary, "serve", "--config", str(config)],
-    explain=explain,
+    explain=explain, reload=Reload(),
 )

@@ -6,7 +6,7 @@ known of a server. A 400 is the client's fault to it, so a model that is not rea
 
 from harness.install import program
 
-from .gateway import AT_ONCE, CONNECT, TRIES, TRY, Gateway, Site
+from .gateway import AT_ONCE, CONNECT, TRIES, TRY, Gateway, Reload, Site
 from ..load import DEADLINE
 
 HEAD = """
@@ -51,7 +51,8 @@ UPSTREAM = """    upstream {model} {{
 
 def _upstream(site: Site, model: str) -> str:
     servers = "\n".join(
-        f"        server 127.0.0.1:{place.port} max_conns={AT_ONCE} max_fails=3 fail_timeout=10s;"
+        f"        server 127.0.0.1:{place.port} max_conns={AT_ONCE} max_fails=3 fail_timeout=10s"
+        f"{'' if place.near else ' backup'};"
         for place in site.first
     )
     return UPSTREAM.format(model=model, servers=servers, backup=site.backup.port)
@@ -76,5 +77,5 @@ def _config(site: Site) -> str:
 GATEWAY = Gateway(
     "nginx", lambda: program("nginx"), "nginx.conf", _config,
     lambda binary, config: [binary, "-c", str(config), "-e", str(config.with_suffix(".err"))],
-    ("-v",),
+    ("-v",), reload=Reload(),
 )
