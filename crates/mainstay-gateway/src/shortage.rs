@@ -32,12 +32,7 @@ impl Shortage {
         let mine = !quiet
             && self
                 .told
-                .compare_exchange(
-                    told,
-                    now.as_nanos().max(1),
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
+                .compare_exchange(told, now.as_nanos().max(1), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         mine.then(|| self.since.swap(0, Ordering::Relaxed))
     }

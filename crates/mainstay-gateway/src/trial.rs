@@ -150,7 +150,9 @@ impl Trial {
             Ok(()) => self.target.load.finish(Some(latency), now),
             // How fast a request is refused as broken, or not sent at all, says nothing of how
             // fast others are answered.
-            Err(Class::ClientFault | Class::Poison | Class::Shortage) => self.target.load.finish(None, now),
+            Err(Class::ClientFault | Class::Poison | Class::Shortage) => {
+                self.target.load.finish(None, now)
+            }
             // A server that fails fast must not look like the fastest one.
             Err(_) => self.target.load.failed(latency, now),
         }

@@ -213,10 +213,8 @@ impl Registry {
         settings: &sequence::Settings,
     ) -> Arc<sequence::Table> {
         let mut known = self.lock();
-        let (table, kept) = known
-            .sequences
-            .entry(Arc::clone(model))
-            .or_insert_with(|| (Arc::default(), *settings));
+        let (table, kept) =
+            known.sequences.entry(Arc::clone(model)).or_insert_with(|| (Arc::default(), *settings));
         *kept = *settings;
         Arc::clone(table)
     }
@@ -310,7 +308,8 @@ mod tests {
         assert!(target.limiter.try_acquire());
         let limit = limit::Settings { adaptive: false, min: 1, initial: 1, max: 1 };
         let breaker = breaker::Settings { consecutive: 9, ..breaker::Settings::default() };
-        let again = registry.target(key("a"), &Settings { breaker, limit, ..Settings::default() }, 1);
+        let again =
+            registry.target(key("a"), &Settings { breaker, limit, ..Settings::default() }, 1);
         assert!(Arc::ptr_eq(&target, &again));
         assert_eq!(target.breaker.settings().consecutive, 9);
         assert!(target.breaker.would_admit(now).is_err());
@@ -325,7 +324,8 @@ mod tests {
         let old = registry.target(key("a"), &at("http://h:1"), 1);
         old.health.set(crate::Verdict::Ready, now);
         old.place.stand(crate::Standing::Drained);
-        old.breaker.force(Some((breaker::Forced::Open, now + std::time::Duration::from_secs(9))), now);
+        old.breaker
+            .force(Some((breaker::Forced::Open, now + std::time::Duration::from_secs(9))), now);
         let new = registry.target(key("a"), &at("http://h:2"), 1);
         assert!(!Arc::ptr_eq(&old, &new) && old.id != new.id);
         assert_eq!(new.health.verdict(), crate::Verdict::Unknown);

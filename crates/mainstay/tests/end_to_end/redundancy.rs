@@ -148,7 +148,8 @@ async fn another_address_under_the_same_name_is_another_server() {
 /// From now on the gateway cannot open anything; gives what it could before.
 fn starve(gateway: &Gateway) -> Rlimit {
     let pid = Pid::from_raw(gateway.process.id().cast_signed()).expect("a process");
-    let none = Rlimit { current: Some(3), maximum: rustix::process::getrlimit(Resource::Nofile).maximum };
+    let none =
+        Rlimit { current: Some(3), maximum: rustix::process::getrlimit(Resource::Nofile).maximum };
     prlimit(Some(pid), Resource::Nofile, none).expect("its limit is ours to set")
 }
 

@@ -75,7 +75,8 @@ fn another_server_keeps_the_post_and_the_orders_and_nothing_else() {
     world.step();
     world.comes_back("a");
     world.after(SECOND);
-    let penalty = |world: &World| world.group.members()[0].penalty.now(&Damping::default(), world.now.moment);
+    let penalty =
+        |world: &World| world.group.members()[0].penalty.now(&Damping::default(), world.now.moment);
     assert!(penalty(&world) > 0.5);
     world.order(&Order::Weight { endpoint: "a".into(), factor: 2.0 }).unwrap();
     let rule = world.group.rule().clone();

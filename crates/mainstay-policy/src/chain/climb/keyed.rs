@@ -9,10 +9,10 @@
 use crate::balance::ring::{Key, LoadFactor};
 use crate::balance::{Candidate, Why};
 
+use super::super::Reason;
 use super::super::eligible::{BEHIND, TRIAL};
 use super::super::plan::{Member, Pool};
 use super::super::returning::{self, Beyond};
-use super::super::Reason;
 use super::{Climb, Context};
 
 impl Climb<'_> {

@@ -12,8 +12,8 @@ use crate::standing::Standing;
 use crate::target::Target;
 use crate::verdict::Verdict;
 
-use super::super::plan::Pool;
 use super::super::Reason;
+use super::super::plan::Pool;
 use super::{Climb, Context};
 
 /// Attempts of a pinned request: one, and one more if the first never left us.

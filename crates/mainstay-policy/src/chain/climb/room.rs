@@ -5,8 +5,8 @@
 //! nobody does, the request waits: an answer of full quality is worth a short wait, and how
 //! short it is, is for the queue to say.
 
-use super::super::plan::Step;
 use super::super::Reason;
+use super::super::plan::Step;
 use super::{Choice, Climb};
 use crate::Moment;
 
