@@ -5,12 +5,12 @@ use std::time::Duration;
 use mainstay_policy::Standing;
 use mainstay_telemetry::{
     Gauges, GroupGauges, LastGoodGauges, LocalityGauge, ModelGauges, ProcessGauges,
-    RehearsalGauges, SourceGauges, TargetGauges, TargetName,
+    RehearsalGauges, SourceGauges, TargetGauges, TargetName, TcpGauges,
 };
 
 use crate::status::{
     BreakerState, EndpointStatus, ModelStatus, PoolStatus, SourceStatus, Status, StepStatus,
-    TargetStatus,
+    TargetStatus, TcpStatus,
 };
 
 /// The gauges of this status.
@@ -37,6 +37,7 @@ pub(crate) fn of(status: &Status) -> Gauges {
             misses: of.misses,
             lost: of.lost,
         }),
+        tcp: status.tcp.iter().map(tcp).collect(),
         processes: processes(status),
         wanted_replicas: status
             .pools
@@ -50,6 +51,17 @@ pub(crate) fn of(status: &Status) -> Gauges {
             .iter()
             .flat_map(|pool| pool.sources.iter().map(|of| source(&pool.name, of)))
             .collect(),
+    }
+}
+
+fn tcp(listener: &TcpStatus) -> TcpGauges {
+    TcpGauges {
+        listener: listener.name.clone(),
+        open: listener.open,
+        accepted: listener.accepted,
+        retried: listener.retried,
+        bytes: [listener.bytes_from_clients, listener.bytes_to_clients],
+        ends: listener.ends.iter().map(|(end, count)| (end.clone(), *count)).collect(),
     }
 }
 

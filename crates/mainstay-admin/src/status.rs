@@ -3,6 +3,8 @@
 //! Times are seconds before or after the moment of the answer, so that reader and gateway need
 //! no common clock.
 
+use std::collections::BTreeMap;
+
 use mainstay_policy::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -31,12 +33,40 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// The models, in the order of the configuration.
     pub models: Vec<ModelStatus>,
+    /// The TCP listeners, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tcp: Vec<TcpStatus>,
     /// Operators' orders that hold, the oldest first.
     #[serde(default)]
     pub orders: Vec<OrderStatus>,
     /// What is remembered of good answers; none where no chain has such a step.
     #[serde(default)]
     pub last_good: Option<LastGoodStatus>,
+}
+
+/// One TCP listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it listens, as configured.
+    pub address: String,
+    /// The pools behind it, the best first.
+    pub pools: Vec<String>,
+    /// Whether an endpoint could take a connection now.
+    pub available: bool,
+    /// Connections that are open.
+    pub open: u32,
+    /// Connections that were accepted since the start.
+    pub accepted: u64,
+    /// Attempts to find them an endpoint after one that failed.
+    pub retried: u64,
+    /// Bytes from clients.
+    pub bytes_from_clients: u64,
+    /// Bytes to clients.
+    pub bytes_to_clients: u64,
+    /// How many ended in each way: done, reset, idle and so on.
+    pub ends: BTreeMap<String, u64>,
 }
 
 /// What is remembered of servers' good answers.

@@ -44,11 +44,14 @@ pub enum Code {
     Golden,
     /// A certificate, a key or an authority that cannot be used.
     Tls,
+    /// What belongs to another protocol: a TCP pool in a chain, a model's pool behind a TCP
+    /// listener, keys that mean nothing there.
+    OtherProtocol,
 }
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -67,6 +70,7 @@ impl Code {
         Self::Unused,
         Self::Golden,
         Self::Tls,
+        Self::OtherProtocol,
     ];
 
     /// The code as it is printed; also the name of its page under `docs/errors/`.
@@ -91,6 +95,7 @@ impl Code {
             Self::Unused => "MS0116",
             Self::Golden => "MS0117",
             Self::Tls => "MS0120",
+            Self::OtherProtocol => "MS0125",
         }
     }
 }

@@ -20,6 +20,7 @@ mod discover;
 mod model;
 mod pool;
 mod process;
+mod tcp;
 
 pub use concurrency::{Concurrency, Network, Priorities};
 pub use discover::{Discover, DnsName, Family, Origin, Register};
@@ -36,6 +37,8 @@ pub(crate) use pool::{
     CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
 };
 pub use process::{PORT, Process, ProcessLimits, ProcessLog, ProcessStop, Replicas, Supervision};
+pub(crate) use tcp::{CONNECT_BUDGET, MAX_CONNECTIONS, TCP_ATTEMPTS, TCP_IDLE_TIMEOUT};
+pub use tcp::{OnFailover, TcpListener, TcpRules};
 
 /// One KiB, in bytes.
 const KIB: usize = 1024;
@@ -87,6 +90,8 @@ pub struct Config {
     pub supervision: Supervision,
     /// The pools, in the order of the file.
     pub pools: Vec<Pool>,
+    /// The TCP listeners, in the order of the file. Default none.
+    pub tcp: Vec<TcpListener>,
     /// The models, in the order of the file; the name `*` matches any other.
     pub models: Vec<Model>,
     /// A short hash of the text that this was read from, includes and all.

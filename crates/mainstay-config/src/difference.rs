@@ -183,6 +183,20 @@ fn pool_name<'c>(config: &'c Config, step: &crate::Step) -> Option<&'c str> {
     }
 }
 
+/// Where TCP listeners listen, by name.
+fn tcp_addresses(config: &Config) -> BTreeMap<&str, std::net::SocketAddr> {
+    config.tcp.iter().map(|listener| (&*listener.name, listener.address)).collect()
+}
+
+/// All that is said of TCP listeners, their pools by name.
+fn listeners(config: &Config) -> Vec<(Vec<&str>, crate::TcpListener)> {
+    let each = config.tcp.iter().map(|listener| {
+        let pools = listener.pools.iter().filter_map(|at| Some(&*config.pools.get(*at)?.name));
+        (pools.collect(), crate::TcpListener { pools: Vec::new(), ..listener.clone() })
+    });
+    each.collect()
+}
+
 /// What changes while running.
 fn sections(config: &Config) -> BTreeMap<String, String> {
     by_key([
@@ -190,6 +204,7 @@ fn sections(config: &Config) -> BTreeMap<String, String> {
         ("listen.priorities", said(&config.listen.priorities)),
         ("listen.tls", said(&config.listen.tls)),
         ("limits", said(&config.limits)),
+        ("tcp", said(&listeners(config))),
         ("drain", said(&config.drain)),
         ("retry", said(&config.retry)),
         ("amplification", said(&config.amplification)),
@@ -202,6 +217,7 @@ fn sections(config: &Config) -> BTreeMap<String, String> {
 fn fixed(config: &Config) -> BTreeMap<String, String> {
     by_key([
         ("listen.http", said(&config.listen.http)),
+        ("tcp.listen", said(&tcp_addresses(config))),
         ("workers", said(&config.workers)),
         ("admin", said(&config.admin)),
         ("state-dir", said(&config.state_dir)),

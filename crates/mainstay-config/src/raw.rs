@@ -24,6 +24,7 @@ mod outliers;
 mod pool;
 mod process;
 mod signals;
+mod tcp;
 mod tls;
 
 pub(crate) use balance::{RawBalance, RawKey, RawLocality, RawOnLoss, RawSequence, RawSequenceBy};
@@ -51,6 +52,7 @@ pub(crate) use process::{
     RawProcess, RawProcessLimits, RawProcessLog, RawReplicas, RawRestart, RawStop, RawSupervision,
 };
 pub(crate) use signals::{RawCounterKind, RawCounters, RawHeartbeat, RawProgress};
+pub(crate) use tcp::{RawOnFailover, RawSend, RawTcpListener};
 pub(crate) use tls::{RawClientCertificate, RawListenTls, RawTls};
 
 /// A key that may be left out.
@@ -58,7 +60,7 @@ pub(crate) type Opt<T> = Option<Spanned<T>>;
 
 /// Configuration of a Mainstay gateway.
 ///
-/// Only `pools` and `models` are needed; everything else has a default.
+/// Only `pools`, and `models` or `tcp`, are needed; everything else has a default.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(rename = "Config")]
@@ -120,6 +122,13 @@ pub(crate) struct RawConfig {
     /// Pools by name: interchangeable servers.
     #[schemars(extend("x-name" = "fraud-v2"))]
     pub(crate) pools: Opt<Entries<RawPool>>,
+    /// TCP listeners by name: any protocol, passed on to pools with `protocol: tcp`.
+    #[schemars(extend(
+        "default" = {},
+        "examples" = [{"cache": {"listen": "127.0.0.1:6379", "pool": "cache"}}],
+        "x-comment" = true
+    ))]
+    pub(crate) tcp: Opt<Entries<RawTcpListener>>,
     /// Models by the name that clients use; "*" passes any other name through.
     #[schemars(extend("x-name" = "fraud"))]
     pub(crate) models: Opt<Entries<RawModel>>,

@@ -14,10 +14,11 @@ use std::time::Duration;
 use mainstay_policy::Ratio;
 
 use crate::code::Code;
-use crate::config::Config;
+use crate::config::{Config, Network};
 use crate::fault::{Errors, Fault};
 use crate::load::Loaded;
 use crate::raw::Opt;
+use crate::reader::shorten;
 use crate::source::{File, Span};
 use crate::spanned::Spanned;
 use crate::value::{Length, Share, Size};
@@ -41,6 +42,7 @@ mod process;
 mod repetition;
 mod sections;
 mod signals;
+mod tcp;
 mod tls;
 
 /// The collector of faults.
@@ -176,6 +178,30 @@ impl Review {
             None => default,
         }
     }
+}
+
+/// The networks of a list; `otherwise` says what an empty one would mean.
+fn networks(
+    review: &mut Review,
+    list: &Spanned<Vec<Spanned<String>>>,
+    otherwise: &str,
+) -> Vec<Network> {
+    if list.is_empty() {
+        let help = "name addresses or networks, or leave the key out";
+        review.fault(Code::Missing, list.span, otherwise, help);
+    }
+    let mut found = Vec::new();
+    for written in &list.value {
+        match Network::parse(written) {
+            Some(network) => found.push(network),
+            None => {
+                let message = format!("{:?} is no address or network", shorten(written));
+                let help = "write for example 10.0.0.7, 10.0.0.0/8 or fd00::/8";
+                review.fault(Code::BadValue, written.span, message, help);
+            }
+        }
+    }
+    found
 }
 
 /// A share, or its default.

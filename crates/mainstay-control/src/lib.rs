@@ -9,3 +9,4 @@ pub mod forecast;
 pub mod group;
 pub mod orders;
 pub mod process;
+pub mod writer;

@@ -12,10 +12,12 @@ use std::time::Duration;
 use mainstay_telemetry::{Event, EventKind};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 
 use crate::gateway::Leave;
 use crate::shared::Shared;
+use crate::tcp;
 
 /// Connections that the kernel completes and keeps for us; Linux cuts it to somaxconn.
 const BACKLOG: i32 = 4096;
@@ -25,6 +27,53 @@ pub(crate) const HANDOVER: usize = 1024;
 
 /// How long to wait after accepting failed, which mostly means that no file descriptor is left.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket on its way to the worker that serves it.
+pub(crate) struct Arrival {
+    pub(crate) socket: std::net::TcpStream,
+    pub(crate) via: Via,
+}
+
+/// The listener that a socket came by, as it is configured at this moment.
+pub(crate) enum Via {
+    Http,
+    Tcp(Arc<tcp::Listener>),
+}
+
+impl Via {
+    /// A socket that came by it is closed unserved.
+    pub(crate) fn leave(&self) {
+        if let Self::Tcp(listener) = self {
+            listener.account.leave();
+        }
+    }
+}
+
+/// A listener that sockets come by.
+pub(crate) enum Door {
+    Http,
+    /// By its name.
+    Tcp(Arc<str>),
+}
+
+impl Door {
+    /// What a socket that comes now is for; `None` if it is to be closed.
+    fn open(&self, shared: &Shared) -> Option<Via> {
+        match self {
+            Self::Http => Some(Via::Http),
+            Self::Tcp(name) => {
+                let snapshot = shared.snapshot();
+                let listener = Arc::clone(snapshot.tcp_listener(name)?);
+                let most = listener.settings.max_connections;
+                if !listener.account.admit(most) {
+                    tracing::warn!(listener = %name, limit = most, "too many connections; one was closed");
+                    return None;
+                }
+                Some(Via::Tcp(listener))
+            }
+        }
+    }
+}
 
 /// Opens the client listener.
 pub(crate) fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
@@ -39,9 +88,9 @@ pub(crate) fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListen
 
 /// Accepts until `stop`; then the listener is closed, and clients are refused at once.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    (listener, door): (TcpListener, Door),
     shared: Arc<Shared>,
-    workers: Vec<mpsc::Sender<std::net::TcpStream>>,
+    workers: Vec<mpsc::Sender<Arrival>>,
     mut stop: watch::Receiver<Leave>,
 ) {
     let mut alive = vec![true; workers.len()];
@@ -60,17 +109,18 @@ pub(crate) async fn accept(
         };
         watch_pulses(&shared, &mut alive);
         let most = u32::try_from(shared.snapshot().limits.connections).unwrap_or(u32::MAX);
-        hand_over(&shared, &workers, &alive, most, stream);
+        if let Some(via) = door.open(&shared) {
+            hand_over(&shared, (&workers, &alive), most, Arrival { socket: stream, via });
+        }
     }
 }
 
 /// Gives a socket to the least loaded worker that lives; beyond the limit it is closed.
 fn hand_over(
     shared: &Shared,
-    workers: &[mpsc::Sender<std::net::TcpStream>],
-    alive: &[bool],
+    (workers, alive): (&[mpsc::Sender<Arrival>], &[bool]),
     most: u32,
-    stream: std::net::TcpStream,
+    arrival: Arrival,
 ) {
     let load = |at: &usize| shared.pulses[*at].connections.load(Ordering::Relaxed);
     let total: u32 = (0..workers.len()).map(|at| load(&at)).sum();
@@ -78,10 +128,14 @@ fn hand_over(
     let chosen = (0..workers.len()).filter(|at| alive[*at] || !any_alive).min_by_key(load);
     let Some(chosen) = chosen.filter(|_| total < most) else {
         tracing::warn!(limit = most, "too many client connections; one was closed");
+        arrival.via.leave();
         return;
     };
     shared.pulses[chosen].connections.fetch_add(1, Ordering::Relaxed);
-    if workers[chosen].try_send(stream).is_err() {
+    if let Err(TrySendError::Full(unserved) | TrySendError::Closed(unserved)) =
+        workers[chosen].try_send(arrival)
+    {
+        unserved.via.leave();
         shared.pulses[chosen].connections.fetch_sub(1, Ordering::Relaxed);
         tracing::warn!(worker = chosen, "a worker takes no more connections; one was closed");
     }

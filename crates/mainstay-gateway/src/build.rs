@@ -27,6 +27,7 @@ use crate::request::{Sequences, Waiting};
 use crate::shared::Shared;
 use crate::slots::{Slot, Slots};
 use crate::snapshot::{Member, Parts, PoolSource, Route, Snapshot, Source, Step, Upstream};
+use crate::tcp;
 use crate::tls::Outward;
 
 /// Time kept back for an embedded model: far more than its runs take, so that a short queue
@@ -38,6 +39,9 @@ const LAST_GOOD_NEEDS: Duration = Duration::from_millis(10);
 
 /// Time kept back for a default prediction: to write the answer.
 const DEFAULT_NEEDS: Duration = Duration::from_millis(2);
+
+/// Attempts that a plan of TCP connections allows; listeners count their own.
+const MOST_TRIES: u8 = chain::MAX_ATTEMPTS;
 
 /// A target and where the configuration describes it.
 #[derive(Clone, Debug)]
@@ -97,6 +101,7 @@ pub(crate) fn build(
         seen: HashSet::new(),
     };
     let chains: Vec<Vec<Step>> = config.models.iter().map(|it| builder.steps(it)).collect();
+    let tcp = config.tcp.iter().map(|it| builder.listener(it)).collect();
     let names: Vec<_> = config.models.iter().zip(&chains).map(shape).collect();
     let telemetry = match ground.telemetry {
         Some(telemetry) => Arc::clone(telemetry),
@@ -115,6 +120,7 @@ pub(crate) fn build(
         retries: retries(&config, ground.before),
         hedges,
         routes,
+        tcp,
         config,
     });
     (snapshot, telemetry)
@@ -226,6 +232,19 @@ impl Builder<'_> {
         model: &config::Model,
         (name, version): (Option<&Arc<str>>, &Option<Arc<str>>),
     ) -> Vec<Member> {
+        let before = self.before(model).and_then(|route| route.steps.get(at));
+        let rows = before.map(sameness).unwrap_or_default();
+        self.members_for(pool, (name.unwrap_or(&model.name), version), &rows)
+    }
+
+    /// The members of a pool for the model of this name and version upstream, with their rows of
+    /// equal answers by target.
+    fn members_for(
+        &mut self,
+        pool: usize,
+        (model, version): (&Arc<str>, &Option<Arc<str>>),
+        rows: &HashMap<u32, Arc<Mutex<Sameness>>>,
+    ) -> Vec<Member> {
         let config = self.config;
         let declared = &config.pools[pool];
         let breaker = declared.breaker.clone().unwrap_or_else(breaker::Settings::off);
@@ -234,14 +253,12 @@ impl Builder<'_> {
             breaker: breaker.clone(),
             limit: declared.concurrency,
         };
-        let before = self.before(model).and_then(|route| route.steps.get(at));
-        let rows = before.map(sameness).unwrap_or_default();
         let mut members = Vec::with_capacity(declared.endpoints.len());
         for (at, endpoint) in declared.endpoints.iter().enumerate() {
             let key = Key {
                 pool: Arc::clone(&declared.name),
                 endpoint: Arc::clone(&endpoint.name),
-                model: Arc::clone(name.unwrap_or(&model.name)),
+                model: Arc::clone(model),
                 version: version.clone(),
             };
             let target = self.ground.registry.target(key, &settings(endpoint), config.workers);
@@ -254,6 +271,45 @@ impl Builder<'_> {
             members.push(Member { upstream, target, sameness });
         }
         members
+    }
+
+    /// A TCP listener with the pools behind it; what was counted of it goes on.
+    fn listener(&mut self, listener: &config::TcpListener) -> Arc<tcp::Listener> {
+        let before = self.ground.before.and_then(|before| before.tcp_listener(&listener.name));
+        let account = before.map(|known| Arc::clone(&known.account)).unwrap_or_default();
+        let sources: Vec<_> = listener.pools.iter().map(|pool| self.tcp_source(*pool)).collect();
+        let steps = sources.iter().map(|source| {
+            let limit = self.config.pools[source.pool].connect_timeout;
+            chain::Step::Pool(chain::Pool { limit, hedges: None, ..self.pool(source) })
+        });
+        // Whether a connection may be sent again is for each pool to say.
+        let plan = Plan::new(steps.collect(), MOST_TRIES, true, listener.connect_budget);
+        let behind = sources.into_iter().map(|source| {
+            let declared = &self.config.pools[source.pool];
+            tcp::Behind {
+                name: source.name,
+                rules: declared.tcp.clone().unwrap_or_default(),
+                by_client: declared.key == Some(config::Key::Client),
+                members: source.members,
+            }
+        });
+        let pools = behind.collect();
+        Arc::new(tcp::Listener { settings: listener.clone(), plan, pools, account })
+    }
+
+    /// A pool as TCP listeners use it: there is one target at each endpoint.
+    fn tcp_source(&mut self, pool: usize) -> PoolSource {
+        let declared = &self.config.pools[pool];
+        PoolSource {
+            pool,
+            name: Arc::clone(&declared.name),
+            protocol: declared.protocol,
+            flavour: declared.flavour,
+            members: self.members_for(pool, (&tcp::MODEL.into(), &None), &HashMap::new()),
+            model: None,
+            version: None,
+            near: declared.locality.unwrap_or_default(),
+        }
     }
 
     fn embedded(&self, path: &Path, engine: config::Engine) -> Arc<Embedded> {

@@ -12,7 +12,7 @@ use mainstay_telemetry::{Clock, Event, EventKind};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::accept::{self, HANDOVER};
+use crate::accept::{self, Arrival, Door, HANDOVER};
 use crate::aftermath;
 use crate::build::{self, Watched};
 use crate::discovered::Sources;
@@ -55,6 +55,8 @@ pub struct Gateway {
     lifecycle: Lifecycle,
     inherited: Inherited,
     listener: std::net::TcpListener,
+    /// With the names of the TCP listeners that they belong to.
+    tcp: Vec<(Arc<str>, std::net::TcpListener)>,
     admin: Admin,
     stop: watch::Sender<Leave>,
     seed: u64,
@@ -83,12 +85,14 @@ pub(crate) enum Leave {
 }
 
 /// Where a gateway can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     /// The client listener.
     pub http: SocketAddr,
     /// The admin listener.
     pub admin: SocketAddr,
+    /// The TCP listeners, by name.
+    pub tcp: Vec<(Arc<str>, SocketAddr)>,
 }
 
 impl Gateway {
@@ -114,6 +118,7 @@ impl Gateway {
             Some(listener) => listener,
             None => accept::listen(address).map_err(refused)?,
         };
+        let tcp = listen_tcp(&config, &mut inherited)?;
         let admin_socket = match inherited.take_admin(config.admin.address) {
             Some(listener) => listener,
             None => Admin::listen(config.admin.address).map_err(Error::Admin)?,
@@ -132,7 +137,9 @@ impl Gateway {
         let known = (Arc::clone(&board), outliers.rotations(), Arc::clone(&groups));
         let discovery = Arc::clone(&sources.discovery);
         let copies = (listener.try_clone(), admin_socket.try_clone());
-        let successor = Successor::new(copies.0.map_err(refused)?, copies.1.map_err(refused)?);
+        let successor = Successor::new(copies.0.map_err(refused)?, copies.1.map_err(refused)?)
+            .with_tcp(&tcp)
+            .map_err(refused)?;
         let lifecycle = Lifecycle::new(reconfigure.clone(), file, successor);
         let state = State::new(Arc::clone(&shared), known, discovery, Arc::clone(&orders))
             .with_processes(processes.view())
@@ -160,6 +167,7 @@ impl Gateway {
             lifecycle,
             inherited,
             listener,
+            tcp,
             admin,
             stop,
             seed,
@@ -171,7 +179,9 @@ impl Gateway {
     /// # Errors
     /// The system does not say.
     pub fn addresses(&self) -> std::io::Result<Running> {
-        Ok(Running { http: self.listener.local_addr()?, admin: self.admin.local_addr() })
+        let tcp = self.tcp.iter().map(|(name, it)| Ok((Arc::clone(name), it.local_addr()?)));
+        let tcp = tcp.collect::<std::io::Result<_>>()?;
+        Ok(Running { http: self.listener.local_addr()?, admin: self.admin.local_addr(), tcp })
     }
 
     /// The hand on what changes while it runs.
@@ -203,6 +213,7 @@ impl Gateway {
             orders,
             processes,
             listener,
+            tcp,
             admin,
             stop,
             seed,
@@ -226,7 +237,11 @@ impl Gateway {
         }
         drop(alive);
         let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Worker)?;
-        let accepting = accept::accept(listener, Arc::clone(&shared), senders, stop.subscribe());
+        let mut doors = vec![(listener, Door::Http)];
+        for (name, listener) in tcp {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Worker)?;
+            doors.push((listener, Door::Tcp(name)));
+        }
         // The admin listener answers until the very end: it tells how the drain goes. Unless
         // another process answers.
         let left = lifecycle.clone();
@@ -238,7 +253,11 @@ impl Gateway {
             // Meanwhile the process before serves, and knows its servers.
             let _late = tokio::time::timeout(KNOWN_WITHIN, until_known(&shared)).await;
         }
-        tasks.spawn(accepting);
+        for door in doors {
+            let (shared, senders) = (Arc::clone(&shared), senders.clone());
+            tasks.spawn(accept::accept(door, shared, senders, stop.subscribe()));
+        }
+        drop(senders);
         let watching = lifecycle.clone();
         tasks.spawn(async move { watching.watch().await });
         tasks.spawn(outliers.run());
@@ -291,12 +310,28 @@ impl Gateway {
     }
 }
 
+/// Opens the TCP listeners that were not inherited.
+fn listen_tcp(
+    config: &Config,
+    inherited: &mut Inherited,
+) -> Result<Vec<(Arc<str>, std::net::TcpListener)>, Error> {
+    let open = |listener: &mainstay_config::TcpListener| {
+        let address = listener.address;
+        let socket = match inherited.take_tcp(&listener.name, address) {
+            Some(socket) => socket,
+            None => accept::listen(address).map_err(|source| Error::Listen { address, source })?,
+        };
+        Ok((Arc::clone(&listener.name), socket))
+    };
+    config.tcp.iter().map(open).collect()
+}
+
 /// What a worker's thread begins with.
 struct Start {
     shared: Arc<Shared>,
     index: usize,
     seed: u64,
-    sockets: mpsc::Receiver<std::net::TcpStream>,
+    sockets: mpsc::Receiver<Arrival>,
     stop: watch::Receiver<Leave>,
     /// Dropped when the worker has ended.
     alive: mpsc::Sender<()>,

@@ -2,23 +2,26 @@
 //!
 //! Sockets come as file descriptors from 3 on, counted in `LISTEN_FDS` and named in
 //! `LISTEN_FDNAMES`, as systemd hands them over (sd_listen_fds(3)): `http` for clients, `admin` for
-//! operators. A process that takes over from another one says on its standard input, which is a
+//! operators, `tcp-NAME` for those of a TCP listener. A process that takes over from another one says on its standard input, which is a
 //! socket then, that it is ready. Until it does the one before serves on; both accept from the same
 //! queue, so that no connection is refused in between.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
 /// Set for a process that takes over.
 const TAKES_OVER: &str = "MAINSTAY_TAKES_OVER";
+/// Put before the name of a TCP listener.
+const TCP: &str = "tcp-";
 /// The longest that a new process may take to be ready: it loads its embedded models first.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// What it says then.
@@ -29,6 +32,8 @@ const READY: &[u8] = b"ready\n";
 pub struct Inherited {
     http: Option<TcpListener>,
     admin: Option<TcpListener>,
+    /// By the names of the listeners.
+    tcp: HashMap<String, TcpListener>,
     takes_over: bool,
 }
 
@@ -46,6 +51,9 @@ impl Inherited {
             match &*name {
                 "admin" => own.admin = Some(listener),
                 "http" => own.http = Some(listener),
+                name if name.starts_with(TCP) => {
+                    own.tcp.insert(name[TCP.len()..].to_owned(), listener);
+                }
                 _ if own.http.is_none() => own.http = Some(listener),
                 _ => own.admin = Some(listener),
             }
@@ -57,6 +65,12 @@ impl Inherited {
     pub(crate) fn take_http(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let takes_over = self.takes_over;
         self.http.take().filter(|listener| fits(listener, address, takes_over))
+    }
+
+    /// The socket of a TCP listener, if it fits what the configuration says.
+    pub(crate) fn take_tcp(&mut self, name: &str, address: SocketAddr) -> Option<TcpListener> {
+        let takes_over = self.takes_over;
+        self.tcp.remove(name).filter(|listener| fits(listener, address, takes_over))
     }
 
     /// The socket for operators, if it fits what the configuration says.
@@ -93,16 +107,29 @@ pub(crate) struct Successor {
     /// As it was when this process began: the file may have been replaced since.
     program: Option<PathBuf>,
     arguments: Vec<OsString>,
-    /// For clients and for operators, until this process leaves.
-    sockets: Mutex<Option<[TcpListener; 2]>>,
+    /// By name, until this process leaves.
+    sockets: Mutex<Option<Vec<(String, TcpListener)>>>,
 }
 
 impl Successor {
     /// A process like this one, which is handed these sockets.
     pub(crate) fn new(http: TcpListener, admin: TcpListener) -> Self {
         let arguments = std::env::args_os().skip(1).collect();
-        let sockets = Mutex::new(Some([http, admin]));
+        let sockets = vec![("http".to_owned(), http), ("admin".to_owned(), admin)];
+        let sockets = Mutex::new(Some(sockets));
         Self { program: std::env::current_exe().ok(), arguments, sockets }
+    }
+
+    /// The same with copies of these sockets of TCP listeners.
+    ///
+    /// # Errors
+    /// A socket cannot be copied.
+    pub(crate) fn with_tcp(self, tcp: &[(Arc<str>, TcpListener)]) -> std::io::Result<Self> {
+        for (name, listener) in tcp {
+            let copy = (format!("{TCP}{name}"), listener.try_clone()?);
+            self.sockets().get_or_insert_default().push(copy);
+        }
+        Ok(self)
     }
 
     /// Closes the sockets: from now on nobody is kept waiting at them.
@@ -110,7 +137,7 @@ impl Successor {
         self.sockets().take();
     }
 
-    fn sockets(&self) -> MutexGuard<'_, Option<[TcpListener; 2]>> {
+    fn sockets(&self) -> MutexGuard<'_, Option<Vec<(String, TcpListener)>>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -150,8 +177,10 @@ impl Successor {
     fn hand_over(&self, command: &mut std::process::Command) -> std::io::Result<()> {
         let sockets = self.sockets();
         let sockets = sockets.as_ref().ok_or_else(|| std::io::Error::other("it is leaving"))?;
-        let [http, admin] = sockets;
-        let copies = vec![("http", http.try_clone()?.into()), ("admin", admin.try_clone()?.into())];
+        let mut copies = Vec::with_capacity(sockets.len());
+        for (name, socket) in sockets {
+            copies.push((&**name, socket.try_clone()?.into()));
+        }
         mainstay_inherit::hand_over(command, copies)
     }
 }

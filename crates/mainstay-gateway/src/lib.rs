@@ -44,6 +44,7 @@ mod shortage;
 mod slots;
 mod snapshot;
 mod source;
+mod tcp;
 mod timeouts;
 mod tls;
 mod trial;

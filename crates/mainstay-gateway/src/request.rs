@@ -41,7 +41,7 @@ use recognise::Recognised;
 
 pub(crate) use ask::{Ask, Question};
 pub(crate) use once::hash_caller;
-pub(crate) use own::route_available;
+pub(crate) use own::{can_serve, route_available};
 pub(crate) use sequence::{Sequences, sweep_sequences};
 pub(crate) use waiting::Waiting;
 

@@ -33,6 +33,7 @@ use crate::poison::PoisonTable;
 use crate::rehearsal::Rehearsal;
 use crate::request::{Sequences, Waiting};
 use crate::slots::Slot;
+use crate::tcp;
 use crate::upstream;
 
 /// Everything that a request needs to know of the configuration.
@@ -56,13 +57,15 @@ pub(crate) struct Snapshot {
     /// By pool: the share of its requests that may be hedged, whichever chain they climb.
     pub(crate) hedges: Vec<Option<Arc<HedgeBudget>>>,
     pub(crate) routes: Vec<Arc<Route>>,
+    /// In the order of the file.
+    pub(crate) tcp: Vec<Arc<tcp::Listener>>,
     by_name: HashMap<Arc<str>, usize, RandomState>,
     any: Option<usize>,
 }
 
 impl Snapshot {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, upstreams, embedded, watched, retries, hedges, routes } = parts;
+        let Parts { config, upstreams, embedded, watched, retries, hedges, routes, tcp } = parts;
         let by_name: HashMap<_, _, _> = routes
             .iter()
             .enumerate()
@@ -85,6 +88,7 @@ impl Snapshot {
             retries,
             hedges,
             routes,
+            tcp,
             by_name,
             any,
         }
@@ -103,6 +107,11 @@ impl Snapshot {
         }
     }
 
+    /// The TCP listener of this name.
+    pub(crate) fn tcp_listener(&self, name: &str) -> Option<&Arc<tcp::Listener>> {
+        self.tcp.iter().find(|listener| *listener.settings.name == *name)
+    }
+
     /// The names that a client may ask for.
     pub(crate) fn model_names(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|route| &*route.name)
@@ -118,6 +127,7 @@ pub(crate) struct Parts {
     pub(crate) retries: Arc<RetryBudget>,
     pub(crate) hedges: Vec<Option<Arc<HedgeBudget>>>,
     pub(crate) routes: Vec<Arc<Route>>,
+    pub(crate) tcp: Vec<Arc<tcp::Listener>>,
 }
 
 /// A worker's own hold on a snapshot.

@@ -31,7 +31,7 @@ use crate::observe::Board;
 use crate::orders::Orders;
 use crate::outliers::Rotations;
 use crate::processes;
-use crate::request::route_available;
+use crate::request::{can_serve, route_available};
 use crate::shared::Shared;
 use crate::snapshot::{self, Route};
 
@@ -94,7 +94,10 @@ impl State {
     ) -> PoolStatus {
         let endpoints = pool.endpoints.iter().map(|endpoint| EndpointStatus {
             name: endpoint.name.to_string(),
-            url: endpoint.url.to_string(),
+            url: match &pool.tcp {
+                Some(_) => format!("tcp://{}", endpoint.url.authority()),
+                None => endpoint.url.to_string(),
+            },
             process: self.process(&pool.name, &endpoint.name, now),
             models: targets
                 .get(&(&*pool.name, &*endpoint.name))
@@ -345,6 +348,7 @@ impl Source for State {
                 })
                 .collect(),
             models: snapshot.routes.iter().map(|route| self.model(route, now)).collect(),
+            tcp: snapshot.tcp.iter().map(|listener| listener.status(now)).collect(),
             orders: self.orders.list(),
             last_good: self.last_good(&snapshot.routes),
         }
@@ -361,8 +365,14 @@ impl Source for State {
         if self.shared.is_draining() {
             reasons.push("draining".to_owned());
         }
-        if !self.shared.snapshot().routes.iter().any(|route| route_available(route, now)) {
-            reasons.push("no model can be answered".to_owned());
+        let snapshot = self.shared.snapshot();
+        if !can_serve(&snapshot, now) {
+            let what = if snapshot.routes.is_empty() {
+                "no TCP connection can be passed on"
+            } else {
+                "no model can be answered"
+            };
+            reasons.push(what.to_owned());
         }
         if reasons.is_empty() { Readiness::yes() } else { Readiness::no(reasons) }
     }

@@ -45,7 +45,7 @@ impl Trial {
             target.breaker.admit(now)
         };
         let Ok((permit, transition)) = admitted else {
-            Self::free(worker, target, Sample::Nothing, now);
+            free(worker, target, Sample::Nothing, now);
             return None;
         };
         if let Some(transition) = transition {
@@ -60,12 +60,6 @@ impl Trial {
             started: now,
             excused: false,
         })
-    }
-
-    /// Gives the place at the target to whoever waits for it.
-    fn free(worker: &Worker, target: &Target, sample: Sample, now: Moment) {
-        target.limiter.release(sample, now);
-        worker.freed(target.id, now);
     }
 
     /// From now on it waits for its client, to send its body or to read the answer: that its
@@ -129,7 +123,7 @@ impl Trial {
         // One that was cut off early, a hedge for example, says nothing of how long it takes.
         let late = self.target.breaker.usual().is_some_and(|usual| latency > usual);
         let sample = if late { Sample::Took(latency) } else { Sample::Nothing };
-        Self::free(&self.worker, &self.target, sample, now);
+        free(&self.worker, &self.target, sample, now);
         self.target.breaker.overtaken(permit, latency, now);
     }
 
@@ -156,7 +150,7 @@ impl Trial {
             // A server that fails fast must not look like the fastest one.
             Err(_) => self.target.load.failed(latency, now),
         }
-        Self::free(&self.worker, &self.target, Sample::of(result, latency), now);
+        free(&self.worker, &self.target, Sample::of(result, latency), now);
         latency
     }
 }
@@ -169,13 +163,19 @@ impl Drop for Trial {
             let now = self.worker.clock.now();
             self.target.breaker.release(permit);
             self.target.load.finish(None, now);
-            Self::free(&self.worker, &self.target, Sample::Nothing, now);
+            free(&self.worker, &self.target, Sample::Nothing, now);
         }
     }
 }
 
+/// Gives the place at the target to whoever waits for it.
+pub(crate) fn free(worker: &Worker, target: &Target, sample: Sample, now: Moment) {
+    target.limiter.release(sample, now);
+    worker.freed(target.id, now);
+}
+
 /// Tells the target's breaker, and whoever compares it with its peers, what became of an attempt.
-fn report(
+pub(crate) fn report(
     worker: &Rc<Worker>,
     target: &Arc<Target>,
     permit: Permit,

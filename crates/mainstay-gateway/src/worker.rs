@@ -15,10 +15,12 @@ use tokio::net::TcpStream;
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
 
+use crate::accept::{Arrival, Via};
 use crate::client;
 use crate::gateway::Leave;
 use crate::shared::Shared;
 use crate::snapshot::View;
+use crate::tcp;
 use crate::timeouts::{self, Timeouts};
 use crate::upstream::Connections;
 
@@ -40,6 +42,8 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     /// Client connections, to be closed when they idle for too long and when the gateway drains.
     pub(crate) clients: client::Clients,
+    /// Connections of layer 4.
+    pub(crate) sessions: tcp::Sessions,
     /// Futures of requests, to be used again.
     pub(crate) clerks: client::Clerks,
     /// Waits that have a limit.
@@ -55,6 +59,8 @@ pub(crate) struct Worker {
     turn: Cell<u32>,
     /// The number of the snapshot that `view` shows.
     generation: Cell<u64>,
+    /// Whether no connection comes any more.
+    stopping: Cell<bool>,
     /// Whether each answer is the last on its connection: another process serves from now on.
     pub(crate) parting: Cell<bool>,
     view: RefCell<View>,
@@ -71,6 +77,7 @@ impl Worker {
             telemetry: shared.telemetry.worker(index),
             connections: Connections::default(),
             clients: client::Clients::default(),
+            sessions: tcp::Sessions::default(),
             clerks: client::Clerks::default(),
             timeouts: Timeouts::default(),
             in_flight: Cell::new(0),
@@ -80,6 +87,7 @@ impl Worker {
             candidates: RefCell::default(),
             turn: Cell::new(0),
             generation: Cell::new(generation),
+            stopping: Cell::new(false),
             parting: Cell::new(false),
             view: RefCell::new(View::new(snapshot)),
             shared,
@@ -171,7 +179,7 @@ impl Worker {
     /// what is in flight.
     pub(crate) async fn run(
         self: Rc<Self>,
-        mut sockets: mpsc::Receiver<std::net::TcpStream>,
+        mut sockets: mpsc::Receiver<Arrival>,
         mut stop: watch::Receiver<Leave>,
     ) {
         let patient = Rc::clone(&self);
@@ -197,8 +205,9 @@ impl Worker {
         if *stop.borrow() == Leave::HandOver {
             self.part(&mut tick).await;
         }
+        self.stopping.set(true);
         self.clients.close_idle();
-        while !self.clients.is_empty() {
+        while !self.clients.is_empty() || !self.sessions.is_empty() {
             tick.tick().await;
             self.tend();
             self.clients.close_idle();
@@ -217,14 +226,19 @@ impl Worker {
         }
     }
 
-    fn welcome(self: &Rc<Self>, socket: std::net::TcpStream) {
+    fn welcome(self: &Rc<Self>, Arrival { socket, via }: Arrival) {
         let pulse = &self.shared.pulses[self.index];
-        match TcpStream::from_std(socket) {
-            Ok(stream) => {
+        match (TcpStream::from_std(socket), via) {
+            (Ok(stream), Via::Http) => {
                 let client = self.clients.enter(self);
                 tokio::task::spawn_local(client::serve(Rc::clone(self), stream, client));
             }
-            Err(error) => {
+            (Ok(stream), Via::Tcp(listener)) => {
+                let session = self.sessions.enter(self, listener);
+                tokio::task::spawn_local(tcp::serve(Rc::clone(self), stream, session));
+            }
+            (Err(error), via) => {
+                via.leave();
                 pulse.connections.fetch_sub(1, Ordering::Relaxed);
                 tracing::warn!(%error, "an accepted connection could not be used");
             }
@@ -238,6 +252,7 @@ impl Worker {
         self.shared.pulses[self.index].beat(now);
         let view = self.view();
         self.clients.sweep(&view.limits, now);
+        self.sessions.sweep(&view, (now, self.stopping.get()));
         self.connections.sweep(now);
     }
 }

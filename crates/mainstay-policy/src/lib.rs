@@ -20,6 +20,7 @@ pub mod outlier;
 pub mod poison;
 pub mod ratio;
 pub mod rehearsal;
+pub mod role;
 pub mod sequence;
 pub mod standing;
 pub mod target;

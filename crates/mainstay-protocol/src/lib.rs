@@ -7,6 +7,8 @@
 //! - [`form`]: messages of tensors in the form of any protocol.
 //! - [`grpc`]: gRPC, and the Open Inference Protocol over it.
 //! - [`prometheus`]: what servers count themselves.
+//! - [`proxy_protocol`]: whose connection it is that a proxy passes on.
+//! - [`redis`]: what Redis servers say of themselves, and Sentinels of them.
 //! - [`sse`]: where the first content of an event stream begins.
 //! - [`tensor`]: the vocabulary that all of them share.
 //! - [`torchserve`]: the paths and small answers of `TorchServe`'s inference API.
@@ -24,6 +26,8 @@ pub mod http1;
 pub mod oip;
 pub mod prometheus;
 mod protocol;
+pub mod proxy_protocol;
+pub mod redis;
 pub mod sse;
 pub mod tensor;
 pub mod torchserve;

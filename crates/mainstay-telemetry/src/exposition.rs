@@ -48,6 +48,8 @@ pub struct Gauges {
     pub wanted_replicas: Vec<(String, u32)>,
     /// Every pool that a model uses.
     pub groups: Vec<GroupGauges>,
+    /// Every TCP listener.
+    pub tcp: Vec<TcpGauges>,
     /// Every share of a distance.
     pub localities: Vec<LocalityGauge>,
 }
@@ -63,6 +65,23 @@ pub struct LocalityGauge {
     pub distance: String,
     /// From 0.0 to 1.0.
     pub share: f64,
+}
+
+/// What was counted at one TCP listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpGauges {
+    /// Its name.
+    pub listener: String,
+    /// Connections that are open.
+    pub open: u32,
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Attempts after one that failed.
+    pub retried: u64,
+    /// From clients, and to them.
+    pub bytes: [u64; 2],
+    /// How many ended in each way.
+    pub ends: Vec<(String, u64)>,
 }
 
 /// What is remembered of servers' good answers.

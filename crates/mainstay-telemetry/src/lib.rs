@@ -23,7 +23,7 @@ pub use error::Error;
 pub use event::{Event, EventKind, StampedEvent};
 pub use exposition::{
     Gauges, GroupGauges, LastGoodGauges, LocalityGauge, ModelGauges, ProcessGauges,
-    RehearsalGauges, SourceGauges, TargetGauges,
+    RehearsalGauges, SourceGauges, TargetGauges, TcpGauges,
 };
 pub use names::{Catalog, Names, Shape, Shown, TargetName};
 pub use record::{Record, RequestId};

@@ -84,6 +84,7 @@ fn status() -> Status {
         rehearsals: Vec::new(),
     };
     Status {
+        tcp: Vec::new(),
         last_good: Some(LastGoodStatus { entries: 7, hits: 3, ..LastGoodStatus::default() }),
         node: "gw-a".to_owned(),
         version: "0.1.0".to_owned(),

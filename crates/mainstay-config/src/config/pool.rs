@@ -15,7 +15,7 @@ use mainstay_protocol::Protocol;
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::golden::Golden;
 
-use super::{Discover, Process, Replicas};
+use super::{Discover, Process, Replicas, TcpRules};
 use crate::review::address;
 
 /// Interchangeable endpoints with a balancing rule.
@@ -86,6 +86,8 @@ pub struct Pool {
     pub heartbeat: Option<heartbeat::Settings>,
     /// The servers' own counters; `None` if they are not read.
     pub counters: Option<Counters>,
+    /// What holds where the servers are of layer 4; `None` where they are not.
+    pub tcp: Option<TcpRules>,
 }
 
 /// What requests are kept together by.
@@ -95,6 +97,8 @@ pub enum Key {
     Header(HeaderName),
     /// The first value of this input.
     Input(Arc<str>),
+    /// The client's address; for TCP pools.
+    Client,
 }
 
 /// Where the servers of a pool show their own counters.

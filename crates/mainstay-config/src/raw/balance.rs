@@ -40,6 +40,19 @@ pub(crate) struct RawKey {
     /// The first value of this input tensor. Requests are parsed for it.
     #[schemars(extend("examples" = ["user_id"], "x-comment" = true))]
     pub(crate) input: Opt<String>,
+    /// Where the client is, for pools with `protocol: tcp`.
+    #[schemars(extend("examples" = ["address"], "x-comment" = true))]
+    pub(crate) client: Opt<RawClientKey>,
+}
+
+/// What of a client is hashed.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "ClientKey", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawClientKey {
+    /// Its address, without the port.
+    Address,
 }
 
 /// Near servers first.

@@ -19,7 +19,8 @@ use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
 pub(crate) struct RawPool {
     /// What the servers speak: oip is the Open Inference Protocol V2 over HTTP, v1 TensorFlow
     /// Serving's REST API and KServe's V1 protocol, torchserve TorchServe's inference API, http
-    /// anything at the paths that a model declares.
+    /// anything at the paths that a model declares; tcp is any protocol at all, passed on as it is,
+    /// for the listeners under `tcp`.
     #[schemars(extend("default" = "oip"))]
     pub(crate) protocol: Opt<RawProtocol>,
     /// Whose dialect of failures the servers speak: auto, triton, mlserver, torchserve or
@@ -134,6 +135,10 @@ pub(crate) struct RawPool {
     /// A second attempt at another server beside one that takes longer than usual; the first
     /// usable answer wins. Never for models with `repeatable: false`; `off` turns it off.
     pub(crate) hedge: Opt<Short<RawHedge>>,
+    /// TCP alone: whether what a client has sent may be sent again to another server when the first
+    /// one resets the connection before anything came back. Up to 16 KiB are held for it.
+    #[schemars(extend("default" = false))]
+    pub(crate) repeatable: Opt<bool>,
 }
 
 /// What the servers of a pool speak.
@@ -146,6 +151,8 @@ pub(crate) enum RawProtocol {
     Http,
     /// The Open Inference Protocol V2 over HTTP.
     Oip,
+    /// Any protocol over TCP, passed on as it is.
+    Tcp,
     /// TorchServe's inference API.
     #[serde(rename = "torchserve")]
     TorchServe,
@@ -179,7 +186,8 @@ pub(crate) enum RawFlavour {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(rename = "Endpoint")]
 pub(crate) struct RawEndpoint {
-    /// `http://host:port` or `https://host:port`, with a path if the server has one before /v2.
+    /// `http://host:port` or `https://host:port`, with a path if the server has one before /v2;
+    /// `tcp://host:port` in pools with `protocol: tcp`.
     #[schemars(extend("examples" = ["http://10.0.0.1:8000"]))]
     pub(crate) url: Opt<String>,
     /// Shown in status and trails. Default: host:port.

@@ -45,6 +45,15 @@ pub(crate) fn endpoint(text: &str) -> Result<EndpointUrl, Refusal> {
     Ok(address)
 }
 
+/// `tcp://host:port` or `host:port`.
+pub(super) fn tcp_endpoint(text: &str) -> Result<EndpointUrl, Refusal> {
+    let rest = text.strip_prefix("tcp://").unwrap_or(text);
+    host_and_port(rest).map_err(|(code, message, help)| match code {
+        Code::Secret => (code, message, "take them out of the address".to_owned()),
+        _ => (code, message, format!("{help}; servers of TCP pools have no path")),
+    })
+}
+
 /// Whether TLS is asked for, and what follows.
 fn without_scheme(text: &str) -> Result<(bool, &str), Refusal> {
     match text.split_once("://") {

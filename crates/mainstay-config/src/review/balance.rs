@@ -64,6 +64,13 @@ fn by_name(review: &mut Review, text: &str, place: Span) -> Rule {
 }
 
 fn key(review: &mut Review, raw: &Spanned<RawKey>) -> Option<Key> {
+    if let Some(client) = &raw.client {
+        if raw.header.is_some() || raw.input.is_some() {
+            let message = "a key is a header, an input or the client, not several";
+            review.fault(Code::Contradiction, client.span, message, "leave one of them out");
+        }
+        return Some(Key::Client);
+    }
     match (&raw.header, &raw.input) {
         (Some(name), None) => header(review, name).map(Key::Header),
         (None, Some(name)) => Some(Key::Input(Arc::from(name.as_str()))),

@@ -8,7 +8,7 @@ use mainstay_protocol::oip::confidence;
 
 use super::model::Outputs;
 use super::pool::Pools;
-use super::{Review, fallback, may_be_lost, prediction};
+use super::{Review, fallback, may_be_lost, prediction, tcp};
 use crate::code::Code;
 use crate::config::{Engine, Source, Step};
 use crate::raw::{Opt, RawConfidence, RawEmbedded, RawEngine, RawModel, RawReduce, RawStep};
@@ -152,7 +152,8 @@ fn source(review: &mut Review, raw: &RawStep, outputs: &Outputs, pools: &Pools) 
     if let Some(name) = &raw.pool {
         let text = |value: &Opt<String>| value.as_ref().map(|value| Arc::from(value.as_str()));
         Some(Source::Pool {
-            pool: find_pool(review, name, pools)?,
+            pool: find_pool(review, name, pools)
+                .filter(|at| tcp::serves_models(review, name, *at, pools))?,
             model: text(&raw.model),
             version: text(&raw.version),
             equivalent: raw.equivalent.as_ref().is_some_and(|equivalent| equivalent.value),
@@ -167,7 +168,11 @@ fn source(review: &mut Review, raw: &RawStep, outputs: &Outputs, pools: &Pools) 
     }
 }
 
-fn find_pool(review: &mut Review, name: &Spanned<String>, pools: &Pools) -> Option<usize> {
+pub(super) fn find_pool(
+    review: &mut Review,
+    name: &Spanned<String>,
+    pools: &Pools,
+) -> Option<usize> {
     let found = pools.built.iter().position(|pool| *pool.name == **name);
     let lost = !pools.complete || review.pool_names.contains(&name.value);
     if found.is_none() && !lost {

@@ -221,22 +221,7 @@ fn register(
 
 fn networks(review: &mut Review, raw: &Opt<Vec<Spanned<String>>>) -> Vec<Network> {
     let Some(list) = raw else { return Vec::new() };
-    if list.is_empty() {
-        let help = "name the networks of the servers, or leave `from` out for private ones";
-        review.fault(Code::Missing, list.span, "nobody may register", help);
-    }
-    let mut found = Vec::new();
-    for written in &list.value {
-        match Network::parse(written) {
-            Some(network) => found.push(network),
-            None => {
-                let message = format!("{:?} is no address or network", shorten(written));
-                let help = "write for example 10.0.0.7, 10.0.0.0/8 or fd00::/8";
-                review.fault(Code::BadValue, written.span, message, help);
-            }
-        }
-    }
-    found
+    super::networks(review, list, "nobody may register")
 }
 
 /// Reads a list of endpoints, as a pool has it; `name` is what messages call the text.

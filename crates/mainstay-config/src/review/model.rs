@@ -9,11 +9,12 @@ use mainstay_protocol::TensorSpec;
 use super::pool::Pools;
 use super::{
     Review, balance, chain, concurrency, fallback, first_place, golden, guards, may_be_lost,
-    outliers, repetition, span_of,
+    outliers, repetition, span_of, tcp,
 };
 use crate::code::Code;
 use crate::config::{
     ATTEMPTS, DEADLINE, Degrade, Exhausted, Idempotency, Model, Pool, REMEMBER, Source, Step,
+    TcpListener,
 };
 use crate::raw::{Opt, RawBatch, RawConfig, RawDegrade, RawExhausted, RawModel, RawOutput};
 use crate::reader::shorten;
@@ -32,18 +33,23 @@ pub(super) struct Outputs {
 }
 
 /// Reviews all models.
-pub(super) fn models(review: &mut Review, raw: &Spanned<RawConfig>, pools: &Pools) -> Vec<Model> {
+pub(super) fn models(
+    review: &mut Review,
+    raw: &Spanned<RawConfig>,
+    (pools, listeners): (&Pools, &[TcpListener]),
+) -> Vec<Model> {
     let section = raw.models.as_ref();
     let entries = section.map_or(&[][..], |section| &section.value.0);
-    if entries.is_empty() && !review.partial && !may_be_lost(raw, &raw.models) {
+    let tcp_alone = raw.models.is_none() && tcp::any_is_written(&raw.tcp);
+    if entries.is_empty() && !tcp_alone && !review.partial && !may_be_lost(raw, &raw.models) {
         let help = "add `models:` with at least one model and its chain";
         let place = section.map_or_else(Span::default, |section| section.span);
         review.fault(Code::Missing, place, "there are no models", help);
     }
     let models: Vec<Model> =
         entries.iter().map(|(name, raw)| model(review, name, raw, pools)).collect();
-    if pools.complete && !may_be_lost(raw, &raw.models) {
-        unused_pools(review, &models, pools);
+    if pools.complete && !may_be_lost(raw, &raw.models) && !may_be_lost(raw, &raw.tcp) {
+        unused_pools(review, &models, (pools, listeners));
     }
     engines_have_a_library(review, raw, entries);
     golden::fits(review, &models, pools);
@@ -51,11 +57,19 @@ pub(super) fn models(review: &mut Review, raw: &Spanned<RawConfig>, pools: &Pool
     models
 }
 
-fn unused_pools(review: &mut Review, models: &[Model], pools: &Pools) {
+fn unused_pools(
+    review: &mut Review,
+    models: &[Model],
+    (pools, listeners): (&Pools, &[TcpListener]),
+) {
     let steps: Vec<&Step> = models.iter().flat_map(|model| &model.chain).collect();
     for (index, (pool, place)) in pools.built.iter().zip(&pools.places).enumerate() {
         let used = |step: &&Step| matches!(step.source, Source::Pool { pool, .. } if pool == index);
-        if !steps.iter().any(used) {
+        let listened = listeners.iter().any(|listener| listener.pools.contains(&index));
+        if pool.tcp.is_some() && !listened {
+            let message = format!("no TCP listener uses the pool {:?}", pool.name);
+            review.warn(Code::Unused, *place, message, "name it under `tcp`, or take it out");
+        } else if pool.tcp.is_none() && !steps.iter().any(used) {
             let message = format!("no model uses the pool {:?}", pool.name);
             review.warn(Code::Unused, *place, message, "add it to a chain, or take it out");
         }

@@ -8,7 +8,7 @@ use mainstay_protocol::classify::Flavour;
 
 use super::{
     Review, address, balance, breaker, check, concurrency, discover, groups, is_name, may_be_lost,
-    outliers, process, repetition, signals, tls,
+    outliers, process, repetition, signals, tcp, tls,
 };
 use crate::code::Code;
 use crate::config::{
@@ -80,7 +80,7 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
     let mut endpoints = endpoints(review, name, raw);
     secured(review, raw, &mut endpoints, tls.as_ref());
     let (process, replicas) = process::replicas(review, raw);
-    Pool {
+    let mut pool = Pool {
         name: Arc::from(name.as_str()),
         protocol: raw.protocol.as_ref().map_or(Protocol::Oip, |it| protocol(it.value)),
         flavour,
@@ -117,7 +117,10 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
         heartbeat: signals::heartbeat(review, &raw.heartbeat),
         counters: signals::counters(review, &raw.counters, flavour),
         hedge: repetition::hedge(review, &raw.hedge),
-    }
+        tcp: None,
+    };
+    tcp::rules(review, raw, &mut pool);
+    pool
 }
 
 /// Endpoints with TLS speak it as their pool says.
@@ -150,6 +153,7 @@ const fn protocol(protocol: RawProtocol) -> Protocol {
     match protocol {
         RawProtocol::Http => Protocol::Http,
         RawProtocol::Oip => Protocol::Oip,
+        RawProtocol::Tcp => Protocol::Tcp,
         RawProtocol::TorchServe => Protocol::TorchServe,
         RawProtocol::V1 => Protocol::V1,
     }
@@ -184,7 +188,7 @@ fn endpoints(review: &mut Review, pool: &Spanned<String>, raw: &Spanned<RawPool>
         let help = "add `endpoints:` with at least one URL, for example http://10.0.0.1:8000";
         review.fault(Code::Missing, place, message, help);
     }
-    named(review, list)
+    named(review, list, tcp::is_tcp(raw))
 }
 
 /// The endpoints of a list that may hold nothing but what a source can know of them.
@@ -197,16 +201,17 @@ pub(super) fn listed(review: &mut Review, list: &[Spanned<Short<RawEndpoint>>]) 
             review.fault(Code::Unsupported, place, message, help);
         }
     }
-    named(review, list)
+    named(review, list, false)
 }
 
-fn named(review: &mut Review, list: &[Spanned<Short<RawEndpoint>>]) -> Vec<Endpoint> {
+fn named(review: &mut Review, list: &[Spanned<Short<RawEndpoint>>], tcp: bool) -> Vec<Endpoint> {
     if let Some(beyond) = list.get(MAX_ENDPOINTS) {
         let message = format!("a pool holds at most {MAX_ENDPOINTS} endpoints");
         review.fault(Code::BadValue, beyond.span, message, "split the pool");
     }
     let mut seen = Seen::default();
-    let found = list.iter().take(MAX_ENDPOINTS).filter_map(|raw| endpoint(review, raw, &mut seen));
+    let each = |raw| endpoint(review, raw, tcp, &mut seen);
+    let found = list.iter().take(MAX_ENDPOINTS).filter_map(each);
     found.collect()
 }
 
@@ -220,6 +225,7 @@ struct Seen {
 fn endpoint(
     review: &mut Review,
     written: &Spanned<Short<RawEndpoint>>,
+    tcp: bool,
     seen: &mut Seen,
 ) -> Option<Endpoint> {
     let short = RawEndpoint::default();
@@ -235,7 +241,8 @@ fn endpoint(
     };
     let weight = weight(review, &raw.weight);
     let dependencies = check::dependencies(review, &raw.dependencies);
-    let url = address::endpoint(text).map_err(|refusal| review.refuse(place, refusal)).ok()?;
+    let read = if tcp { address::tcp_endpoint(text) } else { address::endpoint(text) };
+    let url = read.map_err(|refusal| review.refuse(place, refusal)).ok()?;
     let name = raw.name.as_ref().map_or_else(|| url.authority(), |name| name.value.clone());
     let name_place = raw.name.as_ref().map_or(place, |name| name.span);
     if let Some(name) = &raw.name {

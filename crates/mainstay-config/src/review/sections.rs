@@ -8,7 +8,7 @@ use mainstay_policy::budget;
 
 use super::{
     Review, address, check, concurrency, first_place, groups, model, pool, process, repetition,
-    share, span_of, tls,
+    share, span_of, tcp, tls,
 };
 use crate::code::Code;
 use crate::config::{
@@ -33,12 +33,14 @@ pub(super) fn config(
 ) -> Config {
     let pools = pool::pools(review, raw);
     let retry = retry(review, &raw.retry);
+    let drain = raw.drain.as_ref().map_or(DRAIN, |drain| drain.value.0);
+    let listeners = tcp::listeners(review, raw, &pools, drain);
     let config = Config {
         node: node(review, &raw.node),
         listen: listen(review, &raw.listen),
         workers: review.count(&raw.workers, 256, default_workers()),
         limits: limits(review, &raw.limits),
-        drain: raw.drain.as_ref().map_or(DRAIN, |drain| drain.value.0),
+        drain,
         state_dir: raw.state_dir.as_ref().map_or_else(default_state_dir, |dir| review.path(dir)),
         watch: reload(&raw.reload),
         files,
@@ -51,12 +53,14 @@ pub(super) fn config(
         embedded: embedded(review, &raw.embedded),
         dependencies: check::dependencies(review, &raw.dependencies),
         supervision: process::supervision(review, &raw.supervision),
-        models: model::models(review, raw, &pools),
+        models: model::models(review, raw, (&pools, &listeners)),
+        tcp: listeners,
         pools: pools.built,
         version,
         warnings: Vec::new(),
     };
     listeners_apart(review, raw, &config);
+    tcp::apart(review, raw, &config);
     socket_fits(review, raw, &config);
     config
 }

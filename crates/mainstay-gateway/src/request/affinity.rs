@@ -13,6 +13,6 @@ pub(super) fn key(ask: &Ask) -> Option<Key> {
         From::Input(name) if ask.kind == Kind::Infer => {
             key::first_value(ask.body()?, ask.json_len, name).map(|value| Key::of(&value))
         }
-        From::Input(_) => None,
+        From::Input(_) | From::Client => None,
     }
 }

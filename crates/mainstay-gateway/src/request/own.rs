@@ -10,7 +10,7 @@ use mainstay_protocol::oip::{Encoded, metadata, repository};
 use super::fault::Fault;
 use super::reply;
 use crate::client::AnswerBody;
-use crate::snapshot::{Route, RouteView};
+use crate::snapshot::{Route, RouteView, Snapshot};
 use crate::worker::Worker;
 
 /// The route of a model, or a fault that names the models there are.
@@ -53,8 +53,13 @@ pub(super) fn answer(
 /// Whether requests should come here: not while draining, and only if a model can be answered.
 pub(super) fn is_ready(worker: &Worker) -> bool {
     let now = worker.clock.now();
-    let view = worker.view();
-    !worker.shared.is_draining() && view.routes.iter().any(|route| route_available(route, now))
+    !worker.shared.is_draining() && can_serve(&worker.view(), now)
+}
+
+/// Whether a model can be answered, or a TCP connection passed on.
+pub(crate) fn can_serve(snapshot: &Snapshot, now: Moment) -> bool {
+    snapshot.routes.iter().any(|route| route_available(route, now))
+        || snapshot.tcp.iter().any(|listener| listener.is_available(now))
 }
 
 /// Whether some step of the route could answer now.

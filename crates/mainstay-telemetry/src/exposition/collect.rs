@@ -111,6 +111,7 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     processes(&mut page, gauges);
     replicas(&mut page, gauges);
     groups(&mut page, gauges);
+    tcp(&mut page, gauges);
     golden(&mut page, telemetry);
     sources(&mut page, gauges);
     rehearsals(&mut page, gauges);
@@ -399,6 +400,33 @@ fn groups(page: &mut Page, gauges: &Gauges) {
     for group in &gauges.groups {
         samples.gauge(&[&group.pool, "operator"], u8::from(group.proposed).into());
         samples.gauge(&[&group.pool, "failback"], group.failbacks as f64);
+    }
+}
+
+fn tcp(page: &mut Page, gauges: &Gauges) {
+    let samples = page.samples(&family::TCP_OPEN);
+    for listener in &gauges.tcp {
+        samples.gauge(&[&listener.listener], listener.open.into());
+    }
+    let samples = page.samples(&family::TCP_ACCEPTED);
+    for listener in &gauges.tcp {
+        samples.count(&[&listener.listener], listener.accepted);
+    }
+    let samples = page.samples(&family::TCP_ENDED);
+    for listener in &gauges.tcp {
+        for (end, count) in &listener.ends {
+            samples.count(&[&listener.listener, end], *count);
+        }
+    }
+    let samples = page.samples(&family::TCP_RETRIES);
+    for listener in &gauges.tcp {
+        samples.count(&[&listener.listener], listener.retried);
+    }
+    let samples = page.samples(&family::TCP_BYTES);
+    for listener in &gauges.tcp {
+        for (direction, bytes) in ["from-clients", "to-clients"].iter().zip(listener.bytes) {
+            samples.count(&[&listener.listener, direction], bytes);
+        }
     }
 }
 

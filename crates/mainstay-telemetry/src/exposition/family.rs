@@ -228,6 +228,26 @@ pub(super) const GROUP_WAITING: Family = gauge(
     "Decisions that wait: proposals for an operator, and failbacks for whatever the status says.",
 );
 
+pub(super) const TCP_OPEN: Family = gauge(
+    "mainstay_tcp_open_connections",
+    &["listener"],
+    "Connections that are open at a TCP listener.",
+);
+pub(super) const TCP_ACCEPTED: Family =
+    counter("mainstay_tcp_connections", &["listener"], "Connections that came to a TCP listener.");
+pub(super) const TCP_ENDED: Family = counter(
+    "mainstay_tcp_ended_connections",
+    &["listener", "end"],
+    "Connections of a TCP listener that are over, by how they ended.",
+);
+pub(super) const TCP_RETRIES: Family = counter(
+    "mainstay_tcp_retries",
+    &["listener"],
+    "Attempts to find a TCP connection an endpoint after one that failed.",
+);
+pub(super) const TCP_BYTES: Family =
+    counter("mainstay_tcp_bytes", &["listener", "direction"], "Bytes passed on by a TCP listener.");
+
 pub(super) const LAST_GOOD_ENTRIES: Family =
     gauge("mainstay_last_good_entries", &[], "Good answers remembered in memory.");
 pub(super) const LAST_GOOD_BYTES: Family = gauge(
@@ -289,7 +309,7 @@ pub(super) const SEQUENCES_LOST: Family =
     counter("mainstay_sequences_lost", &["model"], "Sequences that were lost with their server.");
 
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 57] = [
+pub const ALL: [&Family; 62] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -331,6 +351,11 @@ pub const ALL: [&Family; 57] = [
     &GROUP_TOLERATES,
     &GROUP_STANDING,
     &GROUP_WAITING,
+    &TCP_OPEN,
+    &TCP_ACCEPTED,
+    &TCP_ENDED,
+    &TCP_RETRIES,
+    &TCP_BYTES,
     &GOLDEN,
     &DISCOVERY_ENDPOINTS,
     &DISCOVERY_FINE,

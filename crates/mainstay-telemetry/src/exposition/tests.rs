@@ -8,7 +8,7 @@ use mainstay_policy::{Class, SentState};
 use super::family::{ALL, Family};
 use super::*;
 use crate::record::{Attempt, End, Reason, Record, RequestId};
-use crate::{Clock, Event, EventKind, Names, Settings};
+use crate::{Clock, Event, EventKind, Names, Settings, TcpGauges};
 
 /// Written by this test when `MAINSTAY_WRITE_DOCS` is set, compared otherwise.
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
@@ -80,6 +80,14 @@ fn gauges() -> Gauges {
                 ("a:8000".to_owned(), Standing::Spare),
                 ("b:8000".to_owned(), Standing::Active),
             ],
+        }],
+        tcp: vec![TcpGauges {
+            listener: "cache".to_owned(),
+            open: 2,
+            accepted: 7,
+            retried: 1,
+            bytes: [300, 4000],
+            ends: vec![("done".to_owned(), 4), ("failover".to_owned(), 1)],
         }],
         sources: vec![SourceGauges {
             pool: "fraud-v2".to_owned(),

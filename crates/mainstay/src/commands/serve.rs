@@ -53,6 +53,9 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let addresses = gateway.addresses().context("cannot tell the listeners' addresses")?;
     println!("mainstay: listening on http://{}", addresses.http);
     println!("mainstay: admin on http://{}", addresses.admin);
+    for (name, address) in &addresses.tcp {
+        println!("mainstay: tcp {name} on {address}");
+    }
     let signals = tokio::spawn(obey(gateway.lifecycle()));
     gateway.run(asked_to_stop(&mut terminate, &mut interrupt)).await?;
     signals.abort();

@@ -38,5 +38,6 @@ mod replacement;
 mod service_manager;
 mod start;
 mod streams;
+mod tcp;
 mod upgrade;
 mod verdicts;

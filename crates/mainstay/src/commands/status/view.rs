@@ -14,16 +14,20 @@ use crate::commands::look::{Look, age, align_right, cell, grouped, table};
 
 mod groups;
 mod processes;
+mod tcp;
 
 /// The whole status.
 pub(super) fn render(status: &Status, look: Look) -> String {
-    let models = models(&status.models, look).trim_fmt();
-    let mut page = format!("{}\n\n{models}", title(status, look));
+    let mut page = title(status, look);
+    if !status.models.is_empty() || status.tcp.is_empty() {
+        // Writing to a string does not fail.
+        let _ = write!(page, "\n\n{}", models(&status.models, look).trim_fmt());
+    }
+    page.push_str(&tcp::section(status, look));
     for model in &status.models {
         page.push_str(&notes(model));
     }
     if status.pools.iter().any(|pool| !pool.endpoints.is_empty()) {
-        // Writing to a string does not fail.
         let _ = write!(page, "\n\n{}", pools(status, look).trim_fmt());
         for pool in &status.pools {
             page.push_str(&nearness(pool));

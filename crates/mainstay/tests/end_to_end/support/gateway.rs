@@ -134,7 +134,7 @@ impl Gateway {
         gateway
     }
 
-    async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         eventually("every endpoint is ready", || async {
             let verdicts = self.verdicts().await;
             verdicts.iter().all(|(_, verdict)| verdict == "ready").then_some(())
