@@ -220,6 +220,8 @@ impl Gateway {
             lifecycle,
             inherited,
         } = self;
+        let hand = processes.handle();
+        let processes = processes.restore(reconfigure.clone()).await;
         let (alive, mut ended) = mpsc::channel::<()>(1);
         let mut senders = Vec::with_capacity(config.workers);
         for index in 0..config.workers {
@@ -261,8 +263,7 @@ impl Gateway {
         let watching = lifecycle.clone();
         tasks.spawn(async move { watching.watch().await });
         tasks.spawn(outliers.run());
-        let hand = processes.handle();
-        tasks.spawn(processes.run(reconfigure.clone()));
+        tasks.spawn(processes.run());
         tasks.spawn(groups.run());
         tasks.spawn(look_after(Arc::clone(&shared)));
         tasks.spawn(sources.run(reconfigure));

@@ -69,15 +69,28 @@ impl Processes {
         View { handle: self.handle.clone(), wanted: Arc::clone(&self.wanted) }
     }
 
-    /// Supervises, follows the configuration and the load, until the hand on it retires it.
-    pub(crate) async fn run(self, reconfigure: Reconfigure) {
+    /// Takes up the replicas of an earlier gateway: before anybody is served, who would miss them,
+    /// and before the supervisor learns what runs, since what it does not know of is stopped.
+    pub(crate) async fn restore(self, reconfigure: Reconfigure) -> Supervision {
         let Self { shared, board, supervisor, handle, wanted } = self;
         let mut replicas = Replicas::new((shared, board), reconfigure, handle, wanted);
-        // Before the supervisor learns what runs: what it does not know of is stopped.
         replicas.restore().await;
+        Supervision { supervisor, replicas }
+    }
+}
+
+/// Everything about processes, ready to run.
+pub(crate) struct Supervision {
+    supervisor: Supervisor,
+    replicas: Replicas,
+}
+
+impl Supervision {
+    /// Supervises, follows the configuration and the load, until the hand on it retires it.
+    pub(crate) async fn run(self) {
         tokio::select! {
-            () = supervisor.run() => {}
-            () = replicas.run() => {}
+            () = self.supervisor.run() => {}
+            () = self.replicas.run() => {}
         }
     }
 }

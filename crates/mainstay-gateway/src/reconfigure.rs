@@ -24,6 +24,10 @@ use crate::outliers::Outliers;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
+/// The source of endpoints that are started on this host. They speak as their URLs say, whatever
+/// holds for the pool's other servers.
+pub(crate) const REPLICAS: &str = "replicas";
+
 /// The hand on everything that changes while the gateway runs. All hands change the same gateway.
 #[derive(Clone)]
 pub struct Reconfigure(Arc<Inner>);
@@ -287,11 +291,15 @@ impl Overlay {
                 pool.endpoints.iter().map(|endpoint| Arc::clone(&endpoint.name)).collect();
             let from = (Arc::clone(&pool.name), Arc::from(""));
             let sets = self.sets.range(from..).take_while(|((name, _), _)| *name == pool.name);
-            for endpoint in sets.flat_map(|(_, endpoints)| endpoints) {
-                if names.insert(Arc::clone(&endpoint.name)) {
-                    let mut endpoint = endpoint.clone();
-                    endpoint.url.tls = pool.tls.clone().or(endpoint.url.tls);
-                    pool.endpoints.push(endpoint);
+            for ((_, source), endpoints) in sets {
+                for endpoint in endpoints {
+                    if names.insert(Arc::clone(&endpoint.name)) {
+                        let mut endpoint = endpoint.clone();
+                        if **source != *REPLICAS {
+                            endpoint.url.tls = pool.tls.clone().or(endpoint.url.tls);
+                        }
+                        pool.endpoints.push(endpoint);
+                    }
                 }
             }
         }

@@ -24,7 +24,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::departures::Departures;
 use super::turns::Turns;
 use crate::observe::Board;
-use crate::reconfigure::Reconfigure;
+use crate::reconfigure::{REPLICAS, Reconfigure};
 use crate::shared::Shared;
 use crate::snapshot::Source;
 
@@ -32,8 +32,6 @@ use crate::snapshot::Source;
 const LOOK: Duration = Duration::from_millis(100);
 /// Looks that a step averages over: the load of one moment says little.
 const LOOKS: u32 = 10;
-/// Who brings the endpoints.
-const SOURCE: &str = "replicas";
 
 /// The wanted number of servers of every pool.
 #[derive(Debug, Default)]
@@ -253,14 +251,17 @@ impl Replicas {
         let has = |port: &u16| {
             let wanted = endpoint(pool, *port);
             let mut all = known.iter().flat_map(|pool| &pool.endpoints);
-            wanted.is_none_or(|wanted| all.any(|it| *it == wanted))
+            let is_it = |it: &Endpoint, wanted: &Endpoint| {
+                (&it.name, &it.process) == (&wanted.name, &wanted.process)
+            };
+            wanted.is_none_or(|wanted| all.any(|it| is_it(it, &wanted)))
         };
         !ports.iter().all(has)
     }
 
     async fn lay(&self, pool: &Pool, ports: &[u16], cause: &str) {
         let endpoints = ports.iter().filter_map(|port| endpoint(pool, *port)).collect();
-        let laid = self.reconfigure.set_endpoints(&pool.name, SOURCE, endpoints, cause).await;
+        let laid = self.reconfigure.set_endpoints(&pool.name, REPLICAS, endpoints, cause).await;
         if let Err(error) = laid {
             tracing::error!(%error, pool = %pool.name, "replicas cannot join their pool");
         }

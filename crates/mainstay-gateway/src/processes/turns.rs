@@ -1,16 +1,18 @@
 //! Another `process` section: servers are started anew one at a time, each drained first.
 //!
 //! Whose turn it is is decided by `mainstay_control::process::rolling`. Where others of the pool
-//! serve, the one whose turn it is gets no new requests, and is stopped when nothing is under way
-//! there or the gateway's `drain` is over; it gets requests again when its successor is there.
+//! serve, the one whose turn it is gets no new requests. It is stopped when nothing is under way
+//! there or the gateway's `drain` is over, and gets requests again when its successor is there. A
+//! reload that takes the change back ends the turn.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mainstay_cluster::process::Handle;
 use mainstay_config::Pool;
 use mainstay_control::process::rolling::{self, Doing, Server};
-use mainstay_policy::Moment;
+use mainstay_policy::{Moment, Verdict};
 use mainstay_policy::target::Target;
 
 use super::replicas::is_replica;
@@ -20,6 +22,9 @@ use crate::snapshot::Snapshot;
 
 /// Why a server is started anew.
 const CAUSE: &str = "its process section is another one, and it is its turn";
+
+/// An order that was not carried out within this time is given again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The turns of all pools.
 pub(super) struct Turns {
@@ -36,8 +41,8 @@ struct Turn {
     /// The process that is to end.
     pid: Option<u32>,
     until: Moment,
-    /// Whether it was told to.
-    told: bool,
+    /// When it was told to.
+    told: Option<Moment>,
 }
 
 impl Turns {
@@ -75,10 +80,15 @@ impl Turns {
             })
             .collect();
         let server = |(endpoint, status): &(usize, mainstay_cluster::process::Status)| {
-            let takes = takes_traffic(snapshot, at, *endpoint);
-            let doing = match (status.state, takes) {
-                ("running", true) => Doing::Serves,
-                ("running" | "starting", false) => Doing::Idle,
+            // One that serves only some of its models serves.
+            let here = || targets(snapshot, at, *endpoint);
+            let is_used = here().any(takes_traffic) || here().any(is_busy);
+            let is_unknown = here().any(|it| it.health.verdict() == Verdict::Unknown);
+            let doing = match status.state {
+                // What is known of the one before does not speak for its successor.
+                "starting" if !status.outdated || is_unknown => Doing::Unsure,
+                "running" | "starting" if is_used => Doing::Serves,
+                "running" | "starting" => Doing::Idle,
                 _ => Doing::Unsure,
             };
             Server { outdated: status.outdated, doing }
@@ -88,31 +98,39 @@ impl Turns {
         let (endpoint, status) = &supervised[next];
         let others = (0..pool.endpoints.len()).filter(|other| other != endpoint);
         let is_drained = servers[next].doing == Doing::Serves
-            && others.into_iter().any(|other| takes_traffic(snapshot, at, other));
+            && others.into_iter().any(|other| targets(snapshot, at, other).any(takes_traffic));
         let endpoint = Arc::clone(&pool.endpoints[*endpoint].name);
-        let now = self.shared.clock.now();
-        let until = if is_drained { now + snapshot.config.drain } else { now };
+        let until = self.shared.clock.now() + snapshot.config.drain;
         if is_drained {
             self.board.leaves(&pool.name, &endpoint, true);
         }
-        Some(Turn { endpoint, pid: status.pid, until, told: false })
+        Some(Turn { endpoint, pid: status.pid, until, told: None })
     }
 
     /// The turn, as long as it lasts.
     fn go_on(&self, pool: &Pool, turn: Turn, snapshot: &Snapshot, at: usize) -> Option<Turn> {
         let status = self.handle.status(&pool.name, &turn.endpoint);
-        let is_over =
-            status.is_none_or(|status| status.pid != turn.pid || status.state == "elsewhere");
-        if is_over {
+        let status = status.filter(|status| {
+            let is_meant = status.outdated || status.state == "stopping";
+            status.pid == turn.pid && is_meant && status.state != "elsewhere"
+        });
+        let Some(status) = status else {
             self.board.leaves(&pool.name, &turn.endpoint, false);
             return None;
-        }
-        let is_busy = || targets(snapshot, at, &pool.endpoints, &turn.endpoint).any(is_busy);
-        if turn.told || (self.shared.clock.now() < turn.until && is_busy()) {
+        };
+        let now = self.shared.clock.now();
+        let is_busy = || {
+            let named = |at: &usize| pool.endpoints[*at].name == turn.endpoint;
+            let endpoint = (0..pool.endpoints.len()).find(named);
+            endpoint.is_some_and(|endpoint| targets(snapshot, at, endpoint).any(is_busy))
+        };
+        let is_under_way =
+            status.state == "stopping" || turn.told.is_some_and(|told| now < told + AGAIN);
+        if is_under_way || (turn.told.is_none() && now < turn.until && is_busy()) {
             return Some(turn);
         }
         let told = self.handle.renew(&pool.name, &turn.endpoint, CAUSE);
-        Some(Turn { told: told.is_ok(), ..turn })
+        Some(Turn { told: told.ok().map(|()| now), ..turn })
     }
 }
 
@@ -120,19 +138,17 @@ fn is_busy(target: &Arc<Target>) -> bool {
     target.load.in_flight() > 0
 }
 
-fn targets<'s>(
-    snapshot: &'s Snapshot,
-    pool: usize,
-    endpoints: &'s [mainstay_config::Endpoint],
-    name: &'s str,
-) -> impl Iterator<Item = &'s Arc<Target>> {
-    let here = snapshot.watched.iter().filter(move |watched| watched.pool == pool);
-    here.filter(move |watched| *endpoints[watched.endpoint].name == *name).map(|it| &it.target)
+fn takes_traffic(target: &Arc<Target>) -> bool {
+    target.health.verdict().takes_traffic()
 }
 
-/// Whether requests come to an endpoint, for all of the models that it is there for.
-fn takes_traffic(snapshot: &Snapshot, pool: usize, endpoint: usize) -> bool {
-    let here = |it: &&crate::build::Watched| it.pool == pool && it.endpoint == endpoint;
-    let mut targets = snapshot.watched.iter().filter(here);
-    targets.all(|watched| watched.target.health.verdict().takes_traffic())
+/// The targets of one endpoint of a pool, by their places in the configuration.
+fn targets(
+    snapshot: &Snapshot,
+    pool: usize,
+    endpoint: usize,
+) -> impl Iterator<Item = &Arc<Target>> {
+    let here = snapshot.watched.iter();
+    let here = here.filter(move |it| it.pool == pool && it.endpoint == endpoint);
+    here.map(|watched| &watched.target)
 }

@@ -113,6 +113,43 @@ async fn a_process_section_that_does_not_run_takes_one_server_and_not_the_pool()
     assert_eq!(pid(&other), b, "it never had to be started anew");
 }
 
+#[tokio::test]
+async fn servers_that_lack_a_model_serve_the_others_and_are_not_replaced_together() {
+    let (a, b) = (free(), free());
+    let sections = [json!({"command": server(a)}), json!({"command": server(b)})];
+    let both = |sections: &[Value; 2]| {
+        let mut config =
+            supervised(&[endpoint("a", a, &sections[0]), endpoint("b", b, &sections[1])]);
+        // One that no server has.
+        config["models"]["ghost"] = json!({"chain": [{"pool": "forest"}]});
+        config
+    };
+    let gateway = Gateway::start(both(&sections)).await;
+    let serves = async |name: &str| {
+        let targets = gateway.targets().await;
+        targets.iter().any(|(of, model)| {
+            of == name && model["model"] == MODEL && model["verdict"] == "ready"
+        })
+    };
+    for name in ["a", "b"] {
+        eventually("it serves", || async { serves(name).await.then_some(()) }).await;
+    }
+    let pids = async || [pid(&process(&gateway, "a").await), pid(&process(&gateway, "b").await)];
+    let before = pids().await;
+    let load = load(&gateway);
+    load.more(50).await;
+    reload(&gateway, &both(&[changed(&sections[0]), changed(&sections[1])])).await;
+    eventually("one is gone", || async {
+        before.iter().any(|pid| !is_alive(*pid)).then_some(())
+    })
+    .await;
+    load.more(200).await;
+    assert_eq!(before.iter().filter(|pid| is_alive(**pid)).count(), 1, "the other one serves on");
+    let report = load.stop().await;
+    report.assert_all_answered_within(DEADLINE);
+    assert_eq!(report.samples.iter().filter(|sample| sample.is_degraded()).count(), 0);
+}
+
 /// The endpoints of the pool and their processes.
 async fn endpoints(gateway: &Gateway) -> Vec<Value> {
     let status = gateway.status().await;
