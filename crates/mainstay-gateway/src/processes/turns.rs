@@ -12,8 +12,8 @@ use std::time::Duration;
 use mainstay_cluster::process::Handle;
 use mainstay_config::Pool;
 use mainstay_control::process::rolling::{self, Doing, Server};
-use mainstay_policy::{Moment, Verdict};
 use mainstay_policy::target::Target;
+use mainstay_policy::{Moment, Verdict};
 
 use super::replicas::is_replica;
 use crate::observe::Board;

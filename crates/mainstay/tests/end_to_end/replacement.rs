@@ -127,9 +127,9 @@ async fn servers_that_lack_a_model_serve_the_others_and_are_not_replaced_togethe
     let gateway = Gateway::start(both(&sections)).await;
     let serves = async |name: &str| {
         let targets = gateway.targets().await;
-        targets.iter().any(|(of, model)| {
-            of == name && model["model"] == MODEL && model["verdict"] == "ready"
-        })
+        targets
+            .iter()
+            .any(|(of, model)| of == name && model["model"] == MODEL && model["verdict"] == "ready")
     };
     for name in ["a", "b"] {
         eventually("it serves", || async { serves(name).await.then_some(()) }).await;
@@ -139,10 +139,8 @@ async fn servers_that_lack_a_model_serve_the_others_and_are_not_replaced_togethe
     let load = load(&gateway);
     load.more(50).await;
     reload(&gateway, &both(&[changed(&sections[0]), changed(&sections[1])])).await;
-    eventually("one is gone", || async {
-        before.iter().any(|pid| !is_alive(*pid)).then_some(())
-    })
-    .await;
+    eventually("one is gone", || async { before.iter().any(|pid| !is_alive(*pid)).then_some(()) })
+        .await;
     load.more(200).await;
     assert_eq!(before.iter().filter(|pid| is_alive(**pid)).count(), 1, "the other one serves on");
     let report = load.stop().await;
