@@ -7,6 +7,7 @@ readiness paths of the Open Inference Protocol, because proxies probe it.
 import pathlib
 
 from .install import program
+from .paths import ROOT, mainstay_binary
 from .process import Pinned, free_port
 
 MODEL_PATH = "/v2/models/m"
@@ -50,6 +51,18 @@ http {{
     }}
 }}
 """
+
+
+def start_grpc(folder: pathlib.Path, core: int) -> tuple[Pinned, int]:
+    """A model server for gRPC: it runs a small model, so that CPU time for each request, and not
+    requests a second, is what compares proxies."""
+    port = free_port()
+    model = ROOT / "crates" / "mainstay" / "demo" / "digits-logistic.onnx"
+    command = [str(mainstay_binary()), "model-server", "--model", f"m={model}",
+               "--listen", f"127.0.0.1:{free_port()}", "--grpc", f"127.0.0.1:{port}"]
+    backend = Pinned("backend", command, core, folder / "backend.log")
+    backend.wait_for(port)
+    return backend, port
 
 
 def start(folder: pathlib.Path, core: int) -> tuple[Pinned, int]:

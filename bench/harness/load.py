@@ -12,6 +12,7 @@ import subprocess
 from .scenario import Scenario
 
 CONNECTIONS = 32
+GRPC_CONNECTIONS = 4
 GRACE = 30
 
 WRK_SCRIPT = """
@@ -49,6 +50,8 @@ class Load:
 
 def saturate(scenario: Scenario, port: int, seconds: float, core: int, folder: pathlib.Path):
     """As many requests as CONNECTIONS connections get through."""
+    if scenario.frame:
+        return _h2load(scenario, port, seconds, None, core, folder)
     script = folder / f"{scenario.name}.lua"
     body = f"wrk.body = [[{scenario.body}]]" if scenario.body else ""
     method = "POST" if scenario.body else "GET"
@@ -66,6 +69,8 @@ def at_rate(
     scenario: Scenario, port: int, seconds: float, rate: float, core: int, folder: pathlib.Path
 ):
     """`rate` requests a second over CONNECTIONS connections, or as many of them as are answered."""
+    if scenario.frame:
+        return _h2load(scenario, port, seconds, rate, core, folder)
     log = folder / "h2load.log"
     log.unlink(missing_ok=True)
     command = ["h2load", "--h1", "-t1", f"-c{CONNECTIONS}", f"-D{_whole(seconds)}",
@@ -74,6 +79,23 @@ def at_rate(
         data = folder / f"{scenario.name}.body"
         data.write_text(scenario.body)
         command += ["-d", str(data), "-H", "content-type: application/json"]
+    _run([*command, _url(scenario, port)], core, seconds)
+    return _read_log(log, _whole(seconds))
+
+
+def _h2load(
+    scenario: Scenario, port: int, seconds: float, rate: float | None, core: int,
+    folder: pathlib.Path,
+):
+    """gRPC over a few connections with as many streams as there are connections otherwise."""
+    log, data = folder / "h2load.log", folder / f"{scenario.name}.frame"
+    log.unlink(missing_ok=True)
+    data.write_bytes(scenario.frame)
+    command = ["h2load", "-t1", f"-c{GRPC_CONNECTIONS}", f"-m{CONNECTIONS // GRPC_CONNECTIONS}",
+               f"-D{_whole(seconds)}", f"--log-file={log}", "-d", str(data),
+               "-H", "content-type: application/grpc", "-H", "te: trailers"]
+    if rate:
+        command.append(f"--rps={rate / GRPC_CONNECTIONS:.3f}")
     _run([*command, _url(scenario, port)], core, seconds)
     return _read_log(log, _whole(seconds))
 

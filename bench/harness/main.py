@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 
-from . import backend, install, measure, proxies, report, summary
+from . import backend, install, measure, proxies, report, scenario, summary
 
 MEMORY = pathlib.Path("/dev/shm")
 
@@ -29,8 +29,10 @@ def main() -> int:
 
 
 def _measure(options: argparse.Namespace, folder: pathlib.Path) -> int:
-    plan = measure.Plan(options.rounds, options.seconds, options.load_core, folder)
-    server, port = backend.start(folder, options.load_core)
+    scenarios = scenario.GRPC if options.grpc else scenario.SCENARIOS
+    plan = measure.Plan(options.rounds, options.seconds, options.load_core, folder, scenarios)
+    begin = backend.start_grpc if options.grpc else backend.start
+    server, port = begin(folder, options.load_core)
     running: list[proxies.Running] = []
     try:
         _start(options, folder, port, running)
@@ -50,7 +52,10 @@ def _start(options: argparse.Namespace, folder: pathlib.Path, port: int, running
     for proxy in proxies.ALL:
         if options.only and proxy.name not in options.only:
             continue
-        started = proxies.start(proxy, folder, port, options.proxy_core)
+        known = proxies.GRPC.get(proxy.name) if options.grpc else proxy
+        if not known:
+            continue
+        started = proxies.start(known, folder, port, options.proxy_core)
         if started:
             running.append(started)
         else:
@@ -75,12 +80,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4, help="length of one sample (default 4)")
     parser.add_argument("--quick", action="store_true",
                         help="a look: 1 round of 1 s, nothing written")
+    parser.add_argument("--grpc", action="store_true",
+                        help="gRPC instead, before those that speak it; nothing written")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these (direct, nginx, ...)")
     parser.add_argument("--proxy-core", type=int, default=1, help="core of the proxy (default 1)")
     parser.add_argument("--load-core", type=int, default=0,
                         help="core of load and backend (default 0)")
     options = parser.parse_args()
-    options.write = not options.quick
+    options.write = not options.quick and not options.grpc
     if options.quick:
         options.rounds, options.seconds = 1, 1
     return options

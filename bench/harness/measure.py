@@ -26,6 +26,7 @@ class Plan:
     seconds: float
     load_core: int
     folder: pathlib.Path
+    scenarios: tuple[Scenario, ...] = SCENARIOS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Sample:
 def calibrate(plan: Plan, proxies: list[Running]) -> dict[str, float]:
     """Warms every proxy up, and gives half of the best proxy's rate for each scenario."""
     rates = {}
-    for scenario in SCENARIOS:
+    for scenario in plan.scenarios:
         reached = {}
         for proxy in proxies:
             seen = load.saturate(scenario, proxy.port, 2, plan.load_core, plan.folder)
@@ -65,7 +66,7 @@ def rounds(
     for number in range(plan.rounds):
         order = proxies if number % 2 == 0 else proxies[::-1]
         tell(f"round {number + 1} of {plan.rounds}: {', '.join(proxy.name for proxy in order)}")
-        for scenario in SCENARIOS:
+        for scenario in plan.scenarios:
             for mode in MODES:
                 offered = rates[scenario.name] if mode == HALF else None
                 samples += [_sample(plan, proxy, scenario, offered) for proxy in order]

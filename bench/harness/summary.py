@@ -5,7 +5,7 @@ import statistics
 
 from .measure import MODES, Sample
 from .proxies import PEERS
-from .scenario import SCENARIOS
+from .scenario import GRPC, SCENARIOS
 
 # Below this share of the offered rate a proxy counts as saturated at half load.
 HELD = 0.95
@@ -34,7 +34,7 @@ class Row:
 def rows(samples: list[Sample]) -> list[Row]:
     """Every proxy, scenario and mode with its ratios, in the order of the report."""
     result = []
-    for scenario in SCENARIOS:
+    for scenario in (*SCENARIOS, *GRPC):
         for mode in MODES:
             cell = [s for s in samples if (s.scenario, s.mode) == (scenario.name, mode)]
             result += _with_ratios(_medians(cell))

@@ -6,6 +6,7 @@ The binary is MAINSTAY_BIN, or the newest one in cargo's target folder.
 import os
 import pathlib
 import queue
+import signal
 import subprocess
 import threading
 
@@ -15,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEMO = ROOT / "crates" / "mainstay" / "demo"
 READY = "listening on http://"
 ADMIN = "admin on http://"
+GRPC = "gRPC on http://"
 LIMIT = 60
 
 CONFIG = """
@@ -23,8 +25,10 @@ admin: {{address: "127.0.0.1:0"}}
 state-dir: "{folder}"
 pools:
   forest:
+    protocol: {protocol}
     endpoints:
 {endpoints}
+{pool}
 models:
   digits:
     deadline: 5s
@@ -80,6 +84,18 @@ class Process:
             if marker in line:
                 return line.partition(marker)[2].strip()
 
+    def grpc(self) -> str:
+        """Where it listens for gRPC; of a process that was told to."""
+        return self._wait(GRPC)
+
+    def freeze(self) -> None:
+        """Stops its time: the kernel accepts connections, and nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets its time go on."""
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """As a crash would: no last words."""
         self._process.kill()
@@ -96,15 +112,25 @@ class Process:
             raise
 
 
-def model_server() -> Process:
+def model_server(*more: str) -> Process:
     """The demo's best model, under the name that the gateway's clients use too."""
     model = f"digits={DEMO / 'digits-forest.onnx'}"
-    return Process("model-server", "--model", model, "--listen", "127.0.0.1:0")
+    return Process("model-server", "--model", model, "--listen", "127.0.0.1:0", *more)
 
 
 def gateway(servers: list[Process], folder: pathlib.Path, fallback: str = "") -> Process:
     """A gateway with one pool over these servers."""
-    endpoints = "\n".join(f"      - url: http://{server.address}" for server in servers)
+    return gateway_of([server.address for server in servers], folder, fallback=fallback)
+
+
+def gateway_of(
+    addresses: list[str], folder: pathlib.Path, protocol: str = "oip", fallback: str = "",
+    pool: str = "",
+) -> Process:
+    """A gateway with one pool over servers at these addresses, which speak this protocol."""
+    endpoints = "\n".join(f"      - url: http://{address}" for address in addresses)
     config = folder / "mainstay.yaml"
-    config.write_text(CONFIG.format(folder=folder, endpoints=endpoints, fallback=fallback))
+    config.write_text(CONFIG.format(
+        folder=folder, endpoints=endpoints, fallback=fallback, protocol=protocol, pool=pool
+    ))
     return Process("serve", "--config", str(config), wait_for=ADMIN)

@@ -69,9 +69,24 @@ def _config(_folder: pathlib.Path, port: int, backend: int) -> str:
     return json.dumps({"static_resources": resources}, indent=1)
 
 
+def _grpc_config(folder: pathlib.Path, port: int, backend: int) -> str:
+    cluster = _cluster(backend)
+    cluster["health_checks"][0].pop("http_health_check")
+    cluster["health_checks"][0]["grpc_health_check"] = {}
+    cluster["typed_extension_protocol_options"] = {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    }
+    resources = {"listeners": [_listener(port)], "clusters": [cluster]}
+    return json.dumps({"static_resources": resources}, indent=1)
+
+
 def _command(binary: str, config: pathlib.Path) -> list[str]:
     return [binary, "-c", str(config), "--concurrency", "1", "--log-level", "error",
             "--disable-hot-restart"]
 
 
 PROXY = Proxy("envoy", envoy, "envoy.json", _config, _command)
+GRPC = Proxy("envoy", envoy, "envoy-grpc.json", _grpc_config, _command)

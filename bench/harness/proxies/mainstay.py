@@ -16,6 +16,7 @@ state-dir: "{folder}/mainstay-state"
 workers: 1
 pools:
   model:
+    protocol: {protocol}
     endpoints:
       - {{url: "http://127.0.0.1:{backend}"}}
 models:
@@ -32,7 +33,13 @@ def _find() -> str | None:
 
 
 def _config(folder: pathlib.Path, port: int, backend: int) -> str:
-    return CONFIG.format(folder=folder, port=port, backend=backend, admin=free_port())
+    return CONFIG.format(folder=folder, port=port, backend=backend, admin=free_port(),
+                         protocol="oip")
+
+
+def _grpc_config(folder: pathlib.Path, port: int, backend: int) -> str:
+    return CONFIG.format(folder=folder, port=port, backend=backend, admin=free_port(),
+                         protocol="oip-grpc")
 
 
 def _command(binary: str, config: pathlib.Path) -> list[str]:
@@ -40,3 +47,4 @@ def _command(binary: str, config: pathlib.Path) -> list[str]:
 
 
 PROXY = Proxy("mainstay", _find, "mainstay.yaml", _config, _command)
+GRPC = Proxy("mainstay", _find, "mainstay-grpc.yaml", _grpc_config, _command)

@@ -116,6 +116,8 @@ pub struct Node {
 pub struct Listen {
     /// Open Inference Protocol over HTTP. Default 0.0.0.0:8080: a gateway is there to be reached.
     pub http: SocketAddr,
+    /// A further address for the same. Default none: gRPC is taken at the first one too.
+    pub grpc: Option<SocketAddr>,
     /// TLS with clients. Default none: clear text.
     pub tls: Option<Arc<mainstay_tls::Listening>>,
     /// How much its requests matter.
@@ -125,7 +127,7 @@ pub struct Listen {
 impl Default for Listen {
     fn default() -> Self {
         let http = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
-        Self { http, tls: None, priorities: Priorities::default() }
+        Self { http, grpc: None, tls: None, priorities: Priorities::default() }
     }
 }
 

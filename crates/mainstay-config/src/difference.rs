@@ -218,6 +218,7 @@ fn fixed(config: &Config) -> BTreeMap<String, String> {
     by_key([
         ("listen.http", said(&config.listen.http)),
         ("tcp.listen", said(&tcp_addresses(config))),
+        ("listen.grpc", said(&config.listen.grpc)),
         ("workers", said(&config.workers)),
         ("admin", said(&config.admin)),
         ("state-dir", said(&config.state_dir)),

@@ -160,6 +160,9 @@ pub(crate) struct RawListen {
     /// Address and port for the Open Inference Protocol over HTTP.
     #[schemars(extend("default" = "0.0.0.0:8080"))]
     pub(crate) http: Opt<String>,
+    /// A further address, for clients of gRPC by custom. Either address takes both HTTP and gRPC.
+    #[schemars(extend("examples" = ["0.0.0.0:8081"], "x-comment" = true))]
+    pub(crate) grpc: Opt<String>,
     /// TLS with clients: the certificate that is shown to them, and whether they must show one.
     /// HTTP/2 is agreed on in the handshake. Without this section they are served in clear text.
     #[schemars(extend(

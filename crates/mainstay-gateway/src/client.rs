@@ -8,6 +8,7 @@ mod body;
 mod clerks;
 mod handshake;
 mod io;
+mod rpc;
 mod socket;
 
 use std::cell::{Cell, RefCell};
@@ -35,6 +36,7 @@ use clerks::Answering;
 pub(crate) use clerks::Clerks;
 use handshake::Handshakes;
 use io::ClientIo;
+pub(crate) use rpc::{Begun, pass_on};
 use socket::Socket;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, section 3.4); no HTTP/1.1 method begins

@@ -55,6 +55,8 @@ pub struct Gateway {
     lifecycle: Lifecycle,
     inherited: Inherited,
     listener: std::net::TcpListener,
+    /// A further one for clients.
+    grpc: Option<std::net::TcpListener>,
     /// With the names of the TCP listeners that they belong to.
     tcp: Vec<(Arc<str>, std::net::TcpListener)>,
     admin: Admin,
@@ -89,6 +91,8 @@ pub(crate) enum Leave {
 pub struct Running {
     /// The client listener.
     pub http: SocketAddr,
+    /// The further client listener, where there is one.
+    pub grpc: Option<SocketAddr>,
     /// The admin listener.
     pub admin: SocketAddr,
     /// The TCP listeners, by name.
@@ -118,6 +122,7 @@ impl Gateway {
             Some(listener) => listener,
             None => accept::listen(address).map_err(refused)?,
         };
+        let grpc = listen_grpc(&config, &mut inherited)?;
         let tcp = listen_tcp(&config, &mut inherited)?;
         let admin_socket = match inherited.take_admin(config.admin.address) {
             Some(listener) => listener,
@@ -138,7 +143,8 @@ impl Gateway {
         let discovery = Arc::clone(&sources.discovery);
         let copies = (listener.try_clone(), admin_socket.try_clone());
         let successor = Successor::new(copies.0.map_err(refused)?, copies.1.map_err(refused)?)
-            .with_tcp(&tcp)
+            .with_grpc(grpc.as_ref())
+            .and_then(|successor| successor.with_tcp(&tcp))
             .map_err(refused)?;
         let lifecycle = Lifecycle::new(reconfigure.clone(), file, successor);
         let state = State::new(Arc::clone(&shared), known, discovery, Arc::clone(&orders))
@@ -167,6 +173,7 @@ impl Gateway {
             lifecycle,
             inherited,
             listener,
+            grpc,
             tcp,
             admin,
             stop,
@@ -181,7 +188,8 @@ impl Gateway {
     pub fn addresses(&self) -> std::io::Result<Running> {
         let tcp = self.tcp.iter().map(|(name, it)| Ok((Arc::clone(name), it.local_addr()?)));
         let tcp = tcp.collect::<std::io::Result<_>>()?;
-        Ok(Running { http: self.listener.local_addr()?, admin: self.admin.local_addr(), tcp })
+        let grpc = self.grpc.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+        Ok(Running { http: self.listener.local_addr()?, grpc, admin: self.admin.local_addr(), tcp })
     }
 
     /// The hand on what changes while it runs.
@@ -213,6 +221,7 @@ impl Gateway {
             orders,
             processes,
             listener,
+            grpc,
             tcp,
             admin,
             stop,
@@ -240,6 +249,10 @@ impl Gateway {
         drop(alive);
         let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Worker)?;
         let mut doors = vec![(listener, Door::Http)];
+        if let Some(listener) = grpc {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Worker)?;
+            doors.push((listener, Door::Http));
+        }
         for (name, listener) in tcp {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::Worker)?;
             doors.push((listener, Door::Tcp(name)));
@@ -309,6 +322,18 @@ impl Gateway {
         admin.abort();
         Ok(())
     }
+}
+
+/// The further socket for clients, given or opened.
+fn listen_grpc(
+    config: &Config,
+    inherited: &mut Inherited,
+) -> Result<Option<std::net::TcpListener>, Error> {
+    let Some(address) = config.listen.grpc else { return Ok(None) };
+    if let Some(listener) = inherited.take_grpc(address) {
+        return Ok(Some(listener));
+    }
+    accept::listen(address).map(Some).map_err(|source| Error::Listen { address, source })
 }
 
 /// Opens the TCP listeners that were not inherited.

@@ -1,10 +1,11 @@
 //! Listening sockets from the process before, and to the one after.
 //!
 //! Sockets come as file descriptors from 3 on, counted in `LISTEN_FDS` and named in
-//! `LISTEN_FDNAMES`, as systemd hands them over (sd_listen_fds(3)): `http` for clients, `admin` for
-//! operators, `tcp-NAME` for those of a TCP listener. A process that takes over from another one says on its standard input, which is a
-//! socket then, that it is ready. Until it does the one before serves on; both accept from the same
-//! queue, so that no connection is refused in between.
+//! `LISTEN_FDNAMES`, as systemd hands them over (sd_listen_fds(3)): `http` and `grpc` for clients,
+//! `admin` for operators, `tcp-NAME` for those of a TCP listener. A process that takes over from
+//! another one says on its standard input, which is a socket then, that it is ready. Until it does
+//! the one before serves on; both accept from the same queue, so that no connection is refused in
+//! between.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -31,6 +32,7 @@ const READY: &[u8] = b"ready\n";
 #[derive(Debug, Default)]
 pub struct Inherited {
     http: Option<TcpListener>,
+    grpc: Option<TcpListener>,
     admin: Option<TcpListener>,
     /// By the names of the listeners.
     tcp: HashMap<String, TcpListener>,
@@ -50,6 +52,7 @@ impl Inherited {
             listener.set_nonblocking(true)?;
             match &*name {
                 "admin" => own.admin = Some(listener),
+                "grpc" => own.grpc = Some(listener),
                 "http" => own.http = Some(listener),
                 name if name.starts_with(TCP) => {
                     own.tcp.insert(name[TCP.len()..].to_owned(), listener);
@@ -65,6 +68,12 @@ impl Inherited {
     pub(crate) fn take_http(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let takes_over = self.takes_over;
         self.http.take().filter(|listener| fits(listener, address, takes_over))
+    }
+
+    /// The further socket for clients, if it fits what the configuration says.
+    pub(crate) fn take_grpc(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let takes_over = self.takes_over;
+        self.grpc.take().filter(|listener| fits(listener, address, takes_over))
     }
 
     /// The socket of a TCP listener, if it fits what the configuration says.
@@ -118,6 +127,18 @@ impl Successor {
         let sockets = vec![("http".to_owned(), http), ("admin".to_owned(), admin)];
         let sockets = Mutex::new(Some(sockets));
         Self { program: std::env::current_exe().ok(), arguments, sockets }
+    }
+
+    /// The same with a copy of the further socket for clients.
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    pub(crate) fn with_grpc(self, grpc: Option<&TcpListener>) -> std::io::Result<Self> {
+        if let Some(listener) = grpc {
+            let copy = ("grpc".to_owned(), listener.try_clone()?);
+            self.sockets().get_or_insert_default().push(copy);
+        }
+        Ok(self)
     }
 
     /// The same with copies of these sockets of TCP listeners.

@@ -21,6 +21,7 @@ mod own;
 mod recognise;
 mod reply;
 mod retry_after;
+mod rpc;
 mod sequence;
 mod waiting;
 
@@ -30,6 +31,7 @@ use std::rc::Rc;
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
+use mainstay_protocol::Protocol;
 use mainstay_telemetry::record::{End, Reason};
 
 use crate::client::AnswerBody;
@@ -57,10 +59,14 @@ pub(crate) fn answer(
     let (parts, body) = message.into_parts();
     // HTTP/1.1 leaves the body of an answer to HEAD out by itself; HTTP/2 would send it.
     let bare = parts.method == Method::HEAD && parts.version == Version::HTTP_2;
+    let is_grpc = recognise::is_grpc(&parts);
     // A request's future is large, and copied when it begins: an `async fn` would hold these
     // arguments twice, and a future that is awaited without `pin!` is copied into its place.
     async move {
         let mut response = pin!(respond(flight, (parts, trusted), body)).await;
+        if is_grpc {
+            response = rpc::dress(response);
+        }
         if bare {
             *response.body_mut() = AnswerBody::whole(bytes::Bytes::new());
         }
@@ -99,6 +105,17 @@ fn respond(
                 flight.protocol = nameless.protocol;
                 match Box::pin(named::ask(&mut flight, *nameless, body)).await {
                     Ok(asked) => asked,
+                    Err(fault) => return refuse(flight, &fault),
+                }
+            }
+            Ok(Recognised::Rpc(rpc)) => {
+                flight.protocol = Protocol::OipGrpc;
+                match Box::pin(rpc::answer(&mut flight, *rpc, body)).await {
+                    Ok(rpc::Answered::Ask(ask, now)) => (*ask, now),
+                    Ok(rpc::Answered::Own(response)) => {
+                        flight.end(End::Answered, response.status().as_u16());
+                        return response;
+                    }
                     Err(fault) => return refuse(flight, &fault),
                 }
             }

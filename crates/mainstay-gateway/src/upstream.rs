@@ -9,6 +9,8 @@ pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod exchange;
+pub(crate) mod http2;
+mod messages;
 pub(crate) mod stream;
 mod upload;
 
@@ -16,4 +18,5 @@ pub(crate) use body::OutBody;
 pub(crate) use connection::{Connection, Inbound};
 pub(crate) use connections::Connections;
 pub(crate) use exchange::{Exchange, Failure, Outgoing, Sending, exchange};
+pub(crate) use messages::{Messages, Reader, Renamed};
 pub(crate) use stream::open;

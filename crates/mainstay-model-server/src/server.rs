@@ -7,9 +7,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use mainstay_onnx::Executor;
 use tokio::net::TcpStream;
@@ -32,6 +32,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Options {
     /// Where to listen; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// A further address, for gRPC; port 0 lets the system choose. Default none.
+    pub grpc: Option<SocketAddr>,
     /// The models: name and file.
     pub models: Vec<(String, PathBuf)>,
     /// Whether models wait to be loaded over the repository API. Default false.
@@ -53,6 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            grpc: None,
             models: Vec::new(),
             unloaded: false,
             engine: mainstay_onnx::Options::default(),
@@ -69,6 +72,7 @@ impl Default for Options {
 pub struct Server {
     listener: tokio::net::TcpListener,
     address: SocketAddr,
+    grpc: Option<(tokio::net::TcpListener, SocketAddr)>,
     service: Arc<Service>,
     drain: Duration,
 }
@@ -85,6 +89,10 @@ impl Server {
         let repository = Repository::new(options.models, options.engine)?;
         let (listener, address) =
             listen(address).map_err(|source| Error::Listen { address, source })?;
+        let grpc = options
+            .grpc
+            .map(|address| listen(address).map_err(|source| Error::Listen { address, source }));
+        let grpc = grpc.transpose()?;
         if !options.unloaded {
             repository.load_all();
         }
@@ -93,13 +101,19 @@ impl Server {
             executor: Executor::new(options.threads, options.queue),
             body_limit: options.body_limit,
         });
-        Ok(Self { listener, address, service, drain: options.drain })
+        Ok(Self { listener, address, grpc, service, drain: options.drain })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for gRPC, if it does.
+    #[must_use]
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(|(_, address)| *address)
     }
 
     /// The models that could not be loaded, each with the reason.
@@ -119,10 +133,13 @@ impl Server {
                 (stream, slot) = accept(&self.listener, &slots) => {
                     serve(&connections, Arc::clone(&self.service), stream, slot);
                 }
+                (stream, slot) = accept_rpc(self.grpc.as_ref(), &slots) => {
+                    serve_rpc(&connections, Arc::clone(&self.service), stream, slot);
+                }
                 () = &mut shutdown => break,
             }
         }
-        drop(self.listener);
+        drop((self.listener, self.grpc));
         // Over the limit the connections are cut as the runtime ends; nothing is left to do here.
         drop(tokio::time::timeout(self.drain, connections.shutdown()).await);
     }
@@ -148,6 +165,37 @@ async fn accept(
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
+}
+
+/// The next connection for gRPC; never, where nobody listens for it.
+async fn accept_rpc(
+    listening: Option<&(tokio::net::TcpListener, SocketAddr)>,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    match listening {
+        Some((listener, _)) => accept(listener, slots).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn serve_rpc(
+    connections: &GracefulShutdown,
+    service: Arc<Service>,
+    stream: TcpStream,
+    slot: Option<OwnedSemaphorePermit>,
+) {
+    drop(stream.set_nodelay(true));
+    let answer = service_fn(move |request| {
+        let service = Arc::clone(&service);
+        async move { Ok::<_, Infallible>(service.answer_rpc(request)) }
+    });
+    let connection =
+        http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer);
+    let connection = connections.watch(connection);
+    tokio::spawn(async move {
+        drop(connection.await);
+        drop(slot);
+    });
 }
 
 fn serve(

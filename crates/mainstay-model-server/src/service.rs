@@ -28,6 +28,7 @@ use crate::VERSION;
 use crate::repository::Repository;
 
 mod reply;
+pub(crate) mod rpc;
 
 use reply::{Refusal, ok, ok_encoded, refuse};
 
@@ -70,7 +71,7 @@ impl Service {
         match call {
             Call::ServerLive => Ok(ok(metadata::live(true))),
             Call::ServerReady => self.server_ready(),
-            Call::ServerMetadata => Ok(ok(server_metadata())),
+            Call::ServerMetadata => Ok(ok(metadata::render_server(&metadata_of_server()))),
             Call::ModelReady { model, version } => {
                 self.repository.ready(model, version.as_deref())?;
                 Ok(ok(metadata::model_ready(model, true)))
@@ -204,10 +205,10 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
     length.map(Some).ok_or_else(|| Refusal::bad("Inference-Header-Content-Length is no length"))
 }
 
-fn server_metadata() -> Bytes {
-    metadata::render_server(&metadata::Server {
+fn metadata_of_server() -> metadata::Server {
+    metadata::Server {
         name: "mainstay".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         extensions: EXTENSIONS.map(str::to_owned).to_vec(),
-    })
+    }
 }

@@ -5,6 +5,7 @@ mod command;
 pub(crate) mod golden;
 mod grpc;
 mod http;
+mod rpc;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,7 @@ async fn ask(probe: &Probe) -> Found {
     };
     match &probe.check {
         Check::OipReady => http::oip_ready(address, probe.model.as_ref()).await,
+        Check::OipGrpcReady => grpc::ready(address, probe.model.as_ref()).await,
         Check::Http(check) => http::matches(address, check).await,
         Check::Tcp { port } => tcp(&at(address, *port)).await,
         Check::Grpc { service, port } => {

@@ -13,7 +13,7 @@ use crate::oip::answer::{self, Mark, Response};
 use crate::oip::infer::{self, Request};
 use crate::oip::metadata::{self, Model};
 use crate::oip::sequence::{self, Said};
-use crate::oip::{Encoded, error, path};
+use crate::oip::{Encoded, error, key, path};
 use crate::{Called, Error, Protocol, TensorSpec, grpc, torchserve, v1};
 
 /// What a message does not say by itself.
@@ -168,6 +168,21 @@ pub fn restarted(protocol: Protocol, (body, json_len): (&[u8], Option<usize>)) -
     match protocol {
         Protocol::Oip => sequence::restarted(body, json_len),
         Protocol::OipGrpc => grpc::restarted(body),
+        _ => None,
+    }
+}
+
+/// The first value of the input of this name, as binary data would have it; `None` where there is
+/// none.
+#[must_use]
+pub fn first_value(
+    protocol: Protocol,
+    (body, json_len): (&[u8], Option<usize>),
+    input: &str,
+) -> Option<Vec<u8>> {
+    match protocol {
+        Protocol::Oip => key::first_value(body, json_len, input),
+        Protocol::OipGrpc => grpc::infer::first_value(body, input),
         _ => None,
     }
 }

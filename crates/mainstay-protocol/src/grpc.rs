@@ -33,7 +33,10 @@ mod walk;
 pub use call::{Call, recognise};
 pub use edit::{give_again, identity, mark, restarted, sequence};
 pub use frame::{Frames, first, frame, open, sole, take};
-pub use own::{index, model_metadata, model_ready, server_live, server_metadata, server_ready};
+pub use own::{
+    about_model, index, is_ready, model_metadata, model_ready, server_live, server_metadata,
+    server_ready, stream_answer, stream_error, wants_ready,
+};
 pub use reflection::{Reflection, reflect};
 pub use status::{Code, decode_message, encode_message, format_timeout, parse_timeout};
 pub use walk::{Named, named, renamed};
@@ -46,6 +49,12 @@ pub const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 /// The path of a stream of predictions.
 pub const STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+
+/// The path that asks whether a model is ready.
+pub const MODEL_READY: &str = "/inference.GRPCInferenceService/ModelReady";
+
+/// The path that asks whether a server is.
+pub const SERVER_READY: &str = "/inference.GRPCInferenceService/ServerReady";
 
 /// The messages, as `proto/` describes them.
 pub mod proto {

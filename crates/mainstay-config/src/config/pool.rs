@@ -306,6 +306,8 @@ pub struct GoldenFile {
 pub enum Check {
     /// `GET /v2/models/NAME/ready` for each model behind the endpoint.
     OipReady,
+    /// The same over gRPC.
+    OipGrpcReady,
     /// An HTTP request whose status and body must match.
     Http(HttpCheck),
     /// A TCP connection that is accepted.

@@ -17,10 +17,10 @@ use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
 #[serde(expecting = "a pool; write its keys below its name, at least `endpoints:`")]
 #[schemars(rename = "Pool")]
 pub(crate) struct RawPool {
-    /// What the servers speak: oip is the Open Inference Protocol V2 over HTTP, v1 TensorFlow
-    /// Serving's REST API and KServe's V1 protocol, torchserve TorchServe's inference API, http
-    /// anything at the paths that a model declares; tcp is any protocol at all, passed on as it is,
-    /// for the listeners under `tcp`.
+    /// What the servers speak: oip is the Open Inference Protocol V2 over HTTP, oip-grpc the same
+    /// over gRPC, v1 TensorFlow Serving's REST API and KServe's V1 protocol, torchserve
+    /// TorchServe's inference API, http anything at the paths that a model declares; tcp is any
+    /// protocol at all, passed on as it is, for the listeners under `tcp`.
     #[schemars(extend("default" = "oip"))]
     pub(crate) protocol: Opt<RawProtocol>,
     /// Whose dialect of failures the servers speak: auto, triton, mlserver, torchserve or
@@ -151,6 +151,8 @@ pub(crate) enum RawProtocol {
     Http,
     /// The Open Inference Protocol V2 over HTTP.
     Oip,
+    /// The same over gRPC.
+    OipGrpc,
     /// Any protocol over TCP, passed on as it is.
     Tcp,
     /// TorchServe's inference API.

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::code::Code;
 use crate::config::{
-    CONNECT_TIMEOUT, Endpoint, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
-    Pool,
+    CONNECT_TIMEOUT, Check, Endpoint, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE,
+    MAX_IDLE_CONNECTIONS, Pool,
 };
 use crate::raw::{Opt, RawConfig, RawEndpoint, RawFlavour, RawPool, RawProtocol, RawStandby};
 use crate::source::Span;
@@ -80,9 +80,14 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
     let mut endpoints = endpoints(review, name, raw);
     secured(review, raw, &mut endpoints, tls.as_ref());
     let (process, replicas) = process::replicas(review, raw);
+    let protocol = raw.protocol.as_ref().map_or(Protocol::Oip, |it| protocol(it.value));
+    let mut probe = check::probe(review, &raw.probe, name.span);
+    if protocol == Protocol::OipGrpc && matches!(probe.check, Check::OipReady) {
+        probe.check = Check::OipGrpcReady;
+    }
     let mut pool = Pool {
         name: Arc::from(name.as_str()),
-        protocol: raw.protocol.as_ref().map_or(Protocol::Oip, |it| protocol(it.value)),
+        protocol,
         flavour,
         replicas,
         process,
@@ -106,7 +111,7 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
             .as_ref()
             .map_or(MAX_IDLE_CONNECTIONS, |number| number.value.into()),
         keep_alive: raw.keep_alive.as_ref().map_or(KEEP_ALIVE, |length| length.value.0),
-        probe: check::probe(review, &raw.probe, name.span),
+        probe,
         breaker: breaker::breaker(review, &raw.breaker),
         outliers: outliers::outliers(review, &raw.outliers),
         failback: outliers::failback(review, &raw.failback, slow_start.minimum),
@@ -154,6 +159,7 @@ const fn protocol(protocol: RawProtocol) -> Protocol {
         RawProtocol::Http => Protocol::Http,
         RawProtocol::Oip => Protocol::Oip,
         RawProtocol::Tcp => Protocol::Tcp,
+        RawProtocol::OipGrpc => Protocol::OipGrpc,
         RawProtocol::TorchServe => Protocol::TorchServe,
         RawProtocol::V1 => Protocol::V1,
     }

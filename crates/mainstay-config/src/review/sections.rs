@@ -101,8 +101,10 @@ fn host_name() -> Arc<str> {
 fn listen(review: &mut Review, raw: &Opt<RawListen>) -> Listen {
     let http = raw.as_ref().and_then(|listen| listen.http.clone());
     let http = address_or(review, &http, Listen::default().http);
+    let grpc = raw.as_ref().and_then(|listen| listen.grpc.clone());
+    let grpc = grpc.map(|grpc| address_or(review, &Some(grpc), http));
     let tls = raw.as_ref().and_then(|listen| tls::listener(review, &listen.tls));
-    Listen { http, tls, priorities: concurrency::priorities(review, raw) }
+    Listen { http, grpc, tls, priorities: concurrency::priorities(review, raw) }
 }
 
 fn address_or(review: &mut Review, text: &Opt<String>, default: SocketAddr) -> SocketAddr {
@@ -127,6 +129,20 @@ fn admin(review: &mut Review, raw: &Opt<RawAdmin>) -> Admin {
 }
 
 fn listeners_apart(review: &mut Review, raw: &RawConfig, config: &Config) {
+    if let Some(grpc) = config.listen.grpc {
+        let others = [config.listen.http, config.admin.address];
+        if others.into_iter().any(|other| address::collide(grpc, other)) {
+            let place = raw.listen.as_ref().and_then(|listen| span_of(&listen.grpc));
+            let message = format!("listen.grpc ({grpc}) is the address of another listener");
+            let help = "give it a port of its own, or leave it out: listen.http takes gRPC too";
+            review.fault(
+                Code::Contradiction,
+                first_place(&[place], Span::default()),
+                message,
+                help,
+            );
+        }
+    }
     if !address::collide(config.listen.http, config.admin.address) {
         return;
     }

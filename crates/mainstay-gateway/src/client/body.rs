@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use mainstay_policy::{Class, SentState};
 use mainstay_telemetry::record::End;
@@ -40,6 +41,10 @@ enum BodySource {
     Open(Box<OpenBody>),
     /// Passed on by a task of its own.
     Piped(mpsc::Receiver<Result<Bytes, Cut>>),
+    /// Passed on by a task of its own, with the trailers at its end.
+    Frames(mpsc::Receiver<Frame<Bytes>>),
+    /// All of it, with trailers.
+    Trailed(Box<(Option<Bytes>, Option<HeaderMap>)>),
 }
 
 impl AnswerBody {
@@ -49,11 +54,22 @@ impl AnswerBody {
         Self { source: BodySource::Whole(bytes), busy: None }
     }
 
+    /// All of it at once, and trailers after it.
+    pub(crate) fn trailed(bytes: Bytes, trailers: HeaderMap) -> Self {
+        let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
+        Self { source: BodySource::Trailed(Box::new((bytes, Some(trailers)))), busy: None }
+    }
+
+    /// What somebody else makes of it, part by part.
+    pub(crate) const fn frames(frames: mpsc::Receiver<Frame<Bytes>>) -> Self {
+        Self { source: BodySource::Frames(frames), busy: None }
+    }
+
     /// All of it, where it is at hand and was not sent.
     pub(crate) fn bytes(&self) -> Option<Bytes> {
         match &self.source {
             BodySource::Whole(bytes) => Some(bytes.clone().unwrap_or_default()),
-            BodySource::Open(_) | BodySource::Piped(_) => None,
+            _ => None,
         }
     }
 
@@ -94,6 +110,12 @@ impl Body for AnswerBody {
             BodySource::Piped(parts) => {
                 parts.poll_recv(cx).map(|part| part.map(|part| part.map(Frame::data)))
             }
+            BodySource::Frames(frames) => frames.poll_recv(cx).map(|frame| frame.map(Ok)),
+            BodySource::Trailed(trailed) => {
+                let (bytes, trailers) = &mut **trailed;
+                let data = bytes.take().map(Frame::data);
+                Poll::Ready(data.or_else(|| trailers.take().map(Frame::trailers)).map(Ok))
+            }
         }
     }
 
@@ -107,7 +129,9 @@ impl Body for AnswerBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             BodySource::Open(body) => body.size_hint(),
-            BodySource::Piped(_) => SizeHint::default(),
+            BodySource::Piped(_) | BodySource::Frames(_) | BodySource::Trailed(_) => {
+                SizeHint::default()
+            }
         }
     }
 }

@@ -111,7 +111,12 @@ pub(crate) fn golden_of(pool: &Pool, model: &str) -> Option<GoldenProbe> {
     let questions: Vec<_> = probe.files.iter().map(|file| Arc::clone(&file.golden)).collect();
     let questions: Vec<_> = questions.into_iter().filter(|golden| is_for(golden)).collect();
     let settings = probe.health.clone();
-    (!questions.is_empty()).then_some(GoldenProbe { questions, flavour: pool.flavour, settings })
+    (!questions.is_empty()).then_some(GoldenProbe {
+        questions,
+        protocol: pool.protocol,
+        flavour: pool.flavour,
+        settings,
+    })
 }
 
 impl Observer for Witness {

@@ -18,7 +18,7 @@ use mainstay_policy::rehearsal::Found;
 use mainstay_protocol::oip::answer::Response;
 use mainstay_protocol::oip::guard::{Asked, Finding};
 use mainstay_protocol::oip::{Encoded, JSON_LENGTH_HEADER, agreement, default, infer};
-use mainstay_protocol::{Called, Data, Error, Tensor, classify, form};
+use mainstay_protocol::{Called, Data, Error, Protocol, Tensor, classify, form};
 use mainstay_tls::client::Speak;
 use tokio::task::JoinSet;
 
@@ -91,6 +91,10 @@ async fn server(
     (pool, member): (&PoolSource, &Member),
     limit: usize,
 ) -> Result<Response, Miss> {
+    if pool.protocol == Protocol::OipGrpc {
+        // Shadows go over HTTP alone.
+        return Err(Miss::NoRoom);
+    }
     let request = request(sample, pool, &member.upstream)
         .ok_or_else(|| Miss::Failed("the request cannot be sent there".to_owned()))?;
     let opened = upstream::open(&member.upstream, Speak::Http1).await;

@@ -2,7 +2,7 @@
 
 use mainstay_config::Key as From;
 use mainstay_policy::balance::Key;
-use mainstay_protocol::oip::key;
+use mainstay_protocol::form;
 
 use super::ask::{Ask, Kind};
 
@@ -11,7 +11,8 @@ pub(super) fn key(ask: &Ask) -> Option<Key> {
     match ask.route.key.as_ref()? {
         From::Header(name) => ask.headers.get(name).map(|value| Key::of(value.as_bytes())),
         From::Input(name) if ask.kind == Kind::Infer => {
-            key::first_value(ask.body()?, ask.json_len, name).map(|value| Key::of(&value))
+            form::first_value(ask.protocol, (ask.body()?, ask.json_len), name)
+                .map(|value| Key::of(&value))
         }
         From::Input(_) | From::Client => None,
     }

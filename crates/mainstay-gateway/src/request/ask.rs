@@ -1,7 +1,8 @@
 //! A recognised request: what is asked of which model, ready to be sent as often as needed.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
@@ -13,7 +14,7 @@ use mainstay_protocol::{Called, Protocol};
 
 use crate::memory::Reservation;
 use crate::snapshot::RouteView;
-use crate::upstream::OutBody;
+use crate::upstream::{Messages, OutBody};
 
 /// What is asked of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,10 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// The paths of predictions beyond the protocol's own: Triton's generate extension.
-const PREDICTIONS: [&str; 2] = ["/generate", "/generate_stream"];
+/// The paths of what may be asked twice beyond the protocol's own predictions: Triton's generate
+/// extension, and over gRPC its streams and what it says of a model.
+const PREDICTIONS: [&str; 5] =
+    ["/generate", "/generate_stream", "/ModelStreamInfer", "/ModelConfig", "/ModelStatistics"];
 
 /// A request to a model.
 #[derive(Debug)]
@@ -75,6 +78,10 @@ impl Ask {
 
     /// The model and the version that the client names.
     pub(crate) fn called(&self) -> Called<'_> {
+        let body = self.body().map(|bytes| &bytes[..]).unwrap_or_default();
+        if let Some(called) = form::called_in_body(self.protocol, body) {
+            return called;
+        }
         form::called(self.protocol, self.uri.path()).unwrap_or_else(|| {
             let model = Cow::Borrowed(self.named.as_deref().unwrap_or(&self.route.name));
             Called { model, ..Called::default() }
@@ -112,7 +119,15 @@ impl Ask {
     pub(crate) fn body(&self) -> Option<&Bytes> {
         match &self.payload {
             Payload::Kept(bytes) => Some(bytes),
-            Payload::Once(_) => None,
+            Payload::Once(_) | Payload::Stream(_) => None,
+        }
+    }
+
+    /// The stream that the client sends, where it is one.
+    pub(crate) fn messages(&self) -> Option<Rc<Messages>> {
+        match &self.payload {
+            Payload::Stream(stream) => Some(Rc::clone(&stream.messages)),
+            Payload::Kept(_) | Payload::Once(_) => None,
         }
     }
 }
@@ -137,6 +152,27 @@ pub(crate) enum Payload {
     Kept(Bytes),
     /// Too large to keep: can be sent to one endpoint, once.
     Once(RefCell<Option<OutBody>>),
+    /// The messages of a stream: can be sent again while they are kept.
+    Stream(Stream),
+}
+
+/// The messages of a client's stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    messages: Rc<Messages>,
+    taken: Cell<bool>,
+}
+
+impl Stream {
+    pub(crate) const fn new(messages: Rc<Messages>) -> Self {
+        Self { messages, taken: Cell::new(false) }
+    }
+
+    /// Its messages from the first one on; `None` where they were sent and are not kept.
+    pub(crate) fn take(&self) -> Option<Rc<Messages>> {
+        let fresh = !self.taken.replace(true) || self.messages.is_kept();
+        fresh.then(|| Rc::clone(&self.messages))
+    }
 }
 
 impl Payload {
@@ -145,12 +181,18 @@ impl Payload {
         match self {
             Self::Kept(bytes) => Some(OutBody::whole(bytes.clone())),
             Self::Once(body) => body.borrow_mut().take(),
+            // Only servers of its own protocol take a stream.
+            Self::Stream(_) => None,
         }
     }
 
     /// Whether the body could be sent once, and has been.
     pub(crate) fn is_spent(&self) -> bool {
-        matches!(self, Self::Once(body) if body.borrow().is_none())
+        match self {
+            Self::Kept(_) => false,
+            Self::Once(body) => body.borrow().is_none(),
+            Self::Stream(stream) => stream.taken.get() && !stream.messages.is_kept(),
+        }
     }
 
     /// Puts back a body that did not leave us after all.

@@ -11,13 +11,13 @@ use http::{HeaderValue, Uri};
 use mainstay_policy::chain::{Choice, Climb};
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_protocol::http1::Instead;
-use mainstay_protocol::{Called, classify, form, sse};
+use mainstay_protocol::{Called, Protocol, classify, form, sse};
 use mainstay_telemetry::record::Attempt;
 
 use super::ask::{Ask, Payload};
 use super::climb::Progress;
 use super::hold::{Held, hold};
-use super::{beside, headers, retry_after};
+use super::{beside, headers, retry_after, rpc};
 use crate::flight::Flight;
 use crate::poison::{Failed, Suspects};
 use crate::snapshot::{Member, PoolSource, Source, Upstream};
@@ -178,14 +178,25 @@ pub(super) struct Spoken {
     now: Moment,
 }
 
+impl Spoken {
+    /// An answer of HTTP/2, which brings the rest of its body itself.
+    pub(super) const fn new(parts: Parts, held: Held, now: Moment) -> Self {
+        Self { parts, held, connection: None, now }
+    }
+}
+
 /// The whole conversation, to be cut off by the attempt's limit.
 pub(super) async fn converse(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     ask: &Ask,
     order: &Order<'_>,
     (pool, member): (&PoolSource, &Member),
     progress: &Sending,
 ) -> Result<Spoken, Failure> {
+    if pool.protocol == Protocol::OipGrpc {
+        // Boxed: of another protocol than the one that costs least.
+        return Box::pin(rpc::converse(worker, ask, order, (pool, member), progress)).await;
+    }
     let upstream = &*member.upstream;
     let uri = upstream_uri(ask, pool, upstream)
         .ok_or(Failure::new(Class::ClientFault, SentState::NotSent))?;
@@ -199,7 +210,7 @@ pub(super) async fn converse(
         retried: order.choice.step > 0 || order.choice.again,
         instead: &instead,
     };
-    let at = (worker, order.now);
+    let at = (&**worker, order.now);
     let put_back = |body| order.payload.put_back(body);
     let exchanged = pin!(exchange(
         at,
@@ -312,7 +323,10 @@ pub(super) fn settle(
     let pause = (!parts.status.is_success())
         .then(|| retry_after::read(&parts.headers, &flight.worker.clock, now))
         .flatten();
-    let class = classify::response(pool.flavour, status, pause.is_some(), held.bytes()).err();
+    let class = match pool.protocol {
+        Protocol::OipGrpc => rpc::class(pool.flavour, &parts, held.bytes()),
+        _ => classify::response(pool.flavour, status, pause.is_some(), held.bytes()).err(),
+    };
     let upstream = Arc::clone(&member.upstream);
     let answer = Answer { parts, held, upstream, connection, trial: Some(trial), at, now };
     let mut answer = Box::new(answer);

@@ -8,6 +8,7 @@ use http::header::CONTENT_ENCODING;
 use http::{Response, StatusCode};
 use mainstay_policy::chain::{Choice, Climb, Next, Reason};
 use mainstay_policy::{Class, Moment, SentState};
+use mainstay_protocol::Protocol;
 use mainstay_telemetry::record::End;
 
 use super::ask::{Ask, Kind};
@@ -166,7 +167,7 @@ fn hear(
 
 /// Whether it can be asked of other sources in the shadow, and their answers compared.
 fn tells_tensors(ask: &Ask) -> bool {
-    ask.kind == Kind::Infer && ask.protocol.has_tensors()
+    ask.kind == Kind::Infer && ask.protocol.has_tensors() && ask.protocol != Protocol::OipGrpc
 }
 
 /// The bytes of a whole answer, and the length of its JSON part, where it can be read.

@@ -69,6 +69,18 @@ impl Fault {
         Self::client("MS0201", StatusCode::NOT_FOUND, message)
     }
 
+    /// The path is no call of gRPC that is known here, or one that a gateway does not do.
+    pub(crate) fn no_such_call(path: &str) -> Self {
+        let message = format!("no such call: {}", shortened(path));
+        Self::client("MS0201", StatusCode::NOT_IMPLEMENTED, message)
+    }
+
+    /// No service of this name, to be asked for its health.
+    pub(crate) fn no_such_service(name: &str) -> Self {
+        let message = format!("no such service or model: {}", shortened(name));
+        Self::client("MS0202", StatusCode::NOT_FOUND, message)
+    }
+
     /// No model of this name.
     pub(crate) fn unknown_model<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
         let known = known.collect::<Vec<_>>().join(", ");

@@ -11,6 +11,7 @@ use mainstay_policy::Class;
 use mainstay_protocol::sse::{Gate, Progress};
 
 use super::admit::join;
+use crate::upstream::http2::Call;
 use crate::upstream::{Connection, Inbound};
 
 /// An answer's body when it was committed.
@@ -20,6 +21,8 @@ pub(super) enum Held {
     Whole(Bytes),
     /// What has come so far, and the rest as it comes.
     Open(VecDeque<Bytes>, Inbound),
+    /// The same over HTTP/2.
+    Stream(VecDeque<Bytes>, Box<Call>),
 }
 
 impl Held {
@@ -27,7 +30,9 @@ impl Held {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Whole(bytes) => bytes,
-            Self::Open(queue, _) => queue.front().map_or(&[], |first| first),
+            Self::Open(queue, _) | Self::Stream(queue, _) => {
+                queue.front().map_or(&[], |first| first)
+            }
         }
     }
 }

@@ -51,10 +51,14 @@ pub(super) fn server(
     (choice, mut answer): (&Choice, Box<Answer>),
 ) -> Rung {
     let step = &ask.route.steps[choice.step];
+    let passes = ask.kind != Kind::Infer || !answer.parts.status.is_success();
     let Held::Whole(body) = &answer.held else {
+        if !passes && step.speaks(ask.protocol) != ask.protocol {
+            let why = (None, "it is too large to be translated");
+            return refuse((flight, ask), climb, progress, (choice, answer), why);
+        }
         return Rung::Server(answer, End::Answered);
     };
-    let passes = ask.kind != Kind::Infer || !answer.parts.status.is_success();
     if passes || !must_be_read(ask, step, &progress.assembly) {
         return Rung::Server(answer, End::Answered);
     }

@@ -180,21 +180,23 @@ fn describe_embedded(ask: &Ask, embedded: &Embedded) -> Said {
     let Some(model) = embedded.model() else {
         return Said::Nothing(Reason::EmbeddedUnavailable);
     };
-    Said::Metadata(metadata::render_model(&metadata::Model {
+    let described = metadata::Model {
         name: model_name(ask),
         versions: Vec::new(),
         platform: "mainstay-embedded".to_owned(),
         inputs: model.inputs().to_vec(),
         outputs: model.outputs().to_vec(),
-    }))
+    };
+    Said::Metadata(form::write_metadata(ask.protocol, &described))
 }
 
 fn describe_default(ask: &Ask) -> Bytes {
-    metadata::render_model(&metadata::Model {
+    let described = metadata::Model {
         name: model_name(ask),
         versions: Vec::new(),
         platform: "mainstay-default".to_owned(),
         inputs: Vec::new(),
         outputs: ask.route.outputs.clone(),
-    })
+    };
+    form::write_metadata(ask.protocol, &described)
 }

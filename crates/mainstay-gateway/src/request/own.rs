@@ -1,6 +1,5 @@
 //! What the gateway answers for itself: health, metadata, and which models can be asked.
 
-use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use mainstay_policy::Moment;
 use mainstay_policy::chain;
@@ -38,8 +37,8 @@ pub(super) fn answer(
             let ready = is_ready(worker);
             (ready, metadata::ready(ready))
         }
-        Call::ServerMetadata => (true, describe_server()),
-        Call::RepositoryIndex => (true, list_models(worker)),
+        Call::ServerMetadata => (true, metadata::render_server(&server())),
+        Call::RepositoryIndex => (true, repository::render(&models(worker))),
         _ => {
             let model = call.model().unwrap_or_default();
             let ready = route_available(&*route(worker, model)?, worker.clock.now());
@@ -73,19 +72,20 @@ pub(crate) fn route_available(route: &Route, now: Moment) -> bool {
     })
 }
 
-fn describe_server() -> Bytes {
-    metadata::render_server(&metadata::Server {
+/// What the gateway says of itself.
+pub(super) fn server() -> metadata::Server {
+    metadata::Server {
         name: "mainstay".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         extensions: vec!["binary_tensor_data".to_owned(), "model_repository".to_owned()],
-    })
+    }
 }
 
-fn list_models(worker: &Worker) -> Bytes {
+/// The models that can be asked, and whether they can answer now.
+pub(super) fn models(worker: &Worker) -> Vec<repository::Entry> {
     let now = worker.clock.now();
     let view = worker.view();
-    let entries: Vec<_> = view
-        .routes
+    view.routes
         .iter()
         .map(|route| {
             let available = route_available(route, now);
@@ -102,6 +102,5 @@ fn list_models(worker: &Worker) -> Bytes {
                 reason: reason.to_owned(),
             }
         })
-        .collect();
-    repository::render(&entries)
+        .collect()
 }

@@ -1,5 +1,6 @@
 //! Protocol and model from the path and headers; the body is not looked at.
 
+mod grpc;
 mod oip;
 mod torchserve;
 mod v1;
@@ -14,14 +15,17 @@ use http::{Response, Uri};
 use mainstay_policy::Moment;
 use mainstay_policy::limit::Priority;
 use mainstay_protocol::Protocol;
+use mainstay_protocol::grpc::{Call, parse_timeout};
 
 use super::admit::Admitted;
 use super::ask::{Ask, Kind, Payload};
 use super::fault::Fault;
-use super::headers;
+use super::{headers, rpc};
 use crate::client::AnswerBody;
 use crate::snapshot::RouteView;
 use crate::worker::Worker;
+
+pub(super) use grpc::is_grpc;
 
 /// What came of a request's head.
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
@@ -32,6 +36,8 @@ pub(super) enum Recognised {
     Ask(Ask),
     /// The body says which model is asked.
     Nameless(Box<Nameless>),
+    /// A call of gRPC that the gateway answers for itself, or a stream.
+    Rpc(Box<Rpc>),
 }
 
 /// What a path asks for, in its protocol.
@@ -41,8 +47,32 @@ pub(super) enum Heading {
     /// A model.
     Model(Protocol, Kind, RouteView),
     /// The model that the body names.
-    #[expect(dead_code, reason = "of protocols that come next")]
     InBody(Protocol, Kind),
+    /// Something of gRPC that needs more than a head.
+    Rpc(Call),
+}
+
+/// A call of gRPC that the gateway answers for itself, or a stream.
+pub(super) struct Rpc {
+    pub(super) call: Call,
+    parts: Parts,
+    trusted: bool,
+}
+
+impl Rpc {
+    /// The request of a stream, once its first message has named the model.
+    pub(super) fn ask(
+        self,
+        route: RouteView,
+        name: &str,
+        (payload, now): (Payload, Moment),
+    ) -> Result<Ask, Fault> {
+        let kind = (Protocol::OipGrpc, Kind::Other);
+        let mut ask = ask(route, self.parts, kind, (self.trusted, now))?;
+        ask.named = Some(name.into());
+        ask.payload = payload;
+        Ok(ask)
+    }
 }
 
 /// A request whose model is named in its body.
@@ -92,11 +122,15 @@ pub(super) fn recognise(
             let nameless = Nameless { protocol, kind, parts, trusted, now };
             Ok(Recognised::Nameless(Box::new(nameless)))
         }
+        Heading::Rpc(call) => Ok(Recognised::Rpc(Box::new(Rpc { call, parts, trusted }))),
     }
 }
 
 /// Each protocol knows its own paths.
 fn heading(worker: &Worker, parts: &Parts) -> Result<Heading, (Protocol, Fault)> {
+    if is_grpc(parts) {
+        return grpc::heading(parts).map_err(|fault| (Protocol::OipGrpc, fault));
+    }
     match oip::heading(worker, parts).map_err(|fault| (Protocol::Oip, fault))? {
         Some(heading) => Ok(heading),
         None => other_heading(worker, parts),
@@ -133,7 +167,11 @@ fn ask(
     let seen = headers::Seen::of(&headers);
     let strict = route.never_degrade || seen.refuses_degraded(&headers);
     let json_len = if seen.json_len { json_len(&headers)? } else { None };
-    let wished = if seen.timeout { wished(&headers) } else { None };
+    let wished = match protocol {
+        Protocol::OipGrpc => grpc_wished(&headers),
+        _ if seen.timeout => wished(&headers),
+        _ => None,
+    };
     let deadline = now + wished.map_or(route.deadline, |wished| wished.min(route.deadline));
     let priority = priority(&mut headers, (route.view().priorities.header.as_ref(), trusted))
         .unwrap_or(route.priority);
@@ -145,6 +183,9 @@ fn ask(
     {
         // What must be judged, or given again under another id, must be readable.
         headers.remove(ACCEPT_ENCODING);
+        if protocol == Protocol::OipGrpc {
+            headers.remove(rpc::ACCEPT_ENCODING);
+        }
     }
     Ok(Ask {
         protocol,
@@ -191,6 +232,11 @@ fn json_len(headers: &HeaderMap) -> Result<Option<usize>, Fault> {
 fn wished(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(headers::REQUEST_TIMEOUT)?;
     duration(value.to_str().ok()?)
+}
+
+/// The same, as gRPC says it.
+fn grpc_wished(headers: &HeaderMap) -> Option<Duration> {
+    parse_timeout(headers.get(rpc::TIMEOUT)?.as_bytes())
 }
 
 /// `150ms`, `2s`, or a plain number of seconds.

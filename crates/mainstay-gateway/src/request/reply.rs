@@ -7,6 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use mainstay_policy::Class;
 use mainstay_policy::chain::Reason;
+use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::{Encoded, answer};
 use mainstay_protocol::{Protocol, form};
 use mainstay_telemetry::record::{End, Record};
@@ -17,7 +18,7 @@ use super::climb::Progress;
 use super::fault::Fault;
 use super::hold::Held;
 use super::{headers, refuse};
-use crate::client::{AnswerBody, Committed, OpenBody};
+use crate::client::{AnswerBody, Begun, Committed, OpenBody, pass_on};
 use crate::flight::Flight;
 use crate::last_good::Kept;
 use crate::snapshot::{Route, Source};
@@ -91,8 +92,14 @@ pub(super) fn server(
             flight.committed(now);
             AnswerBody::open(OpenBody::new(parts, flight))
         }
+        (Held::Stream(queue, call), _, Some(trial)) => {
+            let messages = ask.messages();
+            let flavour = flavour(ask, &flight.record, at);
+            flight.committed(now);
+            pass_on(Begun { queue, call, upstream, flavour, trial, at, messages }, flight)
+        }
         // An error of a server that is too long to be held is told by its beginning.
-        (Held::Open(mut queue, _), ..) => {
+        (Held::Open(mut queue, _) | Held::Stream(mut queue, _), ..) => {
             flight.end(end, status);
             let beginning = queue.pop_front().unwrap_or_default();
             headers::describe_body(&mut parts.headers, beginning.len(), None);
@@ -100,6 +107,15 @@ pub(super) fn server(
         }
     };
     Response::from_parts(parts, body)
+}
+
+/// The dialect of the server of an attempt.
+fn flavour(ask: &Ask, record: &Record, at: usize) -> Flavour {
+    let step = record.attempts().get(at).map(|attempt| usize::from(attempt.step));
+    match step.and_then(|step| ask.route.steps.get(step)).map(|step| &step.source) {
+        Some(Source::Pool(pool)) => pool.flavour,
+        _ => Flavour::Auto,
+    }
 }
 
 /// Puts the mark into the answer's own parameters, where it has some that can be read.

@@ -12,7 +12,8 @@ use mainstay_config::SequenceBy;
 use mainstay_policy::chain::{Choice, Pin};
 use mainstay_policy::sequence::{Id, Known, OnLoss, Seat, Settings, Table};
 use mainstay_policy::{Class, Moment};
-use mainstay_protocol::oip::sequence;
+use mainstay_protocol::form;
+use mainstay_protocol::oip::sequence::Said as Words;
 use mainstay_telemetry::record::End;
 
 use super::ask::{Ask, Kind, Payload};
@@ -82,6 +83,10 @@ pub(super) fn enter(ask: &mut Ask, limit: usize, now: Moment) -> Result<Option<P
     let Some(sequences) = route.sequences.as_ref().filter(|_| ask.kind != Kind::Metadata) else {
         return Ok(None);
     };
+    if matches!(ask.payload, Payload::Stream(_)) {
+        // All of a stream goes to one server.
+        return Ok(None);
+    }
     if !ask.payload.is_kept() {
         // Its sequence cannot be read, and anywhere might be the wrong place.
         return Err(Fault::too_large(limit));
@@ -126,7 +131,8 @@ fn said(by: &SequenceBy, ask: &Ask) -> Option<Said> {
             Some(Said { id: identity(value.as_bytes()), start: false, end: false })
         }
         SequenceBy::SequenceId => {
-            let sequence::Said { id, start, end } = sequence::read(ask.body()?, ask.json_len)?;
+            let said = form::sequence(ask.protocol, (ask.body()?, ask.json_len));
+            let Words { id, start, end } = said?;
             Some(Said { id: identity(id.as_bytes()), start, end })
         }
     }
@@ -214,9 +220,8 @@ fn restart(by: &SequenceBy, ask: &mut Ask) -> bool {
     if matches!(by, SequenceBy::Header(_)) {
         return true;
     }
-    let Some(encoded) = ask.body().and_then(|body| sequence::restarted(body, ask.json_len)) else {
-        return false;
-    };
+    let restarted = ask.body().and_then(|body| form::restarted(ask.protocol, (body, ask.json_len)));
+    let Some(encoded) = restarted else { return false };
     if encoded.json_len.is_some() {
         ask.json_len = encoded.json_len;
         super::headers::describe_body(&mut ask.headers, encoded.body.len(), encoded.json_len);

@@ -10,6 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use mainstay_protocol::http1::Length;
 
+use super::messages::Reader;
+
 /// What is sent upstream.
 #[derive(Debug)]
 pub(crate) enum OutBody {
@@ -24,12 +26,19 @@ pub(crate) enum OutBody {
         /// The bytes that may still come.
         left: usize,
     },
+    /// A stream of messages, from the first one on.
+    Messages(Box<Reader>),
 }
 
 impl OutBody {
     /// A body of these bytes; nothing at all for none.
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    /// Whether more of it may have to come from the client.
+    pub(super) const fn comes_from_client(&self) -> bool {
+        !matches!(self, Self::Whole(_))
     }
 
     /// Its length, as the head of a request with this method announces it.
@@ -42,7 +51,7 @@ impl OutBody {
                 Length::Known(0)
             }
             Self::Whole(None) => Length::None,
-            Self::Streaming { .. } => {
+            Self::Streaming { .. } | Self::Messages(_) => {
                 self.size_hint().exact().map_or(Length::Chunked, Length::Known)
             }
         }
@@ -59,6 +68,9 @@ impl Body for OutBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Messages(reader) => {
+                reader.poll_next(cx).map(|next| next.map(|message| message.map(Frame::data)))
+            }
             Self::Streaming { first, rest, left } => match first.pop_front() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => {
@@ -71,6 +83,7 @@ impl Body for OutBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
+            Self::Messages(_) => false,
             Self::Streaming { first, rest, .. } => first.is_empty() && rest.is_end_stream(),
         }
     }
@@ -80,6 +93,7 @@ impl Body for OutBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Self::Messages(_) => SizeHint::default(),
             Self::Streaming { first, rest, .. } => {
                 let held: u64 = first.iter().map(|bytes| bytes.len() as u64).sum();
                 rest.size_hint().exact().map_or_else(SizeHint::default, |exact| {
@@ -106,6 +120,8 @@ fn pass(
 pub(crate) enum BodyError {
     #[error("the client broke off")]
     Client(#[source] hyper::Error),
+    #[error("a message is cut")]
+    Cut,
     #[error("the body is larger than it may be")]
     TooLarge,
 }

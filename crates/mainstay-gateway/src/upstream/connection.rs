@@ -116,7 +116,7 @@ impl Connection {
         self.keep_alive = false;
         let along = match &body {
             OutBody::Whole(bytes) => bytes.as_ref().filter(|bytes| bytes.len() <= COPIED),
-            OutBody::Streaming { .. } => None,
+            OutBody::Streaming { .. } | OutBody::Messages(_) => None,
         };
         if let Some(bytes) = along {
             head.extend_from_slice(bytes);

@@ -14,6 +14,7 @@ use std::time::Duration;
 use mainstay_policy::Moment;
 
 use super::connection::Connection;
+use super::http2::Lines;
 use crate::snapshot::Upstream;
 
 #[derive(Debug)]
@@ -34,6 +35,8 @@ struct Berth {
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     by_slot: RefCell<Vec<Berth>>,
+    /// Those of HTTP/2.
+    pub(super) lines: Lines,
     /// Where heads of requests are written.
     scratch: RefCell<Vec<u8>>,
 }
@@ -41,6 +44,7 @@ pub(crate) struct Connections {
 impl Connections {
     /// Connections to these endpoints are kept from now on, and those to others closed.
     pub(crate) fn keep(&self, upstreams: &[Arc<Upstream>]) {
+        self.lines.keep(upstreams);
         let mut berths = self.by_slot.borrow_mut();
         let most = upstreams.iter().map(|upstream| upstream.slot.0 + 1).max().unwrap_or_default();
         berths.resize_with(most, Berth::default);
@@ -85,6 +89,7 @@ impl Connections {
 
     /// Closes what has been idle for too long, and what the server has closed.
     pub(crate) fn sweep(&self, now: Moment) {
+        self.lines.sweep(now);
         for Berth { idle, keep_alive } in &mut *self.by_slot.borrow_mut() {
             let limit = keep_alive.unwrap_or_default();
             idle.retain_mut(|entry| now.since(entry.since) < limit && entry.connection.is_quiet());

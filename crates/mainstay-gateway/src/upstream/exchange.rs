@@ -153,7 +153,12 @@ async fn checkout(
 
 /// What it says of the server that a connection to it did not open.
 #[cold]
-fn unopened(worker: &Worker, upstream: &Upstream, why: &Unopened, sent: SentState) -> Failure {
+pub(super) fn unopened(
+    worker: &Worker,
+    upstream: &Upstream,
+    why: &Unopened,
+    sent: SentState,
+) -> Failure {
     let Unopened::Failed(error) = why else { return Failure::new(why.class(), sent) };
     match Connecting::failed(error) {
         Connecting::Gone => Failure::gone(sent),

@@ -5,11 +5,14 @@ use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use mainstay_onnx::Fault;
+use mainstay_protocol::grpc::Code;
 use mainstay_protocol::oip::{Encoded, JSON_LENGTH_HEADER, error};
 
 use crate::repository::Absent;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Where the words of a model that is not ready begin.
+const NOT_READY: &str = "is not ready";
 const BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// A request that is not answered with what it asked for.
@@ -33,12 +36,28 @@ impl Refusal {
     /// Not now; 400 as Triton has it. The words stand before any name, so that a gateway that
     /// does not trust quoted text still reads them.
     pub(super) fn not_ready(why: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, format!("is not ready: {why}"))
+        Self::new(StatusCode::BAD_REQUEST, format!("{NOT_READY}: {why}"))
     }
 
     /// Nothing of the kind here.
     pub(super) fn not_found(message: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// A call that is not done here.
+    pub(super) fn unimplemented() -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "this call is not done here")
+    }
+
+    /// As gRPC says it.
+    pub(super) fn status(self) -> (Code, String) {
+        let not_ready = self.message.starts_with(NOT_READY);
+        let code = match self.status {
+            StatusCode::BAD_REQUEST if not_ready => Code::Unavailable,
+            StatusCode::SERVICE_UNAVAILABLE => Code::ResourceExhausted,
+            status => Code::of_http(status.as_u16()),
+        };
+        (code, self.message)
     }
 
     /// The server's fault.

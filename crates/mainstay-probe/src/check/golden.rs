@@ -17,10 +17,11 @@ use mainstay_policy::Class;
 use mainstay_policy::health::{Check, Settings};
 use mainstay_protocol::classify::{self, Flavour};
 use mainstay_protocol::oip::golden::Golden;
-use mainstay_protocol::oip::{JSON_LENGTH_HEADER, answer, path};
+use mainstay_protocol::oip::{JSON_LENGTH_HEADER, answer, infer, path};
+use mainstay_protocol::{Error, Protocol, grpc};
 
 use super::http::{Question, exchange};
-use super::{Found, ModelName};
+use super::{Found, ModelName, rpc};
 
 /// The most of an answer that is read, in bytes: far above what is worth recording.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -30,6 +31,8 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 pub struct GoldenProbe {
     /// The questions, asked one after the other; the first wrong answer decides a round.
     pub questions: Vec<Arc<Golden>>,
+    /// What the server speaks.
+    pub protocol: Protocol,
     /// Whose dialect of failures the server speaks.
     pub flavour: Flavour,
     /// How often, how long for each, how many rounds decide.
@@ -39,7 +42,10 @@ pub struct GoldenProbe {
 /// Asks every question until one is not answered rightly, each within the probe's timeout.
 pub async fn round(address: &EndpointUrl, model: Option<&ModelName>, probe: &GoldenProbe) -> Found {
     for golden in &probe.questions {
-        let found = within(probe.settings.timeout, ask(address, model, golden, probe.flavour));
+        let found = within(
+            probe.settings.timeout,
+            ask(address, model, golden, (probe.protocol, probe.flavour)),
+        );
         let found = found.await;
         if found.check != Check::Passed {
             return found;
@@ -58,13 +64,16 @@ async fn ask(
     address: &EndpointUrl,
     model: Option<&ModelName>,
     golden: &Golden,
-    flavour: Flavour,
+    (protocol, flavour): (Protocol, Flavour),
 ) -> Found {
     let named = model.map(|model| (&*model.name, model.version.as_deref()));
     let Some((name, version)) = named.or_else(|| golden.model.as_deref().map(|name| (name, None)))
     else {
         return Found::new(Check::NotReady, "a golden request names no model");
     };
+    if protocol == Protocol::OipGrpc {
+        return ask_grpc(address, (name, version), golden, flavour).await;
+    }
     let json = HeaderValue::from_static("application/json");
     let question = Question {
         method: Method::POST,
@@ -83,6 +92,38 @@ async fn ask(
     }
 }
 
+async fn ask_grpc(
+    address: &EndpointUrl,
+    (name, version): (&str, Option<&str>),
+    golden: &Golden,
+    flavour: Flavour,
+) -> Found {
+    let framed = infer::parse(&golden.request, None)
+        .and_then(|request| grpc::infer::write_request(&request, name))
+        .and_then(|sent| match version {
+            None => Ok(sent.body),
+            Some(version) => {
+                grpc::renamed(&grpc::open(&sent.body)?, name, version).map(|it| grpc::frame(&it))
+            }
+        });
+    let framed = match framed {
+        Ok(framed) => framed,
+        Err(error) => return Found::new(Check::Failed, error.to_string()),
+    };
+    let said = match rpc::call(address, grpc::INFER, framed, BODY_LIMIT).await {
+        Ok(said) => said,
+        Err(found) => return found,
+    };
+    let code = said.code.as_str();
+    match classify::grpc(flavour, said.code, &said.message) {
+        Ok(()) => compare(grpc::infer::read_answer(&said.body), golden),
+        Err(class) if declines(class, said.code.http()) => {
+            Found::new(Check::NotReady, format!("golden request not taken: {code}"))
+        }
+        Err(_) => wrong(code),
+    }
+}
+
 fn judge(response: &Response<Bytes>, golden: &Golden, flavour: Flavour) -> Found {
     let (status, body) = (response.status().as_u16(), response.body());
     let retry_after = response.headers().contains_key(RETRY_AFTER);
@@ -95,7 +136,11 @@ fn judge(response: &Response<Bytes>, golden: &Golden, flavour: Flavour) -> Found
     }
     let json_len = response.headers().get(JSON_LENGTH_HEADER);
     let json_len = json_len.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let compared = answer::parse(body, json_len)
+    compare(answer::parse(body, json_len), golden)
+}
+
+fn compare(answer: Result<answer::Response, Error>, golden: &Golden) -> Found {
+    let compared = answer
         .map_err(|error| error.to_string())
         .and_then(|answer| golden.compare(&answer).map_err(|mismatch| mismatch.to_string()));
     match compared {

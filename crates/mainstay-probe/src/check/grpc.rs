@@ -1,4 +1,4 @@
-//! The gRPC health protocol, version 1.
+//! Checks over gRPC: the health protocol, version 1, and whether models are ready.
 //!
 //! Source: <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>
 
@@ -6,6 +6,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use mainstay_config::EndpointUrl;
 use mainstay_policy::health::Check;
+use mainstay_protocol::grpc::{self, Code as GrpcCode};
 use mainstay_tls::client::Speak;
 use tonic::Code;
 use tonic::transport::Endpoint;
@@ -14,7 +15,36 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tower::service_fn;
 
-use super::{Found, connect};
+use super::{Found, ModelName, connect, rpc};
+
+/// The most of an answer that is read, in bytes.
+const BODY_LIMIT: usize = 4 * 1024;
+
+/// `ModelReady`, or the server's own readiness.
+///
+/// Triton says that it does not know a model with an error; what is not known is not ready.
+pub(super) async fn ready(address: &EndpointUrl, model: Option<&ModelName>) -> Found {
+    let (path, message) = match model {
+        Some(model) => {
+            let version = model.version.as_deref().unwrap_or_default();
+            (grpc::MODEL_READY, grpc::about_model(&model.name, version))
+        }
+        None => (grpc::SERVER_READY, grpc::frame(&[])),
+    };
+    let said = match rpc::call(address, path, message, BODY_LIMIT).await {
+        Ok(said) => said,
+        Err(found) => return found,
+    };
+    match (said.code, grpc::is_ready(&said.body)) {
+        (GrpcCode::Ok, Ok(true)) => Found::new(Check::Passed, "ready"),
+        (GrpcCode::Ok, Ok(false)) => Found::new(Check::NotReady, "not ready"),
+        (GrpcCode::Ok, Err(error)) => Found::new(Check::Failed, error.to_string()),
+        (GrpcCode::NotFound | GrpcCode::Unavailable | GrpcCode::InvalidArgument, _) => {
+            Found::new(Check::NotReady, format!("{}: {}", said.code.as_str(), said.message))
+        }
+        (code, _) => Found::new(Check::Failed, format!("{}: {}", code.as_str(), said.message)),
+    }
+}
 
 /// Asks for the health of `service`, or of the server as a whole.
 pub(super) async fn health(address: &EndpointUrl, service: Option<&str>) -> Found {

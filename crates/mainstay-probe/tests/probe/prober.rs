@@ -8,6 +8,7 @@ use mainstay_config::Dependency;
 use mainstay_policy::health::{Change, Check, Settings};
 use mainstay_policy::{Moment, Ratio, Verdict};
 use mainstay_probe::{Found, GoldenProbe, Observer, Prober, Subject};
+use mainstay_protocol::Protocol;
 use mainstay_protocol::classify::Flavour;
 use mainstay_protocol::oip::golden;
 use mainstay_telemetry::Clock;
@@ -144,7 +145,7 @@ fn golden_probe() -> GoldenProbe {
     }"#;
     let questions = vec![Arc::new(golden::parse(file).unwrap())];
     let settings = Settings { fall: 2, ..brisk() };
-    GoldenProbe { questions, flavour: Flavour::Auto, settings }
+    GoldenProbe { questions, protocol: Protocol::Oip, flavour: Flavour::Auto, settings }
 }
 
 fn says(value: f32) -> String {

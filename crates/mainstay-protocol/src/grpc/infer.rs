@@ -147,6 +147,19 @@ pub fn write_answer(response: &Response, request: &Request) -> Result<Encoded, E
     }))
 }
 
+/// The first value of the input of this name, as raw bytes.
+#[must_use]
+pub fn first_value(body: &[u8], input: &str) -> Option<Vec<u8>> {
+    let mut inputs = read_request(body).ok()?.inputs.into_iter();
+    let tensor = inputs.find(|tensor| tensor.name == input)?;
+    let bytes = raw(&tensor);
+    let len = match tensor.datatype().width() {
+        Some(width) => width,
+        None => usize::try_from(u32::from_le_bytes(*bytes.first_chunk()?)).ok()? + 4,
+    };
+    bytes.get(..len).map(<[u8]>::to_vec)
+}
+
 fn shape(tensor: &Tensor) -> Vec<i64> {
     // A size beyond that has no data.
     tensor.shape.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect()

@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
+    /// A further address, for gRPC; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    grpc: Option<SocketAddr>,
     /// Threads that run models.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     threads: u16,
@@ -83,6 +86,7 @@ impl Args {
         };
         Options {
             listen: self.listen,
+            grpc: self.grpc,
             models: self.models,
             unloaded: self.unloaded,
             engine: mainstay_onnx::Options { engine, library: self.library },
@@ -107,6 +111,9 @@ async fn serve(options: Options, register: Register) -> anyhow::Result<ExitCode>
         eprintln!("mainstay: the model {name} is not ready: {reason}");
     }
     println!("mainstay: listening on http://{}", server.local_addr());
+    if let Some(address) = server.grpc_addr() {
+        println!("mainstay: gRPC on http://{address}");
+    }
     let registration = register.begin(server.local_addr())?;
     let stop = async {
         tokio::select! {

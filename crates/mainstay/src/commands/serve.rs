@@ -52,6 +52,9 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let gateway = Gateway::build(config, clock, seed(&clock), origin).await?;
     let addresses = gateway.addresses().context("cannot tell the listeners' addresses")?;
     println!("mainstay: listening on http://{}", addresses.http);
+    if let Some(grpc) = addresses.grpc {
+        println!("mainstay: gRPC on http://{grpc}");
+    }
     println!("mainstay: admin on http://{}", addresses.admin);
     for (name, address) in &addresses.tcp {
         println!("mainstay: tcp {name} on {address}");

@@ -1,0 +1,45 @@
+//! Streams of predictions: the first message names the model.
+
+use std::pin::pin;
+
+use hyper::body::Incoming;
+use mainstay_policy::Moment;
+use mainstay_protocol::{Protocol, grpc};
+
+use super::super::ask::{Ask, Payload, Stream};
+use super::super::fault::Fault;
+use super::super::own;
+use super::super::recognise::Rpc;
+use crate::flight::Flight;
+use crate::timeouts::within;
+use crate::upstream::Messages;
+
+/// Set aside for the first messages, as they come.
+const FIRST: usize = 64 * 1024;
+
+/// Waits for the first message; gives the request that begins with it, and the time then.
+pub(super) async fn begin(
+    flight: &mut Flight,
+    rpc: Rpc,
+    body: Incoming,
+) -> Result<(Ask, Moment), Fault> {
+    let worker = std::rc::Rc::clone(&flight.worker);
+    let limits = worker.view().limits.clone();
+    let room = worker.shared.memory.reserve(FIRST);
+    let messages = Messages::new(body, limits.body, (room, limits.replay));
+    let first = {
+        let mut first = pin!(messages.first());
+        within(&worker, flight.started(), limits.idle_timeout, first.as_mut()).await
+    };
+    let first = first.ok_or_else(Fault::body_stalled)?;
+    let first = first.ok_or_else(|| Fault::broken(&"the stream has no message"))?;
+    let first = first.map_err(|error| Fault::broken(&error))?;
+    let called = grpc::called(&first)
+        .ok_or_else(|| Fault::broken(&"the first message does not say which model is asked"))?;
+    let route = own::route(&worker, &called.model)?;
+    flight.ask_for(&route, Protocol::OipGrpc);
+    // A client may be slow to begin: its deadline runs from the first message.
+    let now = worker.clock.now();
+    let payload = Payload::Stream(Stream::new(messages));
+    rpc.ask(route, &called.model, (payload, now)).map(|ask| (ask, now))
+}
