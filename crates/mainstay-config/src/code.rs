@@ -42,6 +42,14 @@ pub enum Code {
     Unused,
     /// A golden file that cannot be used, or that contradicts the declared outputs.
     Golden,
+    /// A chain crosses protocols, and the model's tensors are not declared.
+    Undeclared,
+    /// A declared tensor that another protocol of the chain has no words for.
+    Untranslatable,
+    /// Sources of one chain that cannot answer what the others are asked.
+    Apart,
+    /// Paths of plain HTTP that are missing, faulty or taken.
+    Paths,
     /// A certificate, a key or an authority that cannot be used.
     Tls,
     /// What belongs to another protocol: a TCP pool in a chain, a model's pool behind a TCP
@@ -51,7 +59,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -71,6 +79,10 @@ impl Code {
         Self::Golden,
         Self::Tls,
         Self::OtherProtocol,
+        Self::Undeclared,
+        Self::Untranslatable,
+        Self::Apart,
+        Self::Paths,
     ];
 
     /// The code as it is printed; also the name of its page under `docs/errors/`.
@@ -96,6 +108,10 @@ impl Code {
             Self::Golden => "MS0117",
             Self::Tls => "MS0120",
             Self::OtherProtocol => "MS0125",
+            Self::Undeclared => "MS0135",
+            Self::Untranslatable => "MS0136",
+            Self::Apart => "MS0137",
+            Self::Paths => "MS0138",
         }
     }
 }

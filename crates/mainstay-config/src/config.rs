@@ -26,8 +26,8 @@ pub use concurrency::{Concurrency, Network, Priorities};
 pub use discover::{Discover, DnsName, Family, Origin, Register};
 pub(crate) use model::{ATTEMPTS, DEADLINE, LAST_GOOD_AGE, LAST_RESORT_QUEUE, REMEMBER};
 pub use model::{
-    Degrade, Engine, Exhausted, Guards, Idempotency, LastGood, Model, Rehearsal, Sequence,
-    SequenceBy, Source, Step,
+    Degrade, Engine, Exhausted, Fixed, Guards, Idempotency, LastGood, Model, PathRule, Rehearsal,
+    Sequence, SequenceBy, Source, Step,
 };
 pub use pool::{
     BadUrl, Call, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe,

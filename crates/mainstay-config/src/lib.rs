@@ -31,9 +31,9 @@ mod wording;
 pub use code::Code;
 pub use config::{
     Admin, BadUrl, Call, Check, Concurrency, Config, Counters, Degrade, Dependency, Discover,
-    DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, GoldenFile,
+    DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, Fixed, GoldenFile,
     GoldenProbe, Guards, HttpCheck, Key, LastGood, Limits, Listen, Log, LogFormat, LogLevel, Model,
-    Network, Node, OnFailover, Origin, Pool, Priorities, Probe, Process, ProcessLimits, ProcessLog,
+    Network, Node, OnFailover, Origin, PathRule, Pool, Priorities, Probe, Process, ProcessLimits, ProcessLog,
     ProcessStop, Records, Register, Rehearsal, Replicas, Sequence, SequenceBy, Site, Source, Step,
     Supervision, TcpListener, TcpRules, Warm, default_state_dir,
 };

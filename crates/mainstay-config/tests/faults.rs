@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mainstay_config::{Code, Config, Endpoint, render_graphical};
+use mainstay_config::{Check, Code, Config, Endpoint, render_graphical};
 
 const FIVE_FAULTS: &str = include_str!("five_faults.yaml");
 
@@ -74,6 +74,75 @@ fn traps_of_redundancy_are_refused() {
     let marked = "pools: {p: {endpoints: [{url: http://a:1, standby: hot}]}}\n\
                   models: {m: {chain: [{pool: p}]}}\n";
     assert_eq!(codes(marked), [Code::Contradiction]);
+}
+
+#[test]
+fn traps_of_protocols_are_refused() {
+    let spoken = |protocols: &[&str], model: &str| {
+        let pool = |(at, protocol): (usize, &&str)| {
+            format!("  p{at}: {{protocol: {protocol}, endpoints: [http://a:{}]}}\n", at + 1)
+        };
+        let pools: String = protocols.iter().enumerate().map(pool).collect();
+        let steps: Vec<_> = (0..protocols.len()).map(|at| format!("{{pool: p{at}}}")).collect();
+        let model = model.replace("POOLS", &steps.join(", "));
+        codes(&format!("pools:\n{pools}models:\n  m: {{{model}}}\n"))
+    };
+    let tensors = "inputs: {x: {datatype: FP32, shape: [-1, 2]}}, \
+                   outputs: {y: {datatype: FP32, shape: [-1]}}";
+    let half = tensors.replace("FP32, shape: [-1]", "FP16, shape: [-1]");
+    let b64 = tensors.replace("x:", "b64:");
+    for (protocols, model, expected) in [
+        (&["v1"][..], "chain: [POOLS]".to_owned(), vec![]),
+        (&["v1", "oip"], "chain: [POOLS]".to_owned(), vec![Code::Undeclared, Code::Undeclared]),
+        (&["v1", "oip"], format!("{tensors}, chain: [POOLS]"), vec![]),
+        (&["v1", "oip"], format!("{half}, chain: [POOLS]"), vec![Code::Untranslatable]),
+        (&["oip", "v1"], format!("{b64}, chain: [POOLS]"), vec![Code::Untranslatable]),
+        (&["v1"], "guards: {finite: true}, chain: [POOLS]".to_owned(), vec![Code::Undeclared]),
+        (&["oip", "torchserve"], "chain: [POOLS]".to_owned(), vec![Code::Apart]),
+        (&["torchserve"], "chain: [POOLS, {last-good: 1m}]".to_owned(), vec![Code::Apart]),
+        (&["torchserve"], "chain: [POOLS, {default: {json: [1, null]}}]".to_owned(), vec![]),
+        (&["torchserve"], "chain: [POOLS, {default: {y: 1}}]".to_owned(), vec![
+            Code::DefaultMisfit,
+            Code::DefaultMisfit,
+        ]),
+        (&["torchserve"], "chain: [POOLS, {default: {body: a, content-type: b}}]".to_owned(), vec![
+            Code::DefaultMisfit,
+        ]),
+        (&["http"], "chain: [POOLS]".to_owned(), vec![Code::Paths]),
+        (&["oip"], "paths: [/a], chain: [POOLS]".to_owned(), vec![Code::Paths]),
+        (&["http"], "paths: [/a, \"/b/*\", \"/*\"], chain: [POOLS]".to_owned(), vec![]),
+        (&["http"], "paths: [/a, /a], chain: [POOLS]".to_owned(), vec![Code::Paths]),
+        (&["http"], "paths: [a], chain: [POOLS]".to_owned(), vec![Code::Paths]),
+        (&["http"], "paths: [\"/a*\"], chain: [POOLS]".to_owned(), vec![Code::Paths]),
+        (&["http"], "paths: [/a/../b], chain: [POOLS]".to_owned(), vec![Code::Paths]),
+        (&["http"], "paths: [/v2/x], chain: [POOLS]".to_owned(), vec![Code::Paths]),
+        (&["http"], "paths: [/ping], chain: [POOLS]".to_owned(), vec![Code::Paths]),
+        (&["http"], "paths: [/a], methods: [post], chain: [POOLS]".to_owned(), vec![
+            Code::BadValue,
+        ]),
+    ] {
+        assert_eq!(spoken(protocols, &model), expected, "{protocols:?} {model}");
+    }
+    let renamed = "pools: {p: {protocol: http, endpoints: [http://a:1]}}\n\
+                   models: {m: {paths: [/a], chain: [{pool: p, model: n}]}}\n";
+    assert_eq!(codes(renamed), [Code::Apart]);
+}
+
+#[test]
+fn each_protocol_has_a_check_and_a_word_on_repeating() {
+    let of = |protocol: &str| {
+        let paths = if protocol == "http" { "paths: [/a], " } else { "" };
+        let text = format!(
+            "pools: {{p: {{protocol: {protocol}, endpoints: [http://a:1]}}}}\n\
+             models: {{m: {{{paths}chain: [{{pool: p}}]}}}}\n"
+        );
+        let config = Config::parse("test.yaml", &text).unwrap_or_else(|it| panic!("{it}"));
+        (config.pools[0].probe.check.clone(), config.models[0].repeatable)
+    };
+    assert_eq!(of("oip"), (Check::OipReady, true));
+    assert_eq!(of("v1"), (Check::V1Ready, true));
+    assert_eq!(of("torchserve"), (Check::Ping, true));
+    assert_eq!(of("http"), (Check::Tcp { port: None }, false));
 }
 
 #[test]

@@ -21,6 +21,9 @@ const WRONG_BY: f64 = 1000.0;
 
 /// The answer to an inference.
 pub(crate) fn inference(request: &Request, flaw: Flaw) -> String {
+    if !request.path.starts_with("/v2") {
+        return predictions(request, flaw);
+    }
     let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let sums = sums(&asked);
     let rows = sums.len();
@@ -51,6 +54,41 @@ pub(crate) fn inference(request: &Request, flaw: Flaw) -> String {
     body.to_string().replace("[\"NaN\"]", &format!("[{numbers}]"))
 }
 
+/// The same in the form of TensorFlow Serving, which MLflow's servers have as well: for each of
+/// `instances` (or `inputs`) the two outputs by name.
+fn predictions(request: &Request, flaw: Flaw) -> String {
+    let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let columns = asked.get("instances").is_none();
+    let rows = asked.get("instances").or_else(|| asked.get("inputs")).unwrap_or(&Value::Null);
+    let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
+    let sums: Vec<f64> = rows
+        .iter()
+        .map(|row| {
+            let mut numbers = Vec::new();
+            flatten(row.get("x").unwrap_or(row), &mut numbers);
+            numbers.iter().sum::<f64>() + if flaw == Flaw::Wrong { WRONG_BY } else { 0.0 }
+        })
+        .collect();
+    let sure = if flaw == Flaw::LowConfidence { [0.5, 0.5] } else { [0.1, 0.9] };
+    let shown = |sum: &f64| if flaw == Flaw::Shape { json!([[sum]]) } else { json!(sum) };
+    let body = if columns {
+        let ys: Vec<Value> = sums.iter().map(shown).collect();
+        json!({"outputs": {"y": ys, "probabilities": vec![sure; sums.len()]}})
+    } else {
+        let row = |sum: &f64| json!({"y": shown(sum), "probabilities": sure});
+        json!({"predictions": sums.iter().map(row).collect::<Vec<_>>()})
+    };
+    if flaw != Flaw::Nan {
+        return body.to_string();
+    }
+    // As TensorFlow Serving writes it.
+    let mut words = body;
+    for row in words["predictions"].as_array_mut().into_iter().flatten() {
+        row["y"] = json!("NaN");
+    }
+    words.to_string().replace("\"NaN\"", "NaN")
+}
+
 /// The sum of each row of the first input.
 fn sums(asked: &Value) -> Vec<f64> {
     let input = &asked["inputs"][0];
@@ -79,6 +117,14 @@ pub(crate) fn other(request: &Request) -> (u16, String) {
         "/v2/health/live" => json!({"live": true}),
         "/v2/health/ready" => json!({"ready": true}),
         "/v2" => json!({"name": "mainstay-faults", "version": "1", "extensions": []}),
+        "/ping" => json!({"status": "Healthy"}),
+        _ if request.v1_call().is_some_and(|(_, verb)| verb.is_empty()) => json!({
+            "model_version_status": [{
+                "version": "1", "state": "AVAILABLE",
+                "status": {"error_code": "OK", "error_message": ""}
+            }]
+        }),
+        _ if !path.starts_with("/v") => json!({"method": request.method, "path": request.path}),
         _ if path.ends_with("/ready") => json!({"name": model, "ready": true}),
         _ if !model.is_empty() => json!({
             "name": model, "versions": ["1"], "platform": "faults",

@@ -64,6 +64,7 @@ pub(crate) async fn perform(
             let after = rule.retry_after.map(|seconds| format!("retry-after: {seconds}\r\n"));
             reply(stream, status, &after.unwrap_or_default(), &body).await?;
         }
+        _ if request.method == "HEAD" => write(stream, &head(status, body.len(), "")).await?,
         _ => reply(stream, status, "", &body).await?,
     }
     Ok(ANSWERED)

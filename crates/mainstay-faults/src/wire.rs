@@ -40,9 +40,12 @@ impl Request {
 
     pub(crate) fn kind(&self) -> Kind {
         let path = self.path.split('?').next().unwrap_or_default();
-        if path.ends_with("/ready") || path.ends_with("/live") {
+        let v1_status = self.method == "GET" && self.v1_call().is_some_and(|(_, verb)| verb.is_empty());
+        if path.ends_with("/ready") || path.ends_with("/live") || path == "/ping" || v1_status {
             Kind::Probe
-        } else if self.method == "POST" && path.starts_with("/v2/models/") {
+        } else if self.method == "POST"
+            && (path.starts_with("/v2/models/") || !path.starts_with("/v2"))
+        {
             Kind::Infer
         } else {
             Kind::Other
@@ -50,8 +53,19 @@ impl Request {
     }
 
     pub(crate) fn model(&self) -> Option<&str> {
-        let rest = self.path.strip_prefix("/v2/models/")?;
+        if let Some((model, _)) = self.v1_call() {
+            return Some(model);
+        }
+        let below = ["/v2/models/", "/predictions/"];
+        let rest = below.iter().find_map(|prefix| self.path.strip_prefix(prefix))?;
         rest.split(['/', '?']).next().filter(|name| !name.is_empty())
+    }
+
+    /// The model of a call of the V1 protocol, and what is asked of it, with its colon.
+    pub(crate) fn v1_call(&self) -> Option<(&str, &str)> {
+        let rest = self.path.strip_prefix("/v1/models/")?.split('?').next()?;
+        let model = rest.split(['/', ':']).next().filter(|name| !name.is_empty())?;
+        Some((model, rest.find(':').map_or("", |at| &rest[at..])))
     }
 
     /// Whether the client closes after the answer.
@@ -178,5 +192,13 @@ mod tests {
         let infer = request("POST", "/v2/models/fraud/versions/2/infer");
         assert_eq!((infer.kind(), infer.model()), (Kind::Infer, Some("fraud")));
         assert_eq!(request("GET", "/v2/models/fraud").kind(), Kind::Other);
+        let v1 = request("POST", "/v1/models/fraud/versions/2:predict");
+        assert_eq!((v1.kind(), v1.v1_call()), (Kind::Infer, Some(("fraud", ":predict"))));
+        let status = request("GET", "/v1/models/fraud");
+        assert_eq!((status.kind(), status.model()), (Kind::Probe, Some("fraud")));
+        let torch = request("POST", "/predictions/fraud/1.0");
+        assert_eq!((torch.kind(), torch.model()), (Kind::Infer, Some("fraud")));
+        assert_eq!(request("POST", "/invocations").kind(), Kind::Infer);
+        assert_eq!(request("GET", "/ping").kind(), Kind::Probe);
     }
 }

@@ -14,6 +14,7 @@ use mainstay_policy::budget::{HedgeBudget, RetryBudget};
 use mainstay_policy::chain::{self, Local, Plan};
 use mainstay_policy::target::{self, Key, Registry, Target};
 use mainstay_policy::{breaker, poison};
+use mainstay_protocol::Protocol;
 use mainstay_protocol::oip::guard::constant::Sameness;
 use mainstay_telemetry::{Clock, Names, Settings, Shape, Shown, TargetName, Telemetry};
 
@@ -155,6 +156,7 @@ impl Builder<'_> {
         if let (Some(rehearsal), Some(known)) = (&rehearsal, known) {
             rehearsal.adopt(known);
         }
+        let speaks = spoken(&steps);
         Arc::new(Route {
             id,
             name: Arc::clone(&model.name),
@@ -162,6 +164,12 @@ impl Builder<'_> {
             plan,
             strict,
             steps,
+            speaks,
+            reads: !model.guards.is_empty()
+                || model.chain.iter().any(|step| {
+                    step.confidence.is_some() || matches!(step.source, config::Source::LastGood(_))
+                }),
+            methods: model.methods.clone(),
             inputs: model.inputs.clone(),
             outputs: model.outputs.clone(),
             batch: model.batch,
@@ -211,6 +219,7 @@ impl Builder<'_> {
             }
             config::Source::LastGood(_) => (Source::LastGood, true),
             config::Source::Default { outputs } => (Source::Default(outputs.clone()), true),
+            config::Source::Fixed(fixed) => (Source::Fixed(fixed.clone()), true),
         };
         Step { source, confidence: step.confidence.clone(), degraded }
     }
@@ -221,7 +230,8 @@ impl Builder<'_> {
             config::Source::Pool { pool, .. } => self.config.pools[pool].key.clone(),
             config::Source::Embedded { .. }
             | config::Source::LastGood(_)
-            | config::Source::Default { .. } => None,
+            | config::Source::Default { .. }
+            | config::Source::Fixed(_) => None,
         })
     }
 
@@ -337,14 +347,16 @@ impl Builder<'_> {
                     needs: LAST_GOOD_NEEDS,
                     may_decline: true,
                 }),
-                Source::Default(_) => chain::Step::Local(Local {
+                Source::Default(_) | Source::Fixed(_) => chain::Step::Local(Local {
                     available: Arc::new(AtomicBool::new(true)),
                     needs: DEFAULT_NEEDS,
                     may_decline: false,
                 }),
             })
             .collect();
-        Plan::new(steps, model.attempts, model.repeatable, model.deadline)
+        // Requests of plain HTTP say for themselves whether they may be repeated.
+        let repeatable = model.repeatable || !model.paths.is_empty();
+        Plan::new(steps, model.attempts, repeatable, model.deadline)
             .with_last_resort(model.last_resort)
     }
 
@@ -388,6 +400,16 @@ impl Builder<'_> {
 /// Where something runs, as the policy reads it.
 fn site(site: &config::Site) -> Site<'_> {
     Site { region: site.region.as_deref(), zone: site.zone.as_deref() }
+}
+
+/// What the pools of a chain speak, where all speak the same.
+fn spoken(steps: &[Step]) -> Option<Protocol> {
+    let mut spoken = steps.iter().filter_map(|step| match &step.source {
+        Source::Pool(pool) => Some(pool.protocol),
+        _ => None,
+    });
+    let first = spoken.next()?;
+    spoken.all(|other| other == first).then_some(first)
 }
 
 /// A step that never answers.
@@ -547,6 +569,6 @@ pub(crate) fn step_name(step: &Step) -> Arc<str> {
         Source::Pool(pool) => Arc::clone(&pool.name),
         Source::Embedded(embedded) => Arc::clone(&embedded.label),
         Source::LastGood => "last-good".into(),
-        Source::Default(_) => "default".into(),
+        Source::Default(_) | Source::Fixed(_) => "default".into(),
     }
 }

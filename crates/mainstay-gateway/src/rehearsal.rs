@@ -235,7 +235,7 @@ fn stages(model: &Arc<str>, (at, step): (usize, &Step), pools: &[config::Pool]) 
                 })
                 .collect()
         }
-        Source::LastGood => Vec::new(),
+        Source::LastGood | Source::Fixed(_) => Vec::new(),
         Source::Embedded(_) | Source::Default(_) => {
             // Any question of the model's will do; the right answer is another source's.
             let golden = pools.iter().find_map(|pool| golden(pool, model)).map(|it| (it, false));
@@ -256,7 +256,7 @@ impl Stage {
     fn member<'r>(&self, route: &'r Route) -> Option<&'r Member> {
         match &route.steps[self.step].source {
             Source::Pool(pool) => pool.members.get(self.member?),
-            Source::Embedded(_) | Source::LastGood | Source::Default(_) => None,
+            Source::Embedded(_) | Source::LastGood | Source::Default(_) | Source::Fixed(_) => None,
         }
     }
 

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use http::HeaderValue;
-use mainstay_config::{Concurrency, Config, Exhausted, Guards, Key, Limits, Priorities};
+use http::{HeaderValue, Method};
+use mainstay_config::{Concurrency, Config, Exhausted, Fixed, Guards, Key, Limits, PathRule, Priorities};
 use mainstay_policy::balance::locality;
 use mainstay_policy::budget::{HedgeBudget, RetryBudget};
 use mainstay_policy::chain::Plan;
@@ -60,6 +60,8 @@ pub(crate) struct Snapshot {
     /// In the order of the file.
     pub(crate) tcp: Vec<Arc<tcp::Listener>>,
     by_name: HashMap<Arc<str>, usize, RandomState>,
+    /// The paths that models declare, longest first, with the place of the route.
+    paths: Vec<(PathRule, usize)>,
     any: Option<usize>,
 }
 
@@ -72,6 +74,7 @@ impl Snapshot {
             .filter(|(_, route)| &*route.name != "*")
             .map(|(at, route)| (Arc::clone(&route.name), at))
             .collect();
+        let paths = paths(&config);
         let any = routes.iter().position(|route| &*route.name == "*");
         let gates = Gates::new(&routes);
         let (limits, priorities) = (config.limits.clone(), config.listen.priorities.clone());
@@ -90,6 +93,7 @@ impl Snapshot {
             routes,
             tcp,
             by_name,
+            paths,
             any,
         }
     }
@@ -97,6 +101,11 @@ impl Snapshot {
     /// The place of a model's route by its name, or of the one that takes any.
     fn place(&self, model: &str) -> Option<usize> {
         self.by_name.get(model).copied().or(self.any)
+    }
+
+    /// The place of the route that declares a path.
+    fn place_of_path(&self, path: &str) -> Option<usize> {
+        self.paths.iter().find(|(rule, _)| rule.holds(path)).map(|(_, at)| *at)
     }
 
     /// The route of exactly this name.
@@ -116,6 +125,16 @@ impl Snapshot {
     pub(crate) fn model_names(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|route| &*route.name)
     }
+}
+
+/// Every declared path with the place of its model: the longer one holds where two do, and an
+/// exact one before all that begins like it.
+fn paths(config: &Config) -> Vec<(PathRule, usize)> {
+    let all = config.models.iter().enumerate();
+    let mut paths: Vec<_> =
+        all.flat_map(|(at, model)| model.paths.iter().map(move |rule| (rule.clone(), at))).collect();
+    paths.sort_by(|(a, _), (b, _)| b.order().cmp(&a.order()));
+    paths
 }
 
 /// What a snapshot is made of.
@@ -146,6 +165,12 @@ impl View {
     /// The route of a model by its name, or the one that takes any.
     pub(crate) fn route(&self, model: &str) -> Option<RouteView> {
         let at = self.place(model)?;
+        Some(RouteView { view: self.clone(), at })
+    }
+
+    /// The route that declares a path.
+    pub(crate) fn route_of_path(&self, path: &str) -> Option<RouteView> {
+        let at = self.place_of_path(path)?;
         Some(RouteView { view: self.clone(), at })
     }
 }
@@ -198,6 +223,12 @@ pub(crate) struct Route {
     pub(crate) strict: Plan,
     /// Aligned with the plans' steps.
     pub(crate) steps: Vec<Step>,
+    /// What its pools speak, where all speak the same.
+    pub(crate) speaks: Option<Protocol>,
+    /// Whether something looks into answers, whatever protocol they came in.
+    pub(crate) reads: bool,
+    /// The methods that it takes at paths of its own; none stands for any.
+    pub(crate) methods: Vec<Method>,
     pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
     pub(crate) batch: bool,
@@ -239,7 +270,7 @@ impl Route {
     pub(crate) fn has_pool_of(&self, protocol: Protocol) -> bool {
         self.steps.iter().any(|step| match &step.source {
             Source::Pool(pool) => pool.protocol == protocol,
-            Source::Embedded(_) | Source::LastGood | Source::Default(_) => false,
+            Source::Embedded(_) | Source::LastGood | Source::Default(_) | Source::Fixed(_) => false,
         })
     }
 
@@ -247,7 +278,7 @@ impl Route {
     pub(crate) fn has_tensors(&self) -> bool {
         self.steps.iter().all(|step| match &step.source {
             Source::Pool(pool) => pool.protocol.has_tensors(),
-            Source::Embedded(_) | Source::LastGood | Source::Default(_) => true,
+            Source::Embedded(_) | Source::LastGood | Source::Default(_) | Source::Fixed(_) => true,
         })
     }
 
@@ -260,7 +291,7 @@ impl Route {
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         let pools = self.steps.iter().filter_map(|step| match &step.source {
             Source::Pool(pool) => Some(pool),
-            Source::Embedded(_) | Source::LastGood | Source::Default(_) => None,
+            Source::Embedded(_) | Source::LastGood | Source::Default(_) | Source::Fixed(_) => None,
         });
         pools.flat_map(|pool| &pool.members)
     }
@@ -280,7 +311,7 @@ impl Step {
     pub(crate) fn speaks(&self, asked: Protocol) -> Protocol {
         match &self.source {
             Source::Pool(pool) => pool.protocol,
-            Source::Embedded(_) | Source::LastGood | Source::Default(_) => asked,
+            Source::Embedded(_) | Source::LastGood | Source::Default(_) | Source::Fixed(_) => asked,
         }
     }
 }
@@ -293,6 +324,8 @@ pub(crate) enum Source {
     /// By the route's rule.
     LastGood,
     Default(Vec<Tensor>),
+    /// One and the same body, for protocols without tensors.
+    Fixed(Fixed),
 }
 
 /// A pool as one route uses it.

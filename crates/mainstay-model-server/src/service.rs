@@ -29,6 +29,7 @@ use crate::repository::Repository;
 
 mod reply;
 pub(crate) mod rpc;
+mod v1;
 
 use reply::{Refusal, ok, ok_encoded, refuse};
 
@@ -53,8 +54,11 @@ impl Service {
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
+        if head.uri.path().starts_with("/v1/") {
+            return self.answer_v1(&head, body).await.unwrap_or_else(refuse);
+        }
         let answer = match path::recognise(head.uri.path()) {
-            None => Err(Refusal::not_found("no such path; the protocol's paths begin with /v2")),
+            None => Err(Refusal::not_found("no such path; paths begin with /v2, or with /v1")),
             Some(call) if !allows(&call, &head.method) => Err(Refusal::method(&method(&call))),
             Some(Call::Infer { model, version }) => {
                 self.infer(&model, version.as_deref(), &head.headers, body).await

@@ -91,6 +91,8 @@ async fn ask(probe: &Probe) -> Found {
     match &probe.check {
         Check::OipReady => http::oip_ready(address, probe.model.as_ref()).await,
         Check::OipGrpcReady => grpc::ready(address, probe.model.as_ref()).await,
+        Check::V1Ready => http::v1_ready(address, probe.model.as_ref()).await,
+        Check::Ping => http::ping(address).await,
         Check::Http(check) => http::matches(address, check).await,
         Check::Tcp { port } => tcp(&at(address, *port)).await,
         Check::Grpc { service, port } => {

@@ -44,6 +44,17 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The message names and types no tensors, and the model's are not declared.
+    #[error("the model's {0} are not declared, and the message does not type them itself")]
+    Undeclared(&'static str),
+    /// The other protocol cannot say it.
+    #[error("the protocol {protocol} has no words for {what}")]
+    NoWords {
+        /// Which one.
+        protocol: Protocol,
+        /// What it is about.
+        what: String,
+    },
     /// A request without inputs.
     #[error("a request needs at least one input")]
     NoInputs,
@@ -189,6 +200,17 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+}
+
+impl Error {
+    /// Whether the message may be a proper one that only cannot be said in another protocol.
+    #[must_use]
+    pub const fn is_untranslatable(&self) -> bool {
+        matches!(
+            self,
+            Self::NoTensors { .. } | Self::Undeclared(_) | Self::NoWords { .. }
+        )
+    }
 }
 
 impl From<serde_json::Error> for Error {

@@ -34,12 +34,39 @@ pub struct Context<'a> {
 pub fn read_request(
     protocol: Protocol,
     (body, json_len): (&[u8], Option<usize>),
-    _context: Context<'_>,
+    context: Context<'_>,
 ) -> Result<Request, Error> {
     match protocol {
         Protocol::Oip => infer::parse(body, json_len),
+        Protocol::V1 => v1::request::parse(body, context.inputs),
         Protocol::OipGrpc => grpc::infer::read_request(body),
         _ => Err(Error::NoTensors { protocol }),
+    }
+}
+
+/// A request as far as it can be known without its tensors: its id, how it is laid out, which
+/// outputs it asks for. Where the tensors are typed by the message itself, they are there as well.
+///
+/// # Errors
+/// As for [`read_request`].
+pub fn outline(
+    protocol: Protocol,
+    message: (&[u8], Option<usize>),
+    context: Context<'_>,
+) -> Result<Request, Error> {
+    match protocol {
+        Protocol::V1 => v1::request::outline(message.0),
+        _ => read_request(protocol, message, context),
+    }
+}
+
+/// The request with only `rows` of the batch, where that takes no reading of its tensors; `None`
+/// where it does.
+#[must_use]
+pub fn select_rows(protocol: Protocol, body: &[u8], rows: &[usize]) -> Option<Encoded> {
+    match protocol {
+        Protocol::V1 => v1::request::select_rows(body, rows).ok(),
+        _ => None,
     }
 }
 
@@ -53,8 +80,11 @@ pub fn write_request(
     context: Context<'_>,
 ) -> Result<Encoded, Error> {
     match protocol {
-        Protocol::Oip => Ok(infer::render(request)),
-        Protocol::OipGrpc => grpc::infer::write_request(request, context.model),
+        Protocol::Oip => Ok(infer::render(&*v1::request::leave(request)?)),
+        Protocol::OipGrpc => {
+            grpc::infer::write_request(&*v1::request::leave(request)?, context.model)
+        }
+        Protocol::V1 => v1::request::render(request, context),
         _ => Err(Error::NoTensors { protocol }),
     }
 }
@@ -66,9 +96,10 @@ pub fn write_request(
 pub fn read_answer(
     protocol: Protocol,
     (body, json_len): (&[u8], Option<usize>),
-    _context: Context<'_>,
+    context: Context<'_>,
 ) -> Result<Response, Error> {
     match protocol {
+        Protocol::V1 => v1::answer::parse(body, context),
         Protocol::Oip => answer::parse(body, json_len),
         Protocol::OipGrpc => grpc::infer::read_answer(body),
         _ => Err(Error::NoTensors { protocol }),
@@ -88,6 +119,7 @@ pub fn write_answer(
     match protocol {
         Protocol::Oip => answer::render(response, &request.outputs, request.binary_output),
         Protocol::OipGrpc => grpc::infer::write_answer(response, request),
+        Protocol::V1 => v1::answer::render(response, request),
         _ => Err(Error::NoTensors { protocol }),
     }
 }
@@ -198,6 +230,7 @@ pub fn rows(
 ) -> Result<usize, Error> {
     match protocol {
         Protocol::Oip => infer::rows_of(message.0, message.1),
+        Protocol::V1 => v1::request::rows(message.0),
         _ => read_request(protocol, message, context).map(|request| request.rows()),
     }
 }
@@ -260,6 +293,7 @@ pub const fn infer_tail(protocol: Protocol) -> &'static str {
 pub fn write_metadata(protocol: Protocol, model: &Model) -> Bytes {
     match protocol {
         Protocol::OipGrpc => grpc::model_metadata(model),
+        Protocol::V1 => v1::metadata::render(model),
         _ => metadata::render_model(model),
     }
 }

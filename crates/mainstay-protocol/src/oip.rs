@@ -20,7 +20,7 @@ pub mod error;
 pub mod golden;
 pub mod guard;
 pub mod infer;
-mod json;
+pub(crate) mod json;
 pub mod key;
 mod members;
 pub mod metadata;

@@ -8,5 +8,13 @@
 //! Sources: TensorFlow Serving's `docs/api_rest.md` and `util/json_tensor.cc`; KServe's
 //! `docs/predict-api/v1`.
 
+pub mod answer;
+mod json;
+pub mod metadata;
 pub mod path;
+pub mod request;
 pub mod status;
+mod values;
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,16 @@
 //! Models: what clients ask for by name, and the chain of sources that answers.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method};
 use mainstay_policy::chain::LastResort;
 use mainstay_policy::limit::Priority;
 use mainstay_policy::{poison, rehearsal, sequence};
+use mainstay_protocol::oip::path::stays_put;
 use mainstay_protocol::oip::{agreement, confidence, guard};
 use mainstay_protocol::{Tensor, TensorSpec};
 
@@ -29,6 +32,10 @@ pub struct Model {
     /// Whether the first dimension of every input and output is the batch, so that rows may be
     /// split and merged. Default false: a request is one row.
     pub batch: bool,
+    /// The paths of plain HTTP under which it is asked; only for pools of that.
+    pub paths: Vec<PathRule>,
+    /// The methods that it takes there; none stands for any.
+    pub methods: Vec<Method>,
     /// The sources, best first; at least one.
     pub chain: Vec<Step>,
     /// What every answer must keep to, but for defaults, which were held against it already.
@@ -41,8 +48,8 @@ pub struct Model {
     pub exhausted: Exhausted,
     /// Whether answers of lesser quality are allowed. Default allowed.
     pub degrade: Degrade,
-    /// Whether a request that may have been executed may be sent again. Default true: inference
-    /// changes nothing.
+    /// Whether a request that may have been executed may be sent again. Default true, since
+    /// inference changes nothing; false for plain HTTP, where only methods that promise it are.
     pub repeatable: bool,
     /// Network attempts for one request, over all pools. Default 3.
     pub attempts: u8,
@@ -178,6 +185,67 @@ pub enum Source {
         /// One row of each declared output, typed by it: the first dimension is 1.
         outputs: Vec<Tensor>,
     },
+    /// A fixed answer in a protocol without tensors.
+    Fixed(Fixed),
+}
+
+/// One and the same body for everybody, with status 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fixed {
+    /// The whole body.
+    pub body: Bytes,
+    /// What it is. Default `application/json`, or `text/plain` for a body that is a text.
+    pub content_type: HeaderValue,
+}
+
+impl Fixed {
+    /// A body of this type.
+    #[must_use]
+    pub const fn new(body: Bytes, content_type: HeaderValue) -> Self {
+        Self { body, content_type }
+    }
+}
+
+/// A path, or all paths that begin with one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PathRule {
+    text: Arc<str>,
+    /// All that begin with the text.
+    below: bool,
+}
+
+impl PathRule {
+    /// From `/score`, or `/score/*` for all paths below; `None` where it is neither.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (path, below) = match text.strip_suffix('*') {
+            Some(path) => (path, true),
+            None => (text, false),
+        };
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"*?#%\\".contains(&byte);
+        let ends = !below || path.ends_with('/');
+        let sound = path.starts_with('/') && ends && path.bytes().all(plain) && stays_put(path);
+        sound.then(|| Self { text: Arc::from(path), below })
+    }
+
+    /// Whether it is about this path.
+    #[must_use]
+    pub fn holds(&self, path: &str) -> bool {
+        if self.below { path.starts_with(&*self.text) } else { path == &*self.text }
+    }
+
+    /// The more there is of it, the earlier it is asked.
+    #[must_use]
+    pub fn order(&self) -> (usize, bool) {
+        (self.text.len(), !self.below)
+    }
+}
+
+impl fmt::Display for PathRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.text, if self.below { "*" } else { "" })
+    }
 }
 
 /// Who runs an embedded model.

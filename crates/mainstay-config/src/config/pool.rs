@@ -272,7 +272,8 @@ impl fmt::Display for EndpointUrl {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Probe {
-    /// What is asked. Default [`Check::OipReady`].
+    /// What is asked. Default what the pool's protocol has for it: [`Check::OipReady`],
+    /// [`Check::V1Ready`], [`Check::Ping`] for `TorchServe`, a connection for plain HTTP.
     pub check: Check,
     /// How often, how long, and how many results decide.
     pub health: health::Settings,
@@ -308,6 +309,10 @@ pub enum Check {
     OipReady,
     /// The same over gRPC.
     OipGrpcReady,
+    /// `GET /v1/models/NAME` for each model: AVAILABLE or ready.
+    V1Ready,
+    /// `GET /ping`.
+    Ping,
     /// An HTTP request whose status and body must match.
     Http(HttpCheck),
     /// A TCP connection that is accepted.

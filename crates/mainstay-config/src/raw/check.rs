@@ -13,8 +13,9 @@ use crate::value::{Length, Share, Short, Shorthand, Statuses};
 #[serde(expecting = "a mapping; write for example {check: {http: {path: /health}}, interval: 2s}")]
 #[schemars(rename = "Probe")]
 pub(crate) struct RawProbe {
-    /// What is asked. `oip-ready` asks GET /v2/models/NAME/ready for each model, `off` asks
-    /// nothing and judges by the traffic alone, and with settings there are
+    /// What is asked. `oip-ready` asks GET /v2/models/NAME/ready for each model, `v1-ready` GET
+    /// /v1/models/NAME, `ping` GET /ping: each is the default of the protocol that has it, and a
+    /// connection that of http. `off` asks nothing and judges by the traffic alone, and with settings there are
     /// `http: {path, method, headers, body, status, contains, port}`, `tcp: {port}`,
     /// `grpc: {service, port}` (grpc.health.v1) and `command: [program, argument]` (exit code 0
     /// passes; run without a shell). Secret headers come from `{file: PATH}` or `{env: NAME}`.
@@ -85,6 +86,10 @@ impl Shorthand for RawGolden {
 pub(crate) enum RawCheck {
     /// GET /v2/models/NAME/ready for each model.
     OipReady,
+    /// GET /v1/models/NAME for each model.
+    V1Ready,
+    /// GET /ping.
+    Ping,
     /// No check.
     Off,
     /// An HTTP request.

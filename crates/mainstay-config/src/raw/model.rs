@@ -5,7 +5,7 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{Opt, RawConcurrency, RawGuards, RawLastGood, RawPriority, RawRehearsal, RawSequence};
 use crate::spanned::{Entries, Spanned};
@@ -33,6 +33,13 @@ pub(crate) struct RawModel {
     /// so that rows may be split and merged; `none` takes a request as one row.
     #[schemars(extend("default" = "none", "examples" = ["first-dimension"]))]
     pub(crate) batch: Opt<RawBatch>,
+    /// For pools of plain HTTP: the paths under which the model is asked, `/score` for one or
+    /// `/score/*` for all below it. They are passed on as they come.
+    #[schemars(extend("examples" = [["/invocations", "/score/*"]], "x-comment" = true))]
+    pub(crate) paths: Opt<Vec<Spanned<String>>>,
+    /// The methods that its paths take; any, if it does not stand here.
+    #[schemars(extend("examples" = [["POST"]], "x-comment" = true))]
+    pub(crate) methods: Opt<Vec<Spanned<String>>>,
     /// The sources that may answer, best first: pools, then an embedded model, then the last good
     /// answer, then a default prediction. Each step has one of `pool`, `embedded`, `last-good` and
     /// `default`.
@@ -56,7 +63,8 @@ pub(crate) struct RawModel {
     #[schemars(extend("default" = "allowed"))]
     pub(crate) degrade: Opt<RawDegrade>,
     /// Whether a request that may have been executed may be sent again. Inference changes
-    /// nothing, so it may; say false for a model that has side effects.
+    /// nothing, so it may; say false for a model that has side effects. Of plain HTTP the default
+    /// is false: only methods that promise to change nothing, or nothing more, are repeated.
     #[schemars(extend("default" = true))]
     pub(crate) repeatable: Opt<bool>,
     /// Attempts at servers for one request, over all pools; 1 never retries.
@@ -227,7 +235,8 @@ pub(crate) struct RawStep {
     /// than this: in memory, and on disk over a restart.
     #[schemars(extend("examples" = ["10m"], "x-item" = 3))]
     pub(crate) last_good: Opt<Short<RawLastGood>>,
-    /// A fixed prediction: for each output one row, typed by `outputs`.
+    /// A fixed prediction: for each output one row, typed by `outputs`. In a protocol without
+    /// tensors the body of the answer: {json: VALUE}, or {body: TEXT, content-type: TYPE}.
     #[schemars(extend("examples" = [{"probabilities": [0.5, 0.5]}], "x-item" = 4))]
     pub(crate) default: Opt<Entries<Literal>>,
 }
@@ -326,6 +335,28 @@ pub(crate) enum Literal {
     Float(f64),
     Text(String),
     List(Vec<Self>),
+    Map(Vec<(String, Self)>),
+    Null,
+}
+
+impl Literal {
+    /// The same as JSON; a number that JSON has no word for becomes null.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Bool(value) => (*value).into(),
+            Self::Integer(value) => {
+                let number = i64::try_from(*value).map(serde_json::Value::from);
+                number.or_else(|_| u64::try_from(*value).map(Into::into)).unwrap_or_default()
+            }
+            Self::Float(value) => (*value).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Map(members) => {
+                members.iter().map(|(name, value)| (name.clone(), value.to_json())).collect()
+            }
+            Self::Null => serde_json::Value::Null,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Literal {
@@ -363,6 +394,18 @@ impl<'de> Visitor<'de> for LiteralVisitor {
         Ok(Literal::Text(value.to_owned()))
     }
 
+    fn visit_unit<E>(self) -> Result<Literal, E> {
+        Ok(Literal::Null)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Literal, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = access.next_entry()? {
+            members.push(member);
+        }
+        Ok(Literal::Map(members))
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Literal, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = access.next_element()? {
@@ -382,6 +425,6 @@ impl JsonSchema for Literal {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["number", "string", "boolean", "array"] })
+        json_schema!({ "type": ["number", "string", "boolean", "array", "object", "null"] })
     }
 }

@@ -174,7 +174,10 @@ pub(super) fn one_key(
     for (at, model) in models.iter().enumerate() {
         let mut keys = model.chain.iter().filter_map(|step| match step.source {
             Source::Pool { pool, .. } => pools.get(pool)?.key.as_ref(),
-            Source::Embedded { .. } | Source::LastGood(_) | Source::Default { .. } => None,
+            Source::Embedded { .. }
+            | Source::LastGood(_)
+            | Source::Default { .. }
+            | Source::Fixed(_) => None,
         });
         let first = keys.next();
         if keys.any(|key| Some(key) != first) {

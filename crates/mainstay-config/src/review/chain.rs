@@ -164,6 +164,9 @@ fn source(review: &mut Review, raw: &RawStep, outputs: &Outputs, pools: &Pools) 
         Some(Source::LastGood(fallback::last_good(review, last_good)))
     } else {
         let default = raw.default.as_ref()?;
+        if outputs.plain {
+            return prediction::body(review, default).map(Source::Fixed);
+        }
         Some(Source::Default { outputs: prediction::tensors(review, default, outputs)? })
     }
 }

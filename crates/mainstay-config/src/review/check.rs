@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mainstay_policy::health;
+use mainstay_protocol::Protocol;
 
 use super::{Refusal, Review, address, first_place, golden, is_name, share, span_of};
 use crate::code::Code;
@@ -24,11 +25,25 @@ use crate::value::{Length, Short, Statuses};
 /// The statuses that pass where none are given.
 const PASSING: RangeInclusive<u16> = 200..=299;
 
-/// The probe of a pool; `place` is the pool's.
-pub(super) fn probe(review: &mut Review, raw: &Opt<RawProbe>, place: Span) -> Probe {
+/// What is asked where nothing is said: what the protocol has for it.
+const fn usual(protocol: Protocol) -> Check {
+    match protocol {
+        Protocol::V1 => Check::V1Ready,
+        Protocol::TorchServe => Check::Ping,
+        Protocol::Http => Check::Tcp { port: None },
+        _ => Check::OipReady,
+    }
+}
+
+/// The probe of a pool of a protocol; `place` is the pool's.
+pub(super) fn probe(
+    review: &mut Review,
+    raw: &Opt<RawProbe>,
+    (protocol, place): (Protocol, Span),
+) -> Probe {
     let default = health::Settings::default();
     let Some(written) = raw else {
-        return Probe { check: Check::OipReady, health: default, golden: None };
+        return Probe { check: usual(protocol), health: default, golden: None };
     };
     let raw = &written.value;
     let interval = review.time(&raw.interval, default.interval);
@@ -49,7 +64,14 @@ pub(super) fn probe(review: &mut Review, raw: &Opt<RawProbe>, place: Span) -> Pr
     ];
     timeout_fits(review, &raw.timeout, health.timeout, &intervals, place);
     let golden = golden::probe(review, &raw.golden, place);
-    Probe { check: probe_check(review, &raw.check), health, golden }
+    if let (Some(golden), Protocol::V1 | Protocol::TorchServe | Protocol::Http) =
+        (&raw.golden, protocol)
+    {
+        let message = format!("golden requests are asked in oip, and the pool speaks {protocol}");
+        let help = "take `golden` out; `check: {http: ...}` can ask a request of your own";
+        review.fault(Code::Unsupported, golden.span, message, help);
+    }
+    Probe { check: probe_check(review, &raw.check, protocol), health, golden }
 }
 
 /// An interval that is not written, fitted between the times that are: a quarter above the
@@ -81,10 +103,19 @@ pub(super) fn timeout_fits(
     review.fault(Code::Times, place, message, help);
 }
 
-fn probe_check(review: &mut Review, raw: &Opt<RawCheck>) -> Check {
-    let Some(written) = raw else { return Check::OipReady };
+fn probe_check(review: &mut Review, raw: &Opt<RawCheck>, protocol: Protocol) -> Check {
+    let Some(written) = raw else { return usual(protocol) };
     match &written.value {
-        RawCheck::OipReady => Check::OipReady,
+        RawCheck::OipReady => {
+            if !matches!(protocol, Protocol::Oip | Protocol::OipGrpc | Protocol::Tcp) {
+                let message = format!("`oip-ready` asks in oip, and the pool speaks {protocol}");
+                let help = "take the check out: each protocol has its own default";
+                review.warn(Code::Contradiction, written.span, message, help);
+            }
+            Check::OipReady
+        }
+        RawCheck::V1Ready => Check::V1Ready,
+        RawCheck::Ping => Check::Ping,
         RawCheck::Off => Check::Off,
         RawCheck::Http(raw) => Check::Http(http_check(review, raw)),
         RawCheck::Tcp(RawTcp { port }) => Check::Tcp { port: own_port(review, port) },

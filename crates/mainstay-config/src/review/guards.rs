@@ -152,7 +152,7 @@ fn number(value: &Literal) -> Option<f64> {
         Literal::Integer(value) => Some(*value as f64),
         Literal::Float(value) => Some(*value).filter(|value| value.is_finite()),
         Literal::Bool(value) => Some(f64::from(u8::from(*value))),
-        Literal::Text(_) | Literal::List(_) => None,
+        Literal::Text(_) | Literal::List(_) | Literal::Map(_) | Literal::Null => None,
     }
 }
 
@@ -196,7 +196,7 @@ pub(super) fn default_keeps(
 ) {
     let default = chain.iter().find_map(|step| match &step.source {
         Source::Default { outputs } => Some(outputs),
-        Source::Pool { .. } | Source::Embedded { .. } | Source::LastGood(_) => None,
+        Source::Pool { .. } | Source::Embedded { .. } | Source::LastGood(_) | Source::Fixed(_) => None,
     });
     let Some(tensors) = default else { return };
     let steps = raw.chain.as_ref().map_or(&[][..], |chain| chain.value.as_slice());

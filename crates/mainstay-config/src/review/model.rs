@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_policy::budget::SENSIBLE;
-use mainstay_protocol::TensorSpec;
+use mainstay_protocol::{Protocol, TensorSpec};
 
 use super::pool::Pools;
 use super::{
-    Review, balance, chain, concurrency, fallback, first_place, golden, guards, may_be_lost,
-    outliers, repetition, span_of, tcp,
+    Review, balance, chain, concurrency, crossing, fallback, first_place, golden, guards,
+    may_be_lost, outliers, paths, repetition, span_of, tcp,
 };
 use crate::code::Code;
 use crate::config::{
@@ -30,6 +30,8 @@ pub(super) struct Outputs {
     pub(super) batch: bool,
     /// Whether every declared output is there; if not, nothing is said of missing ones.
     pub(super) complete: bool,
+    /// Whether the chain's pools speak a protocol without tensors.
+    pub(super) plain: bool,
 }
 
 /// Reviews all models.
@@ -53,6 +55,8 @@ pub(super) fn models(
     }
     engines_have_a_library(review, raw, entries);
     golden::fits(review, &models, pools);
+    crossing::fits(review, &models, &pools.built, section);
+    paths::once_each(review, entries);
     balance::one_key(review, &models, &pools.built, section);
     models
 }
@@ -101,7 +105,9 @@ fn model(
     pools: &Pools,
 ) -> Model {
     check_name(review, name);
-    let outputs = outputs(review, raw);
+    let spoken = crossing::spoken(raw, pools);
+    let plain = spoken.iter().any(|protocol| !protocol.has_tensors());
+    let outputs = Outputs { plain, ..outputs(review, raw) };
     let degrade = raw.degrade.as_ref().map_or(Degrade::Allowed, |degrade| match degrade.value {
         RawDegrade::Allowed => Degrade::Allowed,
         RawDegrade::Never => Degrade::Never,
@@ -121,13 +127,18 @@ fn model(
         inputs: inputs(review, &raw.inputs),
         batch: outputs.batch,
         outputs: outputs.specs,
+        paths: paths::rules(review, raw, &spoken),
+        methods: paths::methods(review, &raw.methods),
         guards,
         last_resort,
         last_resort_queue,
         exhausted: exhausted(review, raw, &chain),
         chain,
         degrade,
-        repeatable: raw.repeatable.as_ref().is_none_or(|repeatable| repeatable.value),
+        repeatable: raw
+            .repeatable
+            .as_ref()
+            .map_or_else(|| !spoken.contains(&Protocol::Http), |repeatable| repeatable.value),
         attempts: attempts(review, &raw.attempts),
         concurrency: concurrency::model(review, &raw.concurrency, deadline),
         priority: concurrency::priority(&raw.priority),
@@ -170,7 +181,7 @@ fn exhausted(review: &mut Review, raw: &Spanned<RawModel>, chain: &[Step]) -> Ex
         RawExhausted::Error => Exhausted::Error,
         RawExhausted::Default => {
             let has_default =
-                chain.iter().any(|step| matches!(step.source, Source::Default { .. }));
+                chain.iter().any(|step| matches!(step.source, Source::Default { .. } | Source::Fixed(_)));
             let declared = raw.chain.as_ref().is_some_and(|chain| {
                 chain.damaged || chain.iter().any(|step| step.damaged || step.default.is_some())
             });
@@ -220,7 +231,10 @@ fn deadline_fits(
 const fn pool_of(step: &Step) -> Option<usize> {
     match step.source {
         Source::Pool { pool, .. } => Some(pool),
-        Source::Embedded { .. } | Source::LastGood(_) | Source::Default { .. } => None,
+        Source::Embedded { .. }
+        | Source::LastGood(_)
+        | Source::Default { .. }
+        | Source::Fixed(_) => None,
     }
 }
 
@@ -235,7 +249,8 @@ fn outputs(review: &mut Review, raw: &Spanned<RawModel>) -> Outputs {
         batch_fits(review, entries, &specs);
     }
     let damaged = may_be_lost(raw, &raw.outputs);
-    Outputs { complete: !damaged && specs.len() == entries.len(), specs, batch }
+    let complete = !damaged && specs.len() == entries.len();
+    Outputs { complete, specs, batch, plain: false }
 }
 
 /// The inputs; faulty ones are left out.

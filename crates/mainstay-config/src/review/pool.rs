@@ -73,15 +73,16 @@ fn defaults_without_endpoints(review: &mut Review, raw: &Spanned<RawConfig>) {
 
 fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> Pool {
     check_name(review, name, "a pool");
-    let flavour = raw.flavour.as_ref().map_or(Flavour::Auto, |flavour| dialect(flavour.value));
+    let protocol = raw.protocol.as_ref().map_or(Protocol::Oip, |it| protocol(it.value));
+    let usual = if protocol == Protocol::TorchServe { Flavour::TorchServe } else { Flavour::Auto };
+    let flavour = raw.flavour.as_ref().map_or(usual, |flavour| dialect(flavour.value));
     let slow_start = breaker::slow_start(review, &raw.slow_start);
     let (rule, key) = balance::balance(review, &raw.balance);
     let tls = tls::servers(review, &raw.tls);
     let mut endpoints = endpoints(review, name, raw);
     secured(review, raw, &mut endpoints, tls.as_ref());
     let (process, replicas) = process::replicas(review, raw);
-    let protocol = raw.protocol.as_ref().map_or(Protocol::Oip, |it| protocol(it.value));
-    let mut probe = check::probe(review, &raw.probe, name.span);
+    let mut probe = check::probe(review, &raw.probe, (protocol, name.span));
     if protocol == Protocol::OipGrpc && matches!(probe.check, Check::OipReady) {
         probe.check = Check::OipGrpcReady;
     }

@@ -4,18 +4,67 @@
 //! `[[0.5, 0.5]]`, and a bare value for a row of one. What cannot be made to fit is refused with
 //! the shape that is expected.
 
+use http::HeaderValue;
 use mainstay_protocol::{Data, Datatype, Tensor, TensorSpec};
 
 use super::Review;
 use super::model::Outputs;
 use crate::code::Code;
+use crate::config::Fixed;
 use crate::raw::Literal;
+use crate::reader::shorten;
 use crate::source::Span;
 use crate::spanned::{Entries, Spanned};
 use crate::wording::suggestion;
 
 /// Values of one default output at most.
 const MAX_VALUES: usize = 65_536;
+
+/// The body of a default step in a protocol without tensors; `None` when something does not fit.
+pub(super) fn body(review: &mut Review, written: &Spanned<Entries<Literal>>) -> Option<Fixed> {
+    let entries = &written.value.0;
+    let find = |wanted: &str| entries.iter().find(|(name, _)| name.value == wanted);
+    let help = "write {json: VALUE}, or {body: TEXT, content-type: TYPE}";
+    for (name, _) in entries {
+        if !["json", "body", "content-type"].contains(&name.value.as_str()) {
+            let message = format!("{:?} is no part of a body", shorten(name));
+            review.fault(Code::DefaultMisfit, name.span, message, help);
+        }
+    }
+    let (text, usual) = match (find("json"), find("body")) {
+        (Some((_, json)), None) => (json.value.to_json().to_string(), "application/json"),
+        (None, Some((_, body))) => match &body.value {
+            Literal::Text(text) => (text.clone(), "text/plain"),
+            _ => {
+                review.fault(Code::DefaultMisfit, body.span, "the body is a text", help);
+                return None;
+            }
+        },
+        _ if written.damaged => return None,
+        _ => {
+            let message = "the protocol of this chain has no tensors: the default is a body";
+            review.fault(Code::DefaultMisfit, written.span, message, help);
+            return None;
+        }
+    };
+    let kind = match find("content-type") {
+        None => HeaderValue::from_static(usual),
+        Some((_, kind)) => content_type(review, kind)?,
+    };
+    Some(Fixed { body: text.into(), content_type: kind })
+}
+
+fn content_type(review: &mut Review, written: &Spanned<Literal>) -> Option<HeaderValue> {
+    let found = match &written.value {
+        Literal::Text(text) if text.contains('/') => HeaderValue::from_str(text).ok(),
+        _ => None,
+    };
+    if found.is_none() {
+        let help = "write for example application/json";
+        review.fault(Code::DefaultMisfit, written.span, "this is no media type", help);
+    }
+    found
+}
 
 /// The outputs of a default step; `None` when something does not fit.
 pub(super) fn tensors(
@@ -199,8 +248,10 @@ fn shown(value: &Literal) -> String {
         Literal::Bool(value) => value.to_string(),
         Literal::Integer(value) => value.to_string(),
         Literal::Float(value) => value.to_string(),
-        Literal::Text(text) => format!("the text {:?}", crate::reader::shorten(text)),
+        Literal::Text(text) => format!("the text {:?}", shorten(text)),
         Literal::List(_) => "a list".to_owned(),
+        Literal::Map(_) => "a mapping".to_owned(),
+        Literal::Null => "nothing".to_owned(),
     }
 }
 

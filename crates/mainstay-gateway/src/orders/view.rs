@@ -127,7 +127,8 @@ fn model(route: &Route, places: &Places, users: &HashMap<u32, f64>, meter: &Mete
         // What they answer needs no server, now or later.
         snapshot::Source::Embedded(_)
         | snapshot::Source::LastGood
-        | snapshot::Source::Default(_) => {
+        | snapshot::Source::Default(_)
+        | snapshot::Source::Fixed(_) => {
             Step { source: Source::Local(crate::build::step_name(step).to_string()), load: 0.0 }
         }
     });

@@ -81,7 +81,7 @@ async fn answer_of(shared: &Shared, sample: &Sample, stage: &Stage) -> Result<Re
         }
         (Source::Embedded(embedded), _) => embedded_answer(shared, sample, embedded).await,
         (Source::Default(outputs), _) => fixed(sample, outputs),
-        (Source::Pool(_) | Source::LastGood, _) => Err(Miss::NoRoom),
+        (Source::Pool(_) | Source::LastGood | Source::Fixed(_), _) => Err(Miss::NoRoom),
     }
 }
 

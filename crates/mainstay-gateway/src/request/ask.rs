@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Method, Uri};
 use mainstay_policy::Moment;
 use mainstay_policy::chain::Plan;
@@ -28,9 +29,18 @@ pub(crate) enum Kind {
 }
 
 /// The paths of what may be asked twice beyond the protocol's own predictions: Triton's generate
-/// extension, and over gRPC its streams and what it says of a model.
-const PREDICTIONS: [&str; 5] =
-    ["/generate", "/generate_stream", "/ModelStreamInfer", "/ModelConfig", "/ModelStatistics"];
+/// extension, over gRPC its streams and what it says of a model, and the other verbs of the V1
+/// protocol.
+const PREDICTIONS: [&str; 8] = [
+    "/generate",
+    "/generate_stream",
+    "/ModelStreamInfer",
+    "/ModelConfig",
+    "/ModelStatistics",
+    ":classify",
+    ":explain",
+    ":regress",
+];
 
 /// A request to a model.
 #[derive(Debug)]
@@ -73,7 +83,10 @@ impl Ask {
     /// Whether servers that speak `server` can be asked: only predictions are translated.
     pub(crate) fn reaches(&self, server: Protocol) -> bool {
         self.protocol == server
-            || (self.kind == Kind::Infer && self.body().is_some() && self.protocol.reaches(server))
+            || (self.kind == Kind::Infer
+                && self.body().is_some()
+                && self.protocol.reaches(server)
+                && !self.headers.contains_key(CONTENT_ENCODING))
     }
 
     /// The model and the version that the client names.
@@ -102,9 +115,9 @@ impl Ask {
     /// and whatever its method promises it for (RFC 9110, section 9.2.2).
     pub(crate) fn is_repeatable(&self) -> bool {
         let predicts = || PREDICTIONS.iter().any(|tail| self.uri.path().ends_with(tail));
-        self.route.repeatable
-            && !self.single
-            && (self.kind != Kind::Other || self.method.is_idempotent() || predicts())
+        let idempotent = self.method.is_idempotent();
+        let allowed = self.route.repeatable || (self.protocol == Protocol::Http && idempotent);
+        allowed && !self.single && (self.kind != Kind::Other || idempotent || predicts())
     }
 
     /// What a prediction depends on, where the body was kept.

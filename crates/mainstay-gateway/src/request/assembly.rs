@@ -6,6 +6,7 @@
 //! never reaches a client. Until a rule has spoken nothing is parsed: an answer that is good
 //! at once stays the server's bytes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use mainstay_config::Exhausted;
@@ -120,6 +121,19 @@ impl Assembly {
         Ok(self.request.insert(parsed))
     }
 
+    /// The request as far as it is known without its tensors, which in some protocols only a
+    /// declaration can type.
+    ///
+    /// # Errors
+    /// The body cannot be read as the protocol's.
+    pub(super) fn outline(&self, ask: &Ask) -> Result<Cow<'_, infer::Request>, Error> {
+        if let Some(known) = &self.request {
+            return Ok(Cow::Borrowed(known));
+        }
+        let body = ask.body().map(|bytes| &bytes[..]).unwrap_or_default();
+        form::outline(ask.protocol, (body, ask.json_len), ask.context()).map(Cow::Owned)
+    }
+
     /// What is to be sent to servers that speak `server`: the part of the request that is still to
     /// be answered, in their protocol; `None` where that is what the client sent.
     pub(super) fn remainder(
@@ -131,8 +145,11 @@ impl Assembly {
         if whole && (server == ask.protocol || ask.kind != Kind::Infer) {
             return Ok(None);
         }
+        let as_text = || form::select_rows(server, ask.body()?, &self.open);
         let Encoded { body, json_len } = if whole {
             form::write_request(server, self.request(ask)?, ask.context())?
+        } else if let Some(selected) = (server == ask.protocol).then(as_text).flatten() {
+            selected
         } else {
             let open = std::mem::take(&mut self.open);
             let selected = self.request(ask).and_then(|request| infer::select_rows(request, &open));
@@ -156,7 +173,14 @@ impl Assembly {
         if self.is_partial() {
             return Ok(self.open.len());
         }
-        Ok(self.request(ask)?.rows())
+        match self.request(ask) {
+            Ok(request) => Ok(request.rows()),
+            Err(error) if !error.is_untranslatable() => Err(error),
+            Err(error) => {
+                let body = ask.body().ok_or(error)?;
+                form::rows(ask.protocol, (body, ask.json_len), ask.context())
+            }
+        }
     }
 
     /// The rows that are asked for, where that can be told without reading the whole request.

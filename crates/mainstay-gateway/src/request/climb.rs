@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use http::header::CONTENT_ENCODING;
 use http::{Response, StatusCode};
+use mainstay_config::Fixed;
 use mainstay_policy::chain::{Choice, Climb, Next, Reason};
 use mainstay_policy::{Class, Moment, SentState};
-use mainstay_protocol::Protocol;
+use mainstay_protocol::{Error, Protocol};
 use mainstay_telemetry::record::End;
 
 use super::ask::{Ask, Kind};
@@ -38,6 +39,8 @@ pub(super) struct Progress {
     pub(super) misfit: Option<Fault>,
     /// Failures that may have been the request's own fault.
     pub(super) suspects: Suspects,
+    /// Why a pool of another protocol could not be asked.
+    pub(super) unsaid: Option<Fault>,
     /// Why no server had room for it.
     pub(super) shed: Option<Fault>,
 }
@@ -52,6 +55,8 @@ pub(super) enum Rung {
     Assembled,
     /// What servers answered to the same before, and how long ago in seconds.
     Again(Arc<Kept>, u64),
+    /// The same for everybody.
+    Fixed(Fixed),
     /// The gateway itself says what the model takes and gives.
     Metadata(bytes::Bytes),
     /// The request is at fault.
@@ -152,7 +157,13 @@ fn hear(
         Rung::Assembled => (None, None),
         _ => return deliver(flight, &ask, progress, rung, step),
     };
+    // An answer that was translated exists nowhere but here.
+    let translated = matches!(rung, Rung::Assembled)
+        && !progress.degraded
+        && ask.route.steps[step].speaks(ask.protocol) != ask.protocol;
     let response = deliver(flight, &ask, progress, rung, step);
+    let own = || Some((response.body().bytes()?, headers::json_len(response.headers())));
+    let answer = if translated { own() } else { answer };
     let good = answer.is_some() && !ask.route.steps[step].degraded;
     let sampled =
         tells_tensors(&ask) && ask.route.rehearsal.as_ref().is_some_and(|it| it.takes(now));
@@ -219,6 +230,10 @@ fn deliver(
             let mark = Mark { age: Some(age), ..Mark::new(served_by, reason) };
             reply::again(flight, ask, &kept, &mark)
         }
+        Rung::Fixed(fixed) => {
+            let served_by = local::label(&ask.route.steps[step].source).to_string();
+            reply::fixed(flight, ask, fixed, &Mark::new(served_by, reason))
+        }
         Rung::Metadata(body) => {
             let served_by = local::label(&ask.route.steps[step].source).to_string();
             let mark = degraded.then_some(Mark::new(served_by, reason));
@@ -248,13 +263,13 @@ async fn try_member(
     }
     let server = ask.route.steps[choice.step].speaks(ask.protocol);
     if !ask.reaches(server) {
+        progress.unsaid = Some(Fault::not_spoken(&ask.route.name, ask.protocol));
         climb.leave(Reason::NotTranslated);
         return Rung::Onward;
     }
-    let Ok(remainder) = progress.assembly.remainder(ask, server) else {
-        let partial = progress.assembly.has_best();
-        climb.leave(if partial { Reason::LowConfidence } else { Reason::NotTranslated });
-        return Rung::Onward;
+    let remainder = match progress.assembly.remainder(ask, server) {
+        Ok(remainder) => remainder,
+        Err(error) => return not_translated(climb, progress, &error),
     };
     let (payload, json_len) =
         remainder.as_ref().map_or((&ask.payload, ask.json_len), |(rows, len)| (rows, *len));
@@ -311,6 +326,18 @@ async fn try_member(
     }
 }
 
+/// The request cannot be said in the words of a pool: that is for the next step, unless it cannot
+/// be read at all.
+fn not_translated(climb: &mut Climb<'_>, progress: &mut Progress, error: &Error) -> Rung {
+    let partial = progress.assembly.has_best();
+    if !partial && !error.is_untranslatable() {
+        return Rung::Broken(Fault::broken(error));
+    }
+    progress.unsaid = Some(Fault::not_translated(error));
+    climb.leave(if partial { Reason::LowConfidence } else { Reason::NotTranslated });
+    Rung::Onward
+}
+
 /// Asks a source inside the gateway.
 async fn try_local(
     flight: &mut Flight,
@@ -322,6 +349,7 @@ async fn try_local(
     match local::ask(&flight.worker, ask, &mut progress.assembly, at).await {
         Said::Answer(response) => judge::local(flight, ask, climb, progress, (at, response)),
         Said::Again(kept, age) => Rung::Again(kept, age),
+        Said::Fixed(fixed) => Rung::Fixed(fixed),
         Said::Metadata(body) => Rung::Metadata(body),
         Said::Broken(error) => Rung::Broken(Fault::broken(&error)),
         Said::Misfit(error) => {

@@ -29,6 +29,9 @@ pub(super) fn answer(
         progress.degraded = true;
         return reply::assembled(flight, ask, progress, reason);
     }
+    if let Some(unsaid) = progress.unsaid.take_if(|_| flight.record.attempts().is_empty()) {
+        return refuse(flight, &unsaid);
+    }
     let last = flight.record.attempts().last().and_then(|attempt| attempt.class);
     if let Some(said) = progress.last_error.take() {
         let end = if last == Some(Class::Capacity) { End::Shed } else { End::Failed };

@@ -119,6 +119,18 @@ impl Fault {
         Self::client("MS0210", status, format!("the server refused the request: {said}"))
     }
 
+    /// Nobody in the chain speaks what the client speaks, nor anything it can be translated into.
+    pub(crate) fn not_spoken(model: &str, protocol: Protocol) -> Self {
+        let message = format!("model {model:?} cannot be asked this in the protocol {protocol}");
+        Self::client("MS0211", StatusCode::BAD_REQUEST, message)
+    }
+
+    /// The servers speak another protocol, which has no words for the request.
+    pub(crate) fn not_translated(error: &mainstay_protocol::Error) -> Self {
+        let message = format!("the request cannot be translated for the servers: {error}");
+        Self::client("MS0211", StatusCode::BAD_REQUEST, message)
+    }
+
     /// No source of the chain could answer.
     pub(crate) fn no_source(model: &str, why: &str) -> Self {
         let message = format!("no source could answer for model {model:?}: {why}");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mainstay_policy::chain::{Choice, Climb, Reason};
 use mainstay_policy::{Class, Guard, Moment, SentState};
-use mainstay_protocol::form;
+use mainstay_protocol::{Protocol, form};
 use mainstay_protocol::oip::answer::Response;
 use mainstay_protocol::oip::guard::{Broken, Finding};
 use mainstay_telemetry::record::End;
@@ -51,20 +51,31 @@ pub(super) fn server(
     (choice, mut answer): (&Choice, Box<Answer>),
 ) -> Rung {
     let step = &ask.route.steps[choice.step];
-    let passes = ask.kind != Kind::Infer || !answer.parts.status.is_success();
-    let Held::Whole(body) = &answer.held else {
-        if !passes && step.speaks(ask.protocol) != ask.protocol {
-            let why = (None, "it is too large to be translated");
+    let speaks = step.speaks(ask.protocol);
+    let success = answer.parts.status.is_success();
+    let body = match &answer.held {
+        Held::Whole(body) if speaks == ask.protocol => body,
+        Held::Whole(body) if success => body,
+        _ if speaks == ask.protocol => return Rung::Server(answer, End::Answered),
+        // What cannot be read whole cannot be translated.
+        _ => {
+            let why = (None, "it is too long to be translated, or no prediction");
             return refuse((flight, ask), climb, progress, (choice, answer), why);
         }
-        return Rung::Server(answer, End::Answered);
     };
+    let passes = ask.kind != Kind::Infer || !success;
     if passes || !must_be_read(ask, step, &progress.assembly) {
         return Rung::Server(answer, End::Answered);
     }
-    let speaks = step.speaks(ask.protocol);
     let message = (&body[..], headers::json_len(&answer.parts.headers));
     let read = form::read_answer(speaks, message, ask.context());
+    let read = match read {
+        // Nobody is to blame for what is not declared.
+        Err(error) if error.is_untranslatable() => {
+            return unread((flight, ask), climb, progress, answer, speaks);
+        }
+        read => read.map(|response| renamed(response, ask, &progress.assembly, speaks)),
+    };
     let judged = read.map_err(|error| unreadable(ask, &error)).and_then(|response| {
         let server = member(&step.source, choice.member);
         let server = server.map(|member| (member, answer.at, answer.now));
@@ -91,6 +102,37 @@ pub(super) fn server(
     }
 }
 
+/// An answer that the gateway does not know enough to read: in the client's own protocol it is the
+/// client's all the same, unless others have answered a part of it.
+fn unread(
+    (flight, ask): (&mut Flight, &Ask),
+    climb: &mut Climb<'_>,
+    progress: &Progress,
+    mut answer: Box<Answer>,
+    speaks: Protocol,
+) -> Rung {
+    if speaks == ask.protocol && !progress.assembly.has_best() {
+        return Rung::Server(answer, End::Answered);
+    }
+    answer.judge(Ok(()), flight);
+    climb.leave(Reason::NotTranslated);
+    Rung::Onward
+}
+
+/// A translated answer goes by the names of the client: its own for the model and for the request.
+fn renamed(
+    mut response: Response,
+    ask: &Ask,
+    assembly: &Assembly,
+    speaks: Protocol,
+) -> Response {
+    if speaks != ask.protocol {
+        response.model_name = ask.called().model.into_owned();
+        response.id = assembly.outline(ask).ok().and_then(|request| request.id.clone());
+    }
+    response
+}
+
 /// Why an answer, or a part of it, is none: the guard that it broke, if it was one, and a line.
 type Refused = (Option<Guard>, String);
 
@@ -101,7 +143,7 @@ fn unreadable(ask: &Ask, error: &mainstay_protocol::Error) -> Refused {
 fn member(source: &Source, at: usize) -> Option<&Member> {
     match source {
         Source::Pool(pool) => pool.members.get(at),
-        Source::Embedded(_) | Source::LastGood | Source::Default(_) => None,
+        Source::Embedded(_) | Source::LastGood | Source::Default(_) | Source::Fixed(_) => None,
     }
 }
 

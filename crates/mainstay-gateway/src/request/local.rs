@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
+use mainstay_config::Fixed;
 use mainstay_policy::chain::Reason;
 use mainstay_protocol::oip::answer::{self, Response};
 use mainstay_protocol::oip::{default, metadata};
@@ -27,6 +28,8 @@ pub(super) enum Said {
     Answer(Response),
     /// What servers answered to the same before, and how long ago in seconds.
     Again(Arc<Kept>, u64),
+    /// One and the same body for everybody.
+    Fixed(Fixed),
     /// What the model takes and gives.
     Metadata(Bytes),
     /// The request cannot be read, by anyone.
@@ -43,13 +46,18 @@ pub(super) fn label(source: &Source) -> Arc<str> {
         Source::Pool(pool) => Arc::clone(&pool.name),
         Source::Embedded(embedded) => Arc::clone(&embedded.label),
         Source::LastGood => Arc::from(LAST_GOOD),
-        Source::Default(_) => Arc::from(DEFAULT),
+        Source::Default(_) | Source::Fixed(_) => Arc::from(DEFAULT),
     }
 }
 
 /// Asks the source at `step` for what is still open of `ask`.
 pub(super) async fn ask(worker: &Worker, ask: &Ask, assembly: &mut Assembly, step: usize) -> Said {
     let source = &ask.route.steps[step].source;
+    if let (Source::Fixed(fixed), Kind::Infer) = (source, ask.kind)
+        && ask.route.speaks == Some(ask.protocol)
+    {
+        return Said::Fixed(fixed.clone());
+    }
     if ask.kind == Kind::Infer && !ask.protocol.has_tensors() {
         return Said::Nothing(Reason::NotTranslated);
     }
@@ -57,7 +65,7 @@ pub(super) async fn ask(worker: &Worker, ask: &Ask, assembly: &mut Assembly, ste
         return Said::Nothing(Reason::NotRepeatable);
     }
     match (source, ask.kind) {
-        (Source::Pool(_), _) | (_, Kind::Other) | (Source::LastGood, Kind::Metadata) => {
+        (Source::Pool(_) | Source::Fixed(_), _) | (_, Kind::Other) | (Source::LastGood, Kind::Metadata) => {
             Said::Nothing(Reason::NoEndpoint)
         }
         (Source::Embedded(embedded), Kind::Metadata) => describe_embedded(ask, embedded),
@@ -87,7 +95,7 @@ async fn predict(
     };
     let inputs = match assembly.remaining_inputs(ask) {
         Ok(inputs) => inputs,
-        Err(error) => return Said::Broken(error),
+        Err(error) => return unread(error),
     };
     // What stands behind it keeps its share of the time.
     let remaining = ask.deadline.remaining(worker.clock.now());
@@ -143,7 +151,7 @@ fn fixed(ask: &Ask, assembly: &mut Assembly, outputs: &[Tensor]) -> Said {
     }
     let rows = match assembly.remaining_rows(ask) {
         Ok(rows) => rows,
-        Err(error) => return Said::Broken(error),
+        Err(error) => return unread(error),
     };
     match default::tensors(outputs, rows, ask.route.batch) {
         Ok(outputs) => response(ask, assembly, outputs),
@@ -151,15 +159,23 @@ fn fixed(ask: &Ask, assembly: &mut Assembly, outputs: &[Tensor]) -> Said {
     }
 }
 
-fn response(ask: &Ask, assembly: &mut Assembly, outputs: Vec<Tensor>) -> Said {
-    match assembly.request(ask) {
+fn response(ask: &Ask, assembly: &Assembly, outputs: Vec<Tensor>) -> Said {
+    match assembly.outline(ask) {
         Ok(request) => Said::Answer(Response {
             model_name: model_name(ask),
             id: request.id.clone(),
             outputs,
             ..Response::default()
         }),
-        Err(error) => Said::Broken(error),
+        Err(error) => unread(error),
+    }
+}
+
+/// A request that cannot be read is broken, unless only this reader does not know enough.
+fn unread(error: Error) -> Said {
+    match error.is_untranslatable() {
+        true => Said::Nothing(Reason::NotTranslated),
+        false => Said::Broken(error),
     }
 }
 

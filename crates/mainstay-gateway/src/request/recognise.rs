@@ -1,6 +1,7 @@
 //! Protocol and model from the path and headers; the body is not looked at.
 
 mod grpc;
+mod http;
 mod oip;
 mod torchserve;
 mod v1;
@@ -9,9 +10,9 @@ mod v1_models;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName};
-use http::request::Parts;
-use http::{Response, Uri};
+use ::http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName};
+use ::http::request::Parts;
+use ::http::{Response, Uri};
 use mainstay_policy::Moment;
 use mainstay_policy::limit::Priority;
 use mainstay_protocol::Protocol;
@@ -141,10 +142,11 @@ fn heading(worker: &Worker, parts: &Parts) -> Result<Heading, (Protocol, Fault)>
 type Recogniser = fn(&Worker, &Parts) -> Result<Option<Heading>, Fault>;
 
 /// The protocols after the one that costs least, in the order in which they are asked.
-const OTHERS: [(Protocol, Recogniser); 3] = [
+const OTHERS: [(Protocol, Recogniser); 4] = [
     (Protocol::V1, v1_models::heading),
     (Protocol::V1, v1::heading),
     (Protocol::TorchServe, torchserve::heading),
+    (Protocol::Http, http::heading),
 ];
 
 #[cold]
@@ -177,11 +179,8 @@ fn ask(
         .unwrap_or(route.priority);
     let spilled = seen.was_spilled(&headers);
     headers::clean(&mut headers, seen);
-    if !route.guards.is_empty()
-        || route.last_good.is_some()
-        || route.steps.iter().any(|step| step.confidence.is_some())
-    {
-        // What must be judged, or given again under another id, must be readable.
+    if route.reads || route.speaks != Some(protocol) {
+        // What must be judged, translated, or given again under another id, must be readable.
         headers.remove(ACCEPT_ENCODING);
         if protocol == Protocol::OipGrpc {
             headers.remove(rpc::ACCEPT_ENCODING);
@@ -260,7 +259,7 @@ fn origin_form(uri: Uri) -> Uri {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use ::http::HeaderValue;
 
     use super::*;
 

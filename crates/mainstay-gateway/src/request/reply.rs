@@ -5,6 +5,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use mainstay_config::Fixed;
 use mainstay_policy::Class;
 use mainstay_policy::chain::Reason;
 use mainstay_protocol::classify::Flavour;
@@ -137,7 +138,7 @@ fn mark_body(ask: &Ask, answer: &mut Answer, mark: &Mark) {
 pub(super) fn assembled(
     mut flight: Flight,
     ask: &Ask,
-    mut progress: Progress,
+    progress: Progress,
     reason: Reason,
 ) -> Response<AnswerBody> {
     let (rows, moved) = progress.assembly.rows();
@@ -153,8 +154,8 @@ pub(super) fn assembled(
     }
     let rendered = progress
         .assembly
-        .request(ask)
-        .and_then(|request| form::write_answer(ask.protocol, &best, request, ask.context()));
+        .outline(ask)
+        .and_then(|request| form::write_answer(ask.protocol, &best, &request, ask.context()));
     let encoded = match rendered {
         Ok(encoded) => encoded,
         Err(error) => return refuse(flight, &Fault::broken(&error)),
@@ -183,6 +184,22 @@ pub(super) fn again(
         Err(error) => return refuse(flight, &Fault::broken(&error)),
     };
     let mut response = own(StatusCode::OK, encoded);
+    flight.record.degraded = true;
+    mark.put(response.headers_mut());
+    put_trail(response.headers_mut(), &flight.record, &ask.route);
+    flight.end(End::Answered, StatusCode::OK.as_u16());
+    response
+}
+
+/// A default that is no tensors: one body for everybody.
+pub(super) fn fixed(
+    mut flight: Flight,
+    ask: &Ask,
+    fixed: Fixed,
+    mark: &Mark,
+) -> Response<AnswerBody> {
+    let mut response = own(StatusCode::OK, Encoded { body: fixed.body, json_len: None });
+    response.headers_mut().insert(CONTENT_TYPE, fixed.content_type);
     flight.record.degraded = true;
     mark.put(response.headers_mut());
     put_trail(response.headers_mut(), &flight.record, &ask.route);

@@ -4,6 +4,8 @@
 //! would be served, and a listener that no longer accepts is just what a kept connection would
 //! hide. Redirections are not followed: an answer that sends elsewhere is not this server's.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -14,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use mainstay_config::{EndpointUrl, HttpCheck};
 use mainstay_policy::health::Check;
 use mainstay_protocol::oip::path;
+use mainstay_protocol::{Called, v1};
 use mainstay_tls::client::Speak;
 use tokio::task::JoinSet;
 
@@ -33,9 +36,7 @@ pub(super) async fn oip_ready(address: &EndpointUrl, model: Option<&ModelName>) 
         }
         None => format!("{}/v2/health/ready", address.prefix),
     };
-    let question =
-        Question { method: Method::GET, path, headers: HeaderMap::new(), body: Bytes::new() };
-    match exchange(address, question).await {
+    match exchange(address, get(path)).await {
         Ok(answer) => {
             let status = answer.response.status().as_u16();
             let check = match status {
@@ -47,6 +48,58 @@ pub(super) async fn oip_ready(address: &EndpointUrl, model: Option<&ModelName>) 
         }
         Err(found) => found,
     }
+}
+
+/// `GET /v1/models/NAME`: some version is AVAILABLE, or KServe's `ready` is true. Without a model
+/// the list of models, which `TensorFlow` Serving does not have: there any answer will do.
+pub(super) async fn v1_ready(address: &EndpointUrl, model: Option<&ModelName>) -> Found {
+    let path = match model {
+        Some(model) => v1::path::model_path(
+            &address.prefix,
+            &Called {
+                model: Cow::Borrowed(&model.name),
+                version: model.version.as_deref().map(Cow::Borrowed),
+                tail: "",
+            },
+        ),
+        None => format!("{}/v1/models", address.prefix),
+    };
+    let answer = match exchange(address, get(path)).await {
+        Ok(answer) => answer,
+        Err(found) => return found,
+    };
+    let (status, text) = answer.text(BODY_LIMIT).await;
+    match (status.as_u16(), v1::status::is_ready(text.as_bytes())) {
+        (200, Some(true)) => Found::new(Check::Passed, "HTTP 200, ready"),
+        (200, Some(false)) => Found::new(Check::NotReady, "HTTP 200, not ready"),
+        (200, None) if model.is_some() => Found::new(Check::Failed, "HTTP 200, and no word of it"),
+        (200, None) => Found::new(Check::Passed, "HTTP 200"),
+        (404, _) if model.is_none() => Found::new(Check::Passed, "HTTP 404"),
+        (status @ (400 | 404 | 503), _) => {
+            Found::new(Check::NotReady, format!("HTTP {status}"))
+        }
+        (status, _) => Found::new(Check::Failed, format!("HTTP {status}")),
+    }
+}
+
+/// `GET /ping`, as `TorchServe` and MLflow have it.
+pub(super) async fn ping(address: &EndpointUrl) -> Found {
+    match exchange(address, get(format!("{}/ping", address.prefix))).await {
+        Ok(answer) => {
+            let status = answer.response.status().as_u16();
+            let check = match status {
+                200 => Check::Passed,
+                503 => Check::NotReady,
+                _ => Check::Failed,
+            };
+            Found::new(check, format!("HTTP {status}"))
+        }
+        Err(found) => found,
+    }
+}
+
+fn get(path: String) -> Question {
+    Question { method: Method::GET, path, headers: HeaderMap::new(), body: Bytes::new() }
 }
 
 /// Any request whose status and body must match. A 503 that does not match says "not ready".

@@ -50,6 +50,7 @@ pub fn read_request(body: &[u8]) -> Result<Request, Error> {
         binary_output: is_raw,
         // Servers of HTTP that read binary data are not known by this.
         binary_input: false,
+        ..Request::default()
     })
 }
 

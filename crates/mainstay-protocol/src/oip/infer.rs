@@ -38,6 +38,20 @@ pub struct Request {
     pub binary_output: bool,
     /// Whether an input came as binary data, so that the server is known to read it.
     pub binary_input: bool,
+    /// How its own protocol laid the tensors out.
+    pub layout: Layout,
+}
+
+/// How a request has its tensors, and its answer in the same way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// Each with name, datatype and shape.
+    #[default]
+    Tensors,
+    /// Row by row, as `instances` of the V1 protocol.
+    Rows,
+    /// Each as a whole, as `inputs` of the V1 protocol.
+    Columns,
 }
 
 /// An output that the client asked for.
@@ -103,6 +117,7 @@ pub fn parse(body: &[u8], json_len: Option<usize>) -> Result<Request, Error> {
         outputs: outputs.into_iter().map(|output| output.requested(binary_output)).collect(),
         binary_output,
         binary_input: inputs.binary,
+        layout: Layout::Tensors,
     })
 }
 
@@ -191,6 +206,7 @@ pub fn select_rows(request: &Request, rows: &[usize]) -> Result<Request, Error> 
         outputs: request.outputs.clone(),
         binary_output: request.binary_output,
         binary_input: request.binary_input,
+        layout: request.layout,
     })
 }
 

@@ -46,7 +46,8 @@ pub(super) fn read(
     })
 }
 
-fn boolean(token: &str) -> Option<bool> {
+/// `true`, `false`, or a number for one of them.
+pub(crate) fn boolean(token: &str) -> Option<bool> {
     match token {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
@@ -54,7 +55,8 @@ fn boolean(token: &str) -> Option<bool> {
     }
 }
 
-fn integer<T: std::str::FromStr + TryFrom<i64>>(token: &str) -> Option<T> {
+/// A whole number, also one that is written with a fraction of 0.
+pub(crate) fn integer<T: std::str::FromStr + TryFrom<i64>>(token: &str) -> Option<T> {
     token.parse().ok().or_else(|| {
         let value = number(token, f64::is_finite)?;
         let whole = value.fract() == 0.0 && value.abs() <= EXACT;
@@ -63,7 +65,8 @@ fn integer<T: std::str::FromStr + TryFrom<i64>>(token: &str) -> Option<T> {
     })
 }
 
-fn number<T: std::str::FromStr + Copy>(token: &str, finite: fn(T) -> bool) -> Option<T> {
+/// A number that is `finite` as its type.
+pub(crate) fn number<T: std::str::FromStr + Copy>(token: &str, finite: fn(T) -> bool) -> Option<T> {
     let written = matches!(token.as_bytes().first(), Some(b'-' | b'0'..=b'9'));
     token.parse().ok().filter(|&value| written && finite(value))
 }
@@ -264,6 +267,6 @@ pub(super) fn check(tensor: &Tensor) -> Result<(), Error> {
     clippy::expect_used,
     reason = "a Vec takes every write, and no map here has other keys than strings"
 )]
-pub(super) fn put<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+pub(crate) fn put<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("plain values are always JSON");
 }

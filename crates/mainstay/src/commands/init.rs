@@ -25,7 +25,8 @@ mod tests;
     --output mainstay.yaml\n\nServers that keep no index of their models (POST \
     /v2/repository/index) need them named:\n  mainstay init http://10.0.0.1:8080 --model fraud")]
 pub(crate) struct Args {
-    /// Servers that speak the Open Inference Protocol V2.
+    /// Servers that speak the Open Inference Protocol V2, TensorFlow Serving's REST API or KServe's
+    /// V1 protocol, or TorchServe's inference API.
     #[arg(required = true)]
     urls: Vec<EndpointUrl>,
     /// A model to ask for, beside those in the servers' index; may be given several times.

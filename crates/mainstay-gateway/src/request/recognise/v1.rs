@@ -2,16 +2,19 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
 use mainstay_protocol::oip::Encoded;
+use mainstay_protocol::oip::metadata::Model;
 use mainstay_protocol::v1::path::{self, Verb};
 use mainstay_protocol::v1::status;
-use mainstay_protocol::{Called, Protocol};
+use mainstay_protocol::{Called, Protocol, form};
 
 use super::super::ask::Kind;
 use super::super::fault::Fault;
 use super::super::{own, reply};
 use super::Heading;
+use crate::client::AnswerBody;
+use crate::snapshot::Route;
 use crate::worker::Worker;
 
 /// What a request asks for; `None` where its path is not of this protocol.
@@ -25,7 +28,24 @@ pub(super) fn heading(worker: &Worker, parts: &Parts) -> Result<Option<Heading>,
     };
     check_method(kind, &parts.method)?;
     let route = own::route(worker, &called.model)?;
+    let declared = !route.outputs.is_empty() && !route.has_pool_of(Protocol::V1);
+    if kind == Kind::Metadata && declared {
+        return Ok(Some(Heading::Own(describe(&called, &route))));
+    }
     Ok(Some(Heading::Model(Protocol::V1, kind, route)))
+}
+
+/// What a model takes and gives that no server of this protocol could be asked for.
+fn describe(called: &Called<'_>, route: &Route) -> Response<AnswerBody> {
+    let model = Model {
+        name: called.model.to_string(),
+        versions: called.version.iter().map(ToString::to_string).collect(),
+        platform: "mainstay".to_owned(),
+        inputs: route.inputs.clone(),
+        outputs: route.outputs.clone(),
+    };
+    let body = form::write_metadata(Protocol::V1, &model);
+    reply::own(StatusCode::OK, Encoded { body, json_len: None })
 }
 
 fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {

@@ -1,5 +1,6 @@
 //! What a model server says of itself: its name, its models, their tensors.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use mainstay_config::EndpointUrl;
 use mainstay_protocol::oip::path::model_path;
 use mainstay_protocol::oip::{metadata, repository};
+use mainstay_protocol::{Called, Protocol, v1};
 
 use crate::commands::exchange::exchange;
 
@@ -19,6 +21,8 @@ pub(super) struct Server {
     pub(super) url: EndpointUrl,
     /// Its name for itself, for example `triton`; empty when it did not say.
     pub(super) kind: String,
+    /// What it speaks.
+    pub(super) protocol: Protocol,
     /// In the order of their names.
     pub(super) models: Vec<metadata::Model>,
 }
@@ -44,6 +48,70 @@ pub(super) async fn servers(
 }
 
 async fn server(client: &Client<'_>, named: &[String]) -> anyhow::Result<Server> {
+    let found = oip_server(client, named).await;
+    if found.is_ok() {
+        return found;
+    }
+    // What it does not say in one protocol it may say in another.
+    for (protocol, models) in [
+        (Protocol::V1, v1_models(client, named).await?),
+        (Protocol::TorchServe, torchserve_models(client, named).await?),
+    ] {
+        if !models.is_empty() {
+            return Ok(Server {
+                url: client.url.clone(),
+                kind: String::new(),
+                protocol,
+                models,
+            });
+        }
+    }
+    found
+}
+
+/// The models of a server of the V1 protocol: those that KServe lists, and those that are named.
+/// TensorFlow Serving tells their tensors.
+async fn v1_models(
+    client: &Client<'_>,
+    named: &[String],
+) -> anyhow::Result<Vec<metadata::Model>> {
+    let listed = client.get("/v1/models").await?;
+    let listed = listed.and_then(|body| v1::status::read_list(&body)).unwrap_or_default();
+    let names: BTreeSet<String> = listed.into_iter().chain(named.iter().cloned()).collect();
+    let mut models = Vec::new();
+    for name in names {
+        let path = |tail| {
+            v1::path::model_path("", &Called { model: Cow::Borrowed(&name), version: None, tail })
+        };
+        let Some(status) = client.get(&path("")).await? else { continue };
+        if v1::status::is_ready(&status).is_none() {
+            continue;
+        }
+        let said = client.get(&path("/metadata")).await?;
+        let said = said.and_then(|body| v1::metadata::parse(&body)).unwrap_or_default();
+        models.push(metadata::Model { name, ..said });
+    }
+    Ok(models)
+}
+
+/// The models that are named, where a TorchServe answers: its list is another port's.
+async fn torchserve_models(
+    client: &Client<'_>,
+    named: &[String],
+) -> anyhow::Result<Vec<metadata::Model>> {
+    let Some(body) = client.get("/ping").await? else { return Ok(Vec::new()) };
+    let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    if said["status"].as_str() != Some("Healthy") {
+        return Ok(Vec::new());
+    }
+    if named.is_empty() {
+        bail!("it is a TorchServe, which lists no models here; name them with --model NAME");
+    }
+    let model = |name: &String| metadata::Model { name: name.clone(), ..Default::default() };
+    Ok(named.iter().map(model).collect())
+}
+
+async fn oip_server(client: &Client<'_>, named: &[String]) -> anyhow::Result<Server> {
     let kind = client.get("/v2").await?.map(|body| metadata::parse_server(&body));
     let mut names = index(client).await?;
     if names.is_empty() && named.is_empty() {
@@ -68,7 +136,7 @@ async fn server(client: &Client<'_>, named: &[String]) -> anyhow::Result<Server>
         bail!("it has none of the models {}", names.into_iter().collect::<Vec<_>>().join(", "));
     }
     let kind = kind.and_then(Result::ok).map(|server| server.name).unwrap_or_default();
-    Ok(Server { url: client.url.clone(), kind, models })
+    Ok(Server { url: client.url.clone(), kind, protocol: Protocol::Oip, models })
 }
 
 /// The models in a server's index that are ready or may be; none when it keeps no index.

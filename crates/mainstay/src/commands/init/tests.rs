@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use mainstay_protocol::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -114,4 +115,30 @@ fn an_existing_file_is_never_overwritten() {
     create(&path, "a").unwrap();
     assert!(create(&path, "b").unwrap_err().to_string().contains("exists already"));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "a");
+}
+
+#[test]
+fn servers_of_other_protocols_are_recognised() {
+    run(async {
+        let status = r#"{"model_version_status":[{"version":"1","state":"AVAILABLE"}]}"#;
+        let metadata = r#"{"model_spec":{"name":"m"},"metadata":{"signature_def":{"signature_def":
+            {"serving_default":{
+                "inputs":{"x":{"dtype":"DT_FLOAT","tensor_shape":{"dim":[{"size":"-1"},{"size":"4"}]}}},
+                "outputs":{"y":{"dtype":"DT_INT64","tensor_shape":{"dim":[{"size":"-1"}]}}}}}}}}"#;
+        let (tf, _tf) =
+            server(&[("/v1/models/m", status), ("/v1/models/m/metadata", metadata)]).await;
+        let (torch, _torch) = server(&[("/ping", r#"{"status":"Healthy"}"#)]).await;
+        let servers = ask::servers(&[tf], &["m".into()], SECOND).await.unwrap();
+        let text = write::configuration(&servers);
+        let config = Config::parse("t", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert_eq!(config.pools[0].protocol, Protocol::V1);
+        let declared = (&config.models[0].inputs[0].name, &config.models[0].outputs[0].name);
+        assert_eq!(declared, (&"x".to_owned(), &"y".to_owned()));
+        let urls = [torch];
+        let error = ask::servers(&urls, &[], SECOND).await.unwrap_err().to_string();
+        assert!(error.contains("TorchServe"), "{error}");
+        let servers = ask::servers(&urls, &["cats".into()], SECOND).await.unwrap();
+        let config = Config::parse("t", &write::configuration(&servers)).unwrap();
+        assert_eq!(config.pools[0].protocol, Protocol::TorchServe);
+    });
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use mainstay_config::yaml_text;
-use mainstay_protocol::TensorSpec;
+use mainstay_protocol::{Protocol, TensorSpec};
 use mainstay_protocol::oip::metadata;
 
 use super::ask::Server;
@@ -47,7 +47,9 @@ fn carried(servers: &[Server]) -> BTreeMap<&str, Carried<'_>> {
             let carried = models
                 .entry(&metadata.name)
                 .or_insert_with(|| Carried { metadata, servers: Vec::new() });
-            if carried.servers.last() != Some(&index) {
+            let first = carried.servers.first().map(|first| servers[*first].protocol);
+            let same = first.is_none_or(|first| first == server.protocol);
+            if carried.servers.last() != Some(&index) && same {
                 carried.servers.push(index);
             }
         }
@@ -83,6 +85,11 @@ fn pool_name(model: &str) -> String {
 
 fn write_pool(out: &mut String, name: &str, members: &[usize], servers: &[Server]) {
     let _ = writeln!(out, "  {}:", yaml_text(name));
+    if let Some(first) = members.first().map(|member| servers[*member].protocol)
+        && first != Protocol::Oip
+    {
+        let _ = writeln!(out, "    protocol: {first}");
+    }
     if let Some(flavour) = flavour(members, servers) {
         let _ = writeln!(out, "    flavour: {flavour}");
     }
@@ -106,7 +113,10 @@ fn flavour(members: &[usize], servers: &[Server]) -> Option<&'static str> {
 fn write_model(out: &mut String, name: &str, model: &Carried<'_>, pool: &str, servers: &[Server]) {
     let _ = writeln!(out, "  {}:", yaml_text(name));
     out.push_str(DEADLINE);
-    write_outputs(out, &model.metadata.outputs);
+    if servers[model.servers[0]].protocol != Protocol::Oip {
+        write_tensors(out, "inputs", &model.metadata.inputs);
+    }
+    write_tensors(out, "outputs", &model.metadata.outputs);
     if !same_everywhere(model, servers) {
         out.push_str("    # The servers differ in their outputs; these are the first one's.\n");
     }
@@ -119,14 +129,14 @@ fn write_model(out: &mut String, name: &str, model: &Carried<'_>, pool: &str, se
     let _ = writeln!(out, "    chain:\n      - pool: {}", yaml_text(pool));
 }
 
-/// Outputs as far as they can be declared: a dimension of no size cannot.
-fn write_outputs(out: &mut String, outputs: &[TensorSpec]) {
+/// Tensors as far as they can be declared: a dimension of no size cannot.
+fn write_tensors(out: &mut String, key: &str, outputs: &[TensorSpec]) {
     let declarable = |spec: &&TensorSpec| spec.shape.iter().all(|size| *size != Some(0));
     let outputs: Vec<&TensorSpec> = outputs.iter().filter(declarable).collect();
     if outputs.is_empty() {
         return;
     }
-    out.push_str("    outputs:\n");
+    let _ = writeln!(out, "    {key}:");
     for spec in outputs {
         let size = |size: &Option<usize>| size.map_or_else(|| "-1".to_owned(), |n| n.to_string());
         let shape: Vec<String> = spec.shape.iter().map(size).collect();
