@@ -101,13 +101,16 @@ fn traps_of_protocols_are_refused() {
         (&["oip", "torchserve"], "chain: [POOLS]".to_owned(), vec![Code::Apart]),
         (&["torchserve"], "chain: [POOLS, {last-good: 1m}]".to_owned(), vec![Code::Apart]),
         (&["torchserve"], "chain: [POOLS, {default: {json: [1, null]}}]".to_owned(), vec![]),
-        (&["torchserve"], "chain: [POOLS, {default: {y: 1}}]".to_owned(), vec![
-            Code::DefaultMisfit,
-            Code::DefaultMisfit,
-        ]),
-        (&["torchserve"], "chain: [POOLS, {default: {body: a, content-type: b}}]".to_owned(), vec![
-            Code::DefaultMisfit,
-        ]),
+        (
+            &["torchserve"],
+            "chain: [POOLS, {default: {y: 1}}]".to_owned(),
+            vec![Code::DefaultMisfit, Code::DefaultMisfit],
+        ),
+        (
+            &["torchserve"],
+            "chain: [POOLS, {default: {body: a, content-type: b}}]".to_owned(),
+            vec![Code::DefaultMisfit],
+        ),
         (&["http"], "chain: [POOLS]".to_owned(), vec![Code::Paths]),
         (&["oip"], "paths: [/a], chain: [POOLS]".to_owned(), vec![Code::Paths]),
         (&["http"], "paths: [/a, \"/b/*\", \"/*\"], chain: [POOLS]".to_owned(), vec![]),
@@ -117,9 +120,11 @@ fn traps_of_protocols_are_refused() {
         (&["http"], "paths: [/a/../b], chain: [POOLS]".to_owned(), vec![Code::Paths]),
         (&["http"], "paths: [/v2/x], chain: [POOLS]".to_owned(), vec![Code::Paths]),
         (&["http"], "paths: [/ping], chain: [POOLS]".to_owned(), vec![Code::Paths]),
-        (&["http"], "paths: [/a], methods: [post], chain: [POOLS]".to_owned(), vec![
-            Code::BadValue,
-        ]),
+        (
+            &["http"],
+            "paths: [/a], methods: [post], chain: [POOLS]".to_owned(),
+            vec![Code::BadValue],
+        ),
     ] {
         assert_eq!(spoken(protocols, &model), expected, "{protocols:?} {model}");
     }

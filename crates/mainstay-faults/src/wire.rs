@@ -40,7 +40,8 @@ impl Request {
 
     pub(crate) fn kind(&self) -> Kind {
         let path = self.path.split('?').next().unwrap_or_default();
-        let v1_status = self.method == "GET" && self.v1_call().is_some_and(|(_, verb)| verb.is_empty());
+        let v1_status =
+            self.method == "GET" && self.v1_call().is_some_and(|(_, verb)| verb.is_empty());
         if path.ends_with("/ready") || path.ends_with("/live") || path == "/ping" || v1_status {
             Kind::Probe
         } else if self.method == "POST"

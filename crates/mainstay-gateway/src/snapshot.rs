@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use http::{HeaderValue, Method};
-use mainstay_config::{Concurrency, Config, Exhausted, Fixed, Guards, Key, Limits, PathRule, Priorities};
+use mainstay_config::{
+    Concurrency, Config, Exhausted, Fixed, Guards, Key, Limits, PathRule, Priorities,
+};
 use mainstay_policy::balance::locality;
 use mainstay_policy::budget::{HedgeBudget, RetryBudget};
 use mainstay_policy::chain::Plan;
@@ -131,9 +133,10 @@ impl Snapshot {
 /// exact one before all that begins like it.
 fn paths(config: &Config) -> Vec<(PathRule, usize)> {
     let all = config.models.iter().enumerate();
-    let mut paths: Vec<_> =
-        all.flat_map(|(at, model)| model.paths.iter().map(move |rule| (rule.clone(), at))).collect();
-    paths.sort_by(|(a, _), (b, _)| b.order().cmp(&a.order()));
+    let mut paths: Vec<_> = all
+        .flat_map(|(at, model)| model.paths.iter().map(move |rule| (rule.clone(), at)))
+        .collect();
+    paths.sort_by_key(|(rule, _)| std::cmp::Reverse(rule.order()));
     paths
 }
 

@@ -206,10 +206,7 @@ impl Error {
     /// Whether the message may be a proper one that only cannot be said in another protocol.
     #[must_use]
     pub const fn is_untranslatable(&self) -> bool {
-        matches!(
-            self,
-            Self::NoTensors { .. } | Self::Undeclared(_) | Self::NoWords { .. }
-        )
+        matches!(self, Self::NoTensors { .. } | Self::Undeclared(_) | Self::NoWords { .. })
     }
 }
 

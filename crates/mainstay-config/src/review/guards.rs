@@ -196,7 +196,9 @@ pub(super) fn default_keeps(
 ) {
     let default = chain.iter().find_map(|step| match &step.source {
         Source::Default { outputs } => Some(outputs),
-        Source::Pool { .. } | Source::Embedded { .. } | Source::LastGood(_) | Source::Fixed(_) => None,
+        Source::Pool { .. } | Source::Embedded { .. } | Source::LastGood(_) | Source::Fixed(_) => {
+            None
+        }
     });
     let Some(tensors) = default else { return };
     let steps = raw.chain.as_ref().map_or(&[][..], |chain| chain.value.as_slice());

@@ -180,8 +180,9 @@ fn exhausted(review: &mut Review, raw: &Spanned<RawModel>, chain: &[Step]) -> Ex
         RawExhausted::BestAnswer => Exhausted::BestAnswer,
         RawExhausted::Error => Exhausted::Error,
         RawExhausted::Default => {
-            let has_default =
-                chain.iter().any(|step| matches!(step.source, Source::Default { .. } | Source::Fixed(_)));
+            let has_default = chain
+                .iter()
+                .any(|step| matches!(step.source, Source::Default { .. } | Source::Fixed(_)));
             let declared = raw.chain.as_ref().is_some_and(|chain| {
                 chain.damaged || chain.iter().any(|step| step.damaged || step.default.is_some())
             });

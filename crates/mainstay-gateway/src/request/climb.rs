@@ -224,7 +224,7 @@ fn deliver(
             let mark = degraded.then(|| Mark::new(answer.upstream.label.to_string(), reason));
             reply::server(flight, ask, *answer, mark.as_ref(), end)
         }
-        Rung::Assembled => reply::assembled(flight, ask, progress, reason),
+        Rung::Assembled => reply::assembled(flight, ask, &progress, reason),
         Rung::Again(kept, age) => {
             let served_by = local::label(&ask.route.steps[step].source).to_string();
             let mark = Mark { age: Some(age), ..Mark::new(served_by, reason) };

@@ -27,7 +27,7 @@ pub(super) fn answer(
             return refuse(flight, &Fault::not_confident(&ask.route.name));
         }
         progress.degraded = true;
-        return reply::assembled(flight, ask, progress, reason);
+        return reply::assembled(flight, ask, &progress, reason);
     }
     if let Some(unsaid) = progress.unsaid.take_if(|_| flight.record.attempts().is_empty()) {
         return refuse(flight, &unsaid);

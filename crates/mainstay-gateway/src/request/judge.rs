@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use mainstay_policy::chain::{Choice, Climb, Reason};
 use mainstay_policy::{Class, Guard, Moment, SentState};
-use mainstay_protocol::{Protocol, form};
 use mainstay_protocol::oip::answer::Response;
 use mainstay_protocol::oip::guard::{Broken, Finding};
+use mainstay_protocol::{Protocol, form};
 use mainstay_telemetry::record::End;
 
 use super::ask::{Ask, Kind};
@@ -120,12 +120,7 @@ fn unread(
 }
 
 /// A translated answer goes by the names of the client: its own for the model and for the request.
-fn renamed(
-    mut response: Response,
-    ask: &Ask,
-    assembly: &Assembly,
-    speaks: Protocol,
-) -> Response {
+fn renamed(mut response: Response, ask: &Ask, assembly: &Assembly, speaks: Protocol) -> Response {
     if speaks != ask.protocol {
         response.model_name = ask.called().model.into_owned();
         response.id = assembly.outline(ask).ok().and_then(|request| request.id.clone());

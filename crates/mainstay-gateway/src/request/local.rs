@@ -65,9 +65,9 @@ pub(super) async fn ask(worker: &Worker, ask: &Ask, assembly: &mut Assembly, ste
         return Said::Nothing(Reason::NotRepeatable);
     }
     match (source, ask.kind) {
-        (Source::Pool(_) | Source::Fixed(_), _) | (_, Kind::Other) | (Source::LastGood, Kind::Metadata) => {
-            Said::Nothing(Reason::NoEndpoint)
-        }
+        (Source::Pool(_) | Source::Fixed(_), _)
+        | (_, Kind::Other)
+        | (Source::LastGood, Kind::Metadata) => Said::Nothing(Reason::NoEndpoint),
         (Source::Embedded(embedded), Kind::Metadata) => describe_embedded(ask, embedded),
         (Source::Default(_), Kind::Metadata) => Said::Metadata(describe_default(ask)),
         (Source::Embedded(embedded), Kind::Infer) => {

@@ -9,10 +9,10 @@ mod v1_models;
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use ::http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName};
 use ::http::request::Parts;
 use ::http::{Response, Uri};
+use bytes::Bytes;
 use mainstay_policy::Moment;
 use mainstay_policy::limit::Priority;
 use mainstay_protocol::Protocol;

@@ -138,7 +138,7 @@ fn mark_body(ask: &Ask, answer: &mut Answer, mark: &Mark) {
 pub(super) fn assembled(
     mut flight: Flight,
     ask: &Ask,
-    progress: Progress,
+    progress: &Progress,
     reason: Reason,
 ) -> Response<AnswerBody> {
     let (rows, moved) = progress.assembly.rows();

@@ -25,7 +25,8 @@ impl Service {
     pub(super) async fn answer_v1(&self, head: &Parts, body: Incoming) -> Answer {
         let reads = head.method == Method::GET || head.method == Method::HEAD;
         if head.uri.path() == "/v1/models" {
-            let names: Vec<String> = self.repository.index().into_iter().map(|it| it.name).collect();
+            let names: Vec<String> =
+                self.repository.index().into_iter().map(|it| it.name).collect();
             return Ok(ok(status::list(names.iter().map(String::as_str))));
         }
         let Some((called, verb)) = path::recognise(head.uri.path()) else {

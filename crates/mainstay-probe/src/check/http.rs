@@ -75,9 +75,7 @@ pub(super) async fn v1_ready(address: &EndpointUrl, model: Option<&ModelName>) -
         (200, None) if model.is_some() => Found::new(Check::Failed, "HTTP 200, and no word of it"),
         (200, None) => Found::new(Check::Passed, "HTTP 200"),
         (404, _) if model.is_none() => Found::new(Check::Passed, "HTTP 404"),
-        (status @ (400 | 404 | 503), _) => {
-            Found::new(Check::NotReady, format!("HTTP {status}"))
-        }
+        (status @ (400 | 404 | 503), _) => Found::new(Check::NotReady, format!("HTTP {status}")),
         (status, _) => Found::new(Check::Failed, format!("HTTP {status}")),
     }
 }

@@ -93,7 +93,8 @@ pub(super) fn by_rows(rows: &[&str], specs: &[TensorSpec]) -> Result<Vec<Tensor>
         _ if rows.is_empty() => Ok(Vec::new()),
         0 => Ok(vec![values::read(only(specs)?, &Texts::Rows(rows))?]),
         named if named == rows.len() => {
-            let rows: Vec<_> = rows.iter().map(|row| json::members(row)).collect::<Result<_, _>>()?;
+            let rows: Vec<_> =
+                rows.iter().map(|row| json::members(row)).collect::<Result<_, _>>()?;
             named_rows(&rows, specs)
         }
         _ => Err(Error::Malformed("some rows are objects of named values, others not".to_owned())),
@@ -191,9 +192,8 @@ pub fn select_rows(body: &[u8], rows: &[usize]) -> Result<Encoded, Error> {
         return Err(Error::NoWords { protocol: Protocol::V1, what });
     }
     let all = json::elements(data)?;
-    let pick = |row: &usize| {
-        all.get(*row).copied().ok_or(Error::NoRow { row: *row, rows: all.len() })
-    };
+    let pick =
+        |row: &usize| all.get(*row).copied().ok_or(Error::NoRow { row: *row, rows: all.len() });
     let picked = rows.iter().map(pick).collect::<Result<Vec<_>, _>>()?;
     let texts = members.iter().map(|(name, value)| match &**name {
         "instances" => format!("\"instances\":[{}]", picked.join(",")),

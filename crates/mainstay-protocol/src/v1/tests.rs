@@ -133,10 +133,8 @@ fn one_output_stands_alone() {
     assert_eq!(text(&answer::render(&response, &columns).unwrap()), r#"{"outputs":[1,2]}"#);
     let rows = Request { layout: Layout::Rows, ..Request::default() };
     assert_eq!(text(&answer::render(&response, &rows).unwrap()), r#"{"predictions":[1,2]}"#);
-    let none = Response {
-        outputs: vec![tensor("y", &[0], Data::Int32(vec![]))],
-        ..Response::default()
-    };
+    let none =
+        Response { outputs: vec![tensor("y", &[0], Data::Int32(vec![]))], ..Response::default() };
     assert_eq!(text(&answer::render(&none, &rows).unwrap()), r#"{"predictions":[]}"#);
 }
 

@@ -58,12 +58,7 @@ async fn server(client: &Client<'_>, named: &[String]) -> anyhow::Result<Server>
         (Protocol::TorchServe, torchserve_models(client, named).await?),
     ] {
         if !models.is_empty() {
-            return Ok(Server {
-                url: client.url.clone(),
-                kind: String::new(),
-                protocol,
-                models,
-            });
+            return Ok(Server { url: client.url.clone(), kind: String::new(), protocol, models });
         }
     }
     found
@@ -71,10 +66,7 @@ async fn server(client: &Client<'_>, named: &[String]) -> anyhow::Result<Server>
 
 /// The models of a server of the V1 protocol: those that KServe lists, and those that are named.
 /// TensorFlow Serving tells their tensors.
-async fn v1_models(
-    client: &Client<'_>,
-    named: &[String],
-) -> anyhow::Result<Vec<metadata::Model>> {
+async fn v1_models(client: &Client<'_>, named: &[String]) -> anyhow::Result<Vec<metadata::Model>> {
     let listed = client.get("/v1/models").await?;
     let listed = listed.and_then(|body| v1::status::read_list(&body)).unwrap_or_default();
     let names: BTreeSet<String> = listed.into_iter().chain(named.iter().cloned()).collect();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use mainstay_config::yaml_text;
-use mainstay_protocol::{Protocol, TensorSpec};
 use mainstay_protocol::oip::metadata;
+use mainstay_protocol::{Protocol, TensorSpec};
 
 use super::ask::Server;
 
