@@ -23,6 +23,7 @@ CONFIG = """
 listen: {{http: "127.0.0.1:0"}}
 admin: {{address: "127.0.0.1:0"}}
 state-dir: "{folder}"
+{limits}
 pools:
   forest:
     protocol: {protocol}
@@ -125,12 +126,13 @@ def gateway(servers: list[Process], folder: pathlib.Path, fallback: str = "") ->
 
 def gateway_of(
     addresses: list[str], folder: pathlib.Path, protocol: str = "oip", fallback: str = "",
-    pool: str = "",
+    pool: str = "", limits: str = "",
 ) -> Process:
     """A gateway with one pool over servers at these addresses, which speak this protocol."""
     endpoints = "\n".join(f"      - url: http://{address}" for address in addresses)
     config = folder / "mainstay.yaml"
     config.write_text(CONFIG.format(
-        folder=folder, endpoints=endpoints, fallback=fallback, protocol=protocol, pool=pool
+        folder=folder, endpoints=endpoints, fallback=fallback, protocol=protocol, pool=pool,
+        limits=limits,
     ))
     return Process("serve", "--config", str(config), wait_for=ADMIN)

@@ -388,6 +388,59 @@ def test_a_stream_moves_on_until_it_has_begun_and_is_never_ended_well_after(tmp_
     bad.stop(None), good.stop(None)
 
 
+def test_a_stream_that_its_server_does_not_answer_goes_elsewhere(tmp_path, digits):
+    pixels, _ = digits
+
+    def hanging(requests, context):
+        next(requests)
+        time.sleep(3)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "too late")
+        yield
+
+    def answering(requests, context):
+        for request in requests:
+            yield service_pb2.ModelStreamInferResponse(infer_response=echo(request, context))
+
+    bad, one = serve(Odd(stream=hanging))
+    good, other = serve(Odd(stream=answering))
+    process = gateway_of([one, other], tmp_path, "oip-grpc", pool=PATIENCE)
+    for _ in range(4):
+        answers = queue.Queue()
+        with triton.InferenceServerClient(process.address) as client:
+            client.start_stream(callback=lambda result, error: answers.put((result, error)))
+            for at in range(3):
+                client.async_stream_infer(MODEL, [tensor(pixels[:1])], request_id=str(at))
+                result, error = answers.get(timeout=10)
+                assert error is None, error
+                assert result.get_response().id == str(at)
+            client.stop_stream()
+    assert process.stop() == 0
+    bad.stop(None), good.stop(None)
+
+
+def test_a_stream_too_large_to_be_kept_loses_nothing(tmp_path, digits):
+    pixels, _ = digits
+
+    def answering(requests, context):
+        for request in requests:
+            yield service_pb2.ModelStreamInferResponse(infer_response=echo(request, context))
+
+    server, address = serve(Odd(stream=answering))
+    process = gateway_of([address], tmp_path, "oip-grpc", limits="limits: {replay: 1KiB}")
+    large = np.repeat(pixels[:1], 50, axis=0)
+    answers = queue.Queue()
+    with triton.InferenceServerClient(process.address) as client:
+        client.start_stream(callback=lambda result, error: answers.put((result, error)))
+        for at in range(20):
+            client.async_stream_infer(MODEL, [tensor(large)], request_id=str(at))
+        got = [answers.get(timeout=10) for _ in range(20)]
+        client.stop_stream()
+    assert [error for _, error in got] == [None] * 20
+    assert [result.get_response().id for result, _ in got] == [str(at) for at in range(20)]
+    assert process.stop() == 0
+    server.stop(None)
+
+
 def test_a_stream_whose_server_dies_ends_with_an_error(tmp_path, digits):
     pixels, _ = digits
     server = model_server("--grpc", "127.0.0.1:0")

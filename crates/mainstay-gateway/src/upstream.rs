@@ -18,5 +18,5 @@ pub(crate) use body::OutBody;
 pub(crate) use connection::{Connection, Inbound};
 pub(crate) use connections::Connections;
 pub(crate) use exchange::{Exchange, Failure, Outgoing, Sending, exchange};
-pub(crate) use messages::{Messages, Reader, Renamed};
+pub(crate) use messages::{Messages, Reader, Renamed, Room};
 pub(crate) use stream::open;

@@ -32,7 +32,7 @@ mod walk;
 
 pub use call::{Call, recognise};
 pub use edit::{give_again, identity, mark, restarted, sequence};
-pub use frame::{Frames, first, frame, open, sole, take};
+pub use frame::{Frames, first, frame, frame_length, open, sole, take};
 pub use own::{
     about_model, index, is_ready, model_metadata, model_ready, server_live, server_metadata,
     server_ready, stream_answer, stream_error, wants_ready,

@@ -52,6 +52,8 @@ struct Ended {
     end: End,
     status: u16,
     trailers: HeaderMap,
+    /// Whether it says nothing of the server.
+    neutral: bool,
 }
 
 /// What comes next of an answer.
@@ -92,9 +94,13 @@ async fn run(begun: Begun, mut flight: Flight, sender: mpsc::Sender<Frame<Bytes>
             Err(_) => break cut(Class::ClientFault),
         }
     };
-    let Ended { result, end, status, trailers } = ended;
+    let Ended { result, end, status, trailers, neutral } = ended;
     let now = flight.worker.clock.now();
-    passing.begun.trial.finish(result, now);
+    if neutral {
+        drop(passing);
+    } else {
+        passing.begun.trial.finish(result, now);
+    }
     flight.attempt_ended(at, result.err(), (SentState::Sent, status), now);
     flight.end_at(end, status, now);
     // Its client may have left meanwhile.
@@ -119,7 +125,9 @@ impl Passing {
         let next = tokio::time::timeout_at(until, poll_fn(|cx| self.poll_next(cx))).await;
         next.unwrap_or_else(|_| {
             self.begun.trial.expect();
-            Next::End(cut(if self.owes() { Class::Timeout } else { Class::ClientFault }))
+            // Whose turn it was is not known where every request has an answer: nobody is to blame.
+            let owes = self.owes();
+            Next::End(Ended { neutral: !owes, ..cut(Class::Timeout) })
         })
     }
 
@@ -156,7 +164,9 @@ impl Passing {
     fn owes(&self) -> bool {
         match &self.begun.messages {
             None => true,
-            Some(messages) => messages.count() > self.frames.complete(),
+            Some(messages) => {
+                self.begun.call.is_asked() || messages.count() > self.frames.complete()
+            }
         }
     }
 }
@@ -173,7 +183,7 @@ fn ended(flavour: Flavour, trailers: HeaderMap) -> Ended {
         Err(Class::ClientFault) => End::ClientFault,
         Err(_) => End::Cut,
     };
-    Ended { result, end, status: code.http(), trailers }
+    Ended { result, end, status: code.http(), trailers, neutral: false }
 }
 
 /// An answer that broke off.
@@ -185,5 +195,6 @@ fn cut(class: Class) -> Ended {
     if let Ok(text) = HeaderValue::from_str(&grpc::encode_message(&text)) {
         trailers.insert(MESSAGE, text);
     }
-    Ended { result: Err(class), end: End::Cut, status: code.http(), trailers }
+    let status = code.http();
+    Ended { result: Err(class), end: End::Cut, status, trailers, neutral: false }
 }

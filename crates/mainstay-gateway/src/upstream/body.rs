@@ -41,6 +41,12 @@ impl OutBody {
         !matches!(self, Self::Whole(_))
     }
 
+    /// Whether the client owes a part of it. A stream goes on whenever its client likes: its server
+    /// has what it needs to answer, once the first message is there.
+    pub(super) const fn is_owed(&self) -> bool {
+        matches!(self, Self::Streaming { .. })
+    }
+
     /// Its length, as the head of a request with this method announces it.
     pub(super) fn length(&self, method: &Method) -> Length {
         match self {

@@ -13,7 +13,7 @@ use crate::Error;
 const HEAD: usize = 5;
 
 /// The most that a compressed message may become. A small message can claim to be very large.
-const INFLATED: usize = 64 * 1024 * 1024;
+const INFLATED: usize = 8 * 1024 * 1024;
 
 /// Where gzip begins (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -34,6 +34,12 @@ fn head(bytes: &[u8]) -> Option<(bool, usize)> {
     let (head, _) = bytes.split_first_chunk::<HEAD>()?;
     let [flag, length @ ..] = *head;
     Some((flag & 1 == 1, usize::try_from(u32::from_be_bytes(length)).ok()?))
+}
+
+/// The bytes of the frame that `bytes` begin with, its head included; `None` while that is cut.
+#[must_use]
+pub fn frame_length(bytes: &[u8]) -> Option<usize> {
+    head(bytes).map(|(_, length)| length.saturating_add(HEAD))
 }
 
 /// The first message of a body, as it stands there; `None` where it is not there whole.

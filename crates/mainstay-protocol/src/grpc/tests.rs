@@ -136,6 +136,14 @@ fn more_tensors_than_any_model_has_are_refused_before_they_are_made() {
 }
 
 #[test]
+fn texts_that_would_fill_the_memory_are_refused_before_they_are_made() {
+    let bytes_contents = vec![Bytes::new(); 300_000];
+    let body =
+        typed("BYTES", vec![300_000], InferTensorContents { bytes_contents, ..Default::default() });
+    assert!(matches!(infer::read_request(&body), Err(Error::TooLarge { .. })));
+}
+
+#[test]
 fn a_compressed_request_is_read_if_it_is_gzip() {
     let sent =
         infer::write_request(&Request { inputs: every(), ..Request::default() }, "m").unwrap();

@@ -14,6 +14,10 @@ const DELIMITED: u64 = 2;
 /// one costs two bytes there and two hundred in memory.
 const TENSORS: usize = 4096;
 
+/// The fields that the tensors of a message may have together: each costs two bytes there, and up
+/// to a hundred in memory. Numbers come many to a field, and texts as raw bytes where there are many.
+const FIELDS: usize = 1 << 18;
+
 /// What a request names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named<'a> {
@@ -28,6 +32,7 @@ pub struct Named<'a> {
 /// One field of a message.
 struct Field<'a> {
     number: u64,
+    wire: u64,
     /// What has a length; empty for numbers.
     bytes: &'a [u8],
     /// The whole field, as it stands there.
@@ -44,6 +49,10 @@ pub fn named(message: &[u8]) -> Result<Named<'_>, Error> {
     for field in fields(message) {
         let field = field?;
         match field.number {
+            // A name that comes as a number is no name.
+            1..=3 if field.wire != DELIMITED => {
+                return Err(Error::Message("a name is no text".to_owned()));
+            }
             1 => named.name = text(field.bytes)?,
             2 => named.version = text(field.bytes)?,
             3 => named.id = text(field.bytes)?,
@@ -58,7 +67,27 @@ pub fn named(message: &[u8]) -> Result<Named<'_>, Error> {
 
 /// Refuses a message of more fields than a prediction can have.
 pub(super) fn check(message: &[u8]) -> Result<(), Error> {
-    named(message).map(drop)
+    named(message)?;
+    let (mut tensors, mut count) = (vec![message], 0_usize);
+    // A tensor, its contents or parameters, and one of these.
+    for _depth in 0..3 {
+        let mut inner = Vec::new();
+        for tensor in tensors {
+            for field in fields(tensor) {
+                // What cannot be walked over is a text or raw bytes, and no message.
+                let Ok(field) = field else { break };
+                count += 1;
+                if count > FIELDS {
+                    return Err(Error::TooLarge { elements: count, limit: FIELDS });
+                }
+                if matches!(field.number, 4..=6) && !field.bytes.is_empty() {
+                    inner.push(field.bytes);
+                }
+            }
+        }
+        tensors = inner;
+    }
+    Ok(())
 }
 
 /// The same request for another name and version; all else as it came.
@@ -127,10 +156,8 @@ fn field<'a>(rest: &mut &'a [u8]) -> Option<Field<'a>> {
         5 => *rest = rest.get(4..)?,
         _ => return None,
     }
-    // A name that comes as a number is no name, and no number is a field of none.
-    let misfit = number == 0 || (number <= 3 && wire != DELIMITED);
     let whole = &start[..start.len() - rest.len()];
-    (!misfit).then_some(Field { number, bytes, whole })
+    (number != 0).then_some(Field { number, wire, bytes, whole })
 }
 
 /// A number in base 128 (up to ten bytes), least significant group first.

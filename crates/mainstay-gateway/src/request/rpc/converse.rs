@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
@@ -20,6 +21,7 @@ use super::super::attempt::{Order, Spoken};
 use super::super::headers;
 use super::super::hold::Held;
 use super::{MEDIA_TYPE, Status, TIMEOUT};
+use crate::memory::{Memory, Reservation};
 use crate::snapshot::{Member, PoolSource};
 use crate::upstream::http2::{Answered, Call, Request, call};
 use crate::upstream::{Failure, OutBody, Reader, Renamed, Sending};
@@ -49,8 +51,11 @@ pub(in crate::request) async fn converse(
     let is_stream = matches!(order.payload, Payload::Stream(_));
     let limit = worker.view().limits.replay.max(order.hold);
     let mut held = Vec::new();
-    let ended =
-        is_end || collect(&mut call, (&mut held, is_stream), limit, came).await.map_err(sent)?;
+    let mut room = Room { memory: &worker.shared.memory, free: order.hold, taken: None };
+    let ended = is_end
+        || collect(&mut call, (&mut held, is_stream), (limit, &mut room), came)
+            .await
+            .map_err(sent)?;
     let queue: VecDeque<Bytes> = held.into();
     let now = worker.clock.now();
     if !ended {
@@ -67,8 +72,32 @@ pub(in crate::request) async fn converse(
     };
     let size = queue.iter().map(Bytes::len).sum();
     let body = if queue.len() == 1 { queue[0].clone() } else { join(&queue, size) };
-    let body = fold(&mut parts, trailers, body).map_err(sent)?;
+    let body = fold(&mut parts, (trailers, is_stream), body).map_err(sent)?;
     Ok(Spoken::new(parts, Held::Whole(body), now))
+}
+
+/// The memory for an answer that is held whole: what is beyond the usual hold is set aside.
+struct Room<'m> {
+    memory: &'m Arc<Memory>,
+    free: usize,
+    taken: Option<Reservation>,
+}
+
+impl Room<'_> {
+    /// Whether there is room for so many bytes.
+    fn holds(&mut self, size: usize) -> bool {
+        let held = self.free + self.taken.as_ref().map_or(0, Reservation::bytes);
+        let Some(missing) = size.checked_sub(held).filter(|missing| *missing > 0) else {
+            return true;
+        };
+        match &mut self.taken {
+            Some(taken) => taken.grow(missing),
+            None => {
+                self.taken = self.memory.reserve(missing);
+                self.taken.is_some()
+            }
+        }
+    }
 }
 
 /// Takes an answer up to its end (`true`), or until it is too large to be held or, of a stream, the
@@ -76,7 +105,7 @@ pub(in crate::request) async fn converse(
 async fn collect(
     call: &mut Call,
     (held, is_stream): (&mut Vec<Bytes>, bool),
-    limit: usize,
+    (limit, room): (usize, &mut Room<'_>),
     came: impl Fn(),
 ) -> Result<bool, Class> {
     let (mut frames, mut size) = (Frames::default(), 0);
@@ -86,7 +115,7 @@ async fn collect(
         size += part.len();
         held.push(part);
         came();
-        if size > limit || (is_stream && frames.complete() > 0) {
+        if size > limit || !room.holds(size) || (is_stream && frames.complete() > 0) {
             return Ok(false);
         }
     }
@@ -94,7 +123,11 @@ async fn collect(
 }
 
 /// Gives a whole answer the form that answers have on their way; its body.
-fn fold(parts: &mut Parts, trailers: HeaderMap, body: Bytes) -> Result<Bytes, Class> {
+fn fold(
+    parts: &mut Parts,
+    (trailers, is_stream): (HeaderMap, bool),
+    body: Bytes,
+) -> Result<Bytes, Class> {
     let is_grpc =
         parts.headers.get(CONTENT_TYPE).is_some_and(|value| grpc::is_grpc(value.as_bytes()));
     if !is_grpc || parts.status != StatusCode::OK {
@@ -110,7 +143,8 @@ fn fold(parts: &mut Parts, trailers: HeaderMap, body: Bytes) -> Result<Bytes, Cl
     // Without a status it is not over.
     let status = status.ok_or(Class::Truncated)?;
     let ok = status.code == Code::Ok;
-    if ok && body.is_empty() {
+    // A stream may well have nothing to say.
+    if ok && body.is_empty() && !is_stream {
         return Err(Class::BadAnswer);
     }
     // A message that is cut is none, whatever the status says.

@@ -22,7 +22,7 @@ use super::super::{own, reply};
 use super::{put_status, stream};
 use crate::client::AnswerBody;
 use crate::flight::Flight;
-use crate::upstream::Messages;
+use crate::upstream::{Messages, Room};
 use crate::worker::Worker;
 
 /// How often somebody who watches is looked after.
@@ -51,7 +51,8 @@ pub(in crate::request) async fn answer(
         return Ok(Answered::Ask(Box::new(ask), now));
     }
     if rpc.call == Call::Reflection {
-        let questions = Messages::new(body, QUESTION, (None, 0));
+        let memory = std::sync::Arc::clone(&worker.shared.memory);
+        let questions = Messages::new(body, Room { memory, longest: QUESTION, kept: 0 });
         let (sender, frames) = mpsc::channel(1);
         tokio::task::spawn_local(reflect(questions, sender));
         return Ok(Answered::Own(Response::new(AnswerBody::frames(frames))));

@@ -1,6 +1,7 @@
 //! Streams of predictions: the first message names the model.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use hyper::body::Incoming;
 use mainstay_policy::Moment;
@@ -12,10 +13,7 @@ use super::super::own;
 use super::super::recognise::Rpc;
 use crate::flight::Flight;
 use crate::timeouts::within;
-use crate::upstream::Messages;
-
-/// Set aside for the first messages, as they come.
-const FIRST: usize = 64 * 1024;
+use crate::upstream::{Messages, Room};
 
 /// Waits for the first message; gives the request that begins with it, and the time then.
 pub(super) async fn begin(
@@ -25,8 +23,9 @@ pub(super) async fn begin(
 ) -> Result<(Ask, Moment), Fault> {
     let worker = std::rc::Rc::clone(&flight.worker);
     let limits = worker.view().limits.clone();
-    let room = worker.shared.memory.reserve(FIRST);
-    let messages = Messages::new(body, limits.body, (room, limits.replay));
+    let memory = Arc::clone(&worker.shared.memory);
+    let room = Room { memory, longest: limits.body, kept: limits.replay };
+    let messages = Messages::new(body, room);
     let first = {
         let mut first = pin!(messages.first());
         within(&worker, flight.started(), limits.idle_timeout, first.as_mut()).await

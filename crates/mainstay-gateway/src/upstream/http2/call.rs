@@ -173,7 +173,12 @@ impl Call {
     /// Whether it is the client, and not the server, that everything waits for.
     pub(crate) fn waits_for_client(&self) -> bool {
         let upload = self.upload.as_ref();
-        upload.is_some_and(|upload| upload.ready.is_empty() && upload.body.comes_from_client())
+        upload.is_some_and(|upload| upload.ready.is_empty() && upload.body.is_owed())
+    }
+
+    /// Whether the client has said all that it had to say.
+    pub(crate) const fn is_asked(&self) -> bool {
+        self.upload.is_none()
     }
 
     fn note(&self) {

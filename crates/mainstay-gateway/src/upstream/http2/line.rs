@@ -22,10 +22,14 @@ use crate::snapshot::Upstream;
 use crate::worker::Worker;
 
 /// What one stream may have on its way to us before we take it.
-const STREAM_WINDOW: u32 = 1024 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// What all streams of a connection may, together.
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// What all streams of a connection may, together: enough for each, so that answers that nobody
+/// takes leave the others their room.
+const CONNECTION_WINDOW: u32 = STREAMS as u32 * STREAM_WINDOW;
+
+/// Streams on one connection, however many more the peer allows.
+const STREAMS: usize = 128;
 
 /// The longest head of an answer.
 const HEAD: u32 = 64 * 1024;
@@ -94,7 +98,7 @@ impl Line {
 
     /// Whether a request can begin on it now.
     pub(super) fn has_room(&self) -> bool {
-        self.pulse.streams.get() < self.sender.current_max_send_streams()
+        self.pulse.streams.get() < self.sender.current_max_send_streams().min(STREAMS)
     }
 
     /// Streams that are open on it.
