@@ -44,6 +44,21 @@ pub struct Status {
     pub last_good: Option<LastGoodStatus>,
 }
 
+/// Who of a pool with one writer that is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriterStatus {
+    /// The endpoint; none while there is none.
+    pub endpoint: Option<String>,
+    /// How often it has moved.
+    pub epoch: u32,
+    /// Another endpoint that claims to be primary, and is not used: an alert.
+    pub rival: Option<String>,
+    /// Why it is the writer, or why there is none.
+    pub why: String,
+    /// What each endpoint says of itself.
+    pub roles: BTreeMap<String, String>,
+}
+
 /// One TCP listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpStatus {
@@ -104,6 +119,9 @@ pub struct PoolStatus {
     /// Who of them is in use, and why; none where no model uses the pool.
     #[serde(default)]
     pub group: Option<GroupStatus>,
+    /// Who alone may be written to; none where any may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<WriterStatus>,
     /// Where its requests go, for each model; empty where all endpoints are equally near.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locality: Vec<LocalityStatus>,

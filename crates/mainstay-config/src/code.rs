@@ -55,11 +55,13 @@ pub enum Code {
     /// What belongs to another protocol: a TCP pool in a chain, a model's pool behind a TCP
     /// listener, keys that mean nothing there.
     OtherProtocol,
+    /// A pool with one writer whose writer cannot be known, or that is not alone.
+    OneWriter,
 }
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -79,6 +81,7 @@ impl Code {
         Self::Golden,
         Self::Tls,
         Self::OtherProtocol,
+        Self::OneWriter,
         Self::Undeclared,
         Self::Untranslatable,
         Self::Apart,
@@ -108,6 +111,7 @@ impl Code {
             Self::Golden => "MS0117",
             Self::Tls => "MS0120",
             Self::OtherProtocol => "MS0125",
+            Self::OneWriter => "MS0126",
             Self::Undeclared => "MS0135",
             Self::Untranslatable => "MS0136",
             Self::Apart => "MS0137",

@@ -31,14 +31,14 @@ pub use model::{
 };
 pub use pool::{
     BadUrl, Call, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe,
-    HttpCheck, Key, Pool, Probe, Site, Warm,
+    HttpCheck, Key, Login, Pool, Probe, Site, Warm,
 };
 pub(crate) use pool::{
     CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,
 };
 pub use process::{PORT, Process, ProcessLimits, ProcessLog, ProcessStop, Replicas, Supervision};
 pub(crate) use tcp::{CONNECT_BUDGET, MAX_CONNECTIONS, TCP_ATTEMPTS, TCP_IDLE_TIMEOUT};
-pub use tcp::{OnFailover, TcpListener, TcpRules};
+pub use tcp::{OnFailover, Sentinel, TcpListener, TcpRules};
 
 /// One KiB, in bytes.
 const KIB: usize = 1024;

@@ -46,7 +46,7 @@ pub(crate) use model::{
 pub(crate) use outliers::{RawFailback, RawOutlierLatency, RawOutliers, RawSuccessRate};
 pub(crate) use pool::{
     RawBackoff, RawBreaker, RawCallWindow, RawEndpoint, RawFlavour, RawHedge, RawPool, RawProtocol,
-    RawSlowCalls, RawSlowStart,
+    RawRole, RawSlowCalls, RawSlowStart,
 };
 pub(crate) use process::{
     RawProcess, RawProcessLimits, RawProcessLog, RawReplicas, RawRestart, RawStop, RawSupervision,

@@ -298,6 +298,11 @@ impl Builder<'_> {
             let declared = &self.config.pools[source.pool];
             tcp::Behind {
                 name: source.name,
+                writer: declared
+                    .tcp
+                    .as_ref()
+                    .and_then(|rules| rules.writer)
+                    .map(|_| self.ground.registry.writer(&declared.name)),
                 rules: declared.tcp.clone().unwrap_or_default(),
                 by_client: declared.key == Some(config::Key::Client),
                 members: source.members,

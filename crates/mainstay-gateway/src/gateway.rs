@@ -32,6 +32,7 @@ use crate::request::sweep_sequences;
 use crate::service;
 use crate::shared::Shared;
 use crate::source::State;
+use crate::tcp;
 use crate::worker::{self, Worker};
 
 /// How long the listener stays open after the gateway stopped being ready, so that whoever
@@ -282,6 +283,7 @@ impl Gateway {
         tasks.spawn(sources.run(reconfigure));
         tasks.spawn(overload::watch(Arc::clone(&shared)));
         tasks.spawn(orders.run());
+        tasks.spawn(tcp::Writers::new(Arc::clone(&shared)).run());
         tasks.spawn(aftermath::run(Arc::clone(&shared)));
         tasks.spawn(locality::watch(Arc::clone(&shared)));
         tasks.spawn(sweep_sequences(Arc::clone(&shared)));

@@ -21,6 +21,7 @@ use crate::memory::Memory;
 use crate::shortage::Shortage;
 use crate::slots::Slots;
 use crate::snapshot::Snapshot;
+use crate::tcp::Claims;
 
 /// A worker that has not beaten for this long is stuck: it gets no new connections.
 pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(2);
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) shortage: Shortage,
     /// What operators said, to hold for endpoints from their first request on.
     pub(crate) book: ArcSwap<Book>,
+    /// What servers say of their roles, and who writes.
+    pub(crate) claims: Claims,
     /// Wakes who decides which endpoints are in use.
     pub(crate) alarm: Alarm,
 }
@@ -103,6 +106,7 @@ impl Shared {
             draining: AtomicBool::default(),
             shortage: Shortage::default(),
             book: ArcSwap::default(),
+            claims: Claims::default(),
             alarm: Alarm::default(),
         }
     }

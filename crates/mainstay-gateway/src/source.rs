@@ -115,6 +115,7 @@ impl State {
             locality: locality::status(&self.shared.snapshot(), pool),
             sources: sources.iter().map(discovered::source_status).collect(),
             group: self.groups.status(&pool.name),
+            writer: self.shared.claims.status(&pool.name),
         }
     }
 

@@ -11,6 +11,7 @@
 //!                                 seek      which endpoint, attempt by attempt
 //!                                 visit     what the connection is at its target: load, outcome
 //!                                 relay     bytes both ways, spliced where they are many
+//! control runtime                 writers   who alone may be written to, pool by pool
 //! ```
 //!
 //! What can still happen to an open connection is for the worker's sweep to say (`sessions`): it
@@ -27,7 +28,9 @@ mod seek;
 mod session;
 mod sessions;
 mod visit;
+mod writers;
 
 pub(crate) use listener::{Behind, Listener};
 pub(crate) use session::serve;
 pub(crate) use sessions::Sessions;
+pub(crate) use writers::{Claims, Writers};

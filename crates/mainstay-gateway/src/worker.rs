@@ -184,12 +184,14 @@ impl Worker {
     ) {
         let patient = Rc::clone(&self);
         tokio::task::spawn_local(async move { timeouts::run(&patient).await });
+        let mut nudges = self.shared.claims.nudges();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 _ = tick.tick() => self.tend(),
+                Ok(()) = nudges.changed() => self.tend(),
                 socket = sockets.recv() => match socket {
                     Some(socket) => self.welcome(socket),
                     None => break,

@@ -4,6 +4,8 @@
 //! example, and then more than the word is needed to tell which of them came later:
 //! [`Claim::outranks`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// What a server says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -64,9 +66,49 @@ impl Claim {
     }
 }
 
+/// Which target of a pool its connections may go to, where one alone may be written to. Written by
+/// the control loop, read before every byte that is passed on.
+#[derive(Debug, Default)]
+pub struct WriterWord(AtomicU64);
+
+/// What the word says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writing {
+    /// Grows with each move.
+    pub epoch: u32,
+    /// The target's number; `None` while there is nobody.
+    pub target: Option<u32>,
+}
+
+impl WriterWord {
+    /// What holds now.
+    #[inline]
+    #[must_use]
+    pub fn read(&self) -> Writing {
+        let word = self.0.load(Ordering::Acquire);
+        Writing { epoch: (word >> 32) as u32, target: (word as u32).checked_sub(1) }
+    }
+
+    /// What holds from now on.
+    pub fn set(&self, epoch: u32, target: Option<u32>) {
+        let target = target.map_or(0, |target| target + 1);
+        self.0.store(u64::from(epoch) << 32 | u64::from(target), Ordering::Release);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_says_what_was_written() {
+        let word = WriterWord::default();
+        assert_eq!(word.read(), Writing::default());
+        for (epoch, target) in [(1, Some(0)), (u32::MAX, Some(u32::MAX - 1)), (7, None)] {
+            word.set(epoch, target);
+            assert_eq!(word.read(), Writing { epoch, target });
+        }
+    }
 
     #[test]
     fn who_was_promoted_later_outranks() {

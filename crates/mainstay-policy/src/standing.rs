@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use crate::Ratio;
+use crate::role::Role;
 
 /// What an endpoint is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,6 +50,8 @@ pub struct Place {
     share: AtomicU32,
     /// An f32; 0 stands for 1.
     weight: AtomicU32,
+    /// 0 unknown, 1 primary, 2 replica.
+    role: AtomicU8,
 }
 
 impl Place {
@@ -65,6 +68,26 @@ impl Place {
     /// What it is for from now on.
     pub fn stand(&self, standing: Standing) {
         self.standing.store(standing as u8, Ordering::Relaxed);
+    }
+
+    /// What the endpoint says it is, where it was asked and said so.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        match self.role.load(Ordering::Relaxed) {
+            1 => Some(Role::Primary),
+            2 => Some(Role::Replica),
+            _ => None,
+        }
+    }
+
+    /// What it says from now on.
+    pub fn set_role(&self, role: Option<Role>) {
+        let code = match role {
+            None => 0,
+            Some(Role::Primary) => 1,
+            Some(Role::Replica) => 2,
+        };
+        self.role.store(code, Ordering::Relaxed);
     }
 
     /// The share of its traffic that a failback gives it, above 0; 1 unless one is under way.

@@ -19,6 +19,7 @@ use crate::budget::Pause;
 use crate::health::{Cell, Progress};
 use crate::limit::{self, Limiter};
 use crate::outlier::Stats;
+use crate::role::WriterWord;
 use crate::sequence;
 use crate::standing::Place;
 
@@ -136,6 +137,8 @@ struct Known {
     /// By pool and endpoint.
     places: HashMap<(Arc<str>, Arc<str>), Arc<Place>>,
     localities: HashMap<Supplier, Arc<Locality>>,
+    /// By pool.
+    writers: HashMap<Arc<str>, Arc<WriterWord>>,
     /// By the name that clients use for a model.
     sequences: HashMap<Arc<str>, (Arc<sequence::Table>, sequence::Settings)>,
 }
@@ -174,6 +177,7 @@ impl Registry {
         places.retain(|(pool, endpoint), _| used.contains(&(pool, endpoint)));
         let pools: HashSet<_> = targets.keys().map(|key| &key.pool).collect();
         localities.retain(|(pool, ..), _| pools.contains(pool));
+        known.writers.retain(|_, word| Arc::strong_count(word) > 1);
     }
 
     /// Looks for numbers that nobody holds any more, so that new targets can have them.
@@ -227,6 +231,11 @@ impl Registry {
         drop(tables);
         let unused = |table: &Arc<sequence::Table>| Arc::strong_count(table) == 1;
         self.lock().sequences.retain(|_, (table, _)| !(unused(table) && table.is_empty()));
+    }
+
+    /// The word on who writes to a pool.
+    pub fn writer(&self, pool: &Arc<str>) -> Arc<WriterWord> {
+        Arc::clone(self.lock().writers.entry(Arc::clone(pool)).or_default())
     }
 
     /// Every target of the configuration, by its number.

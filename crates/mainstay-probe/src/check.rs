@@ -5,6 +5,7 @@ mod command;
 pub(crate) mod golden;
 mod grpc;
 mod http;
+pub(crate) mod redis;
 mod rpc;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use mainstay_config::{Check, EndpointUrl};
 use mainstay_policy::health;
+use mainstay_policy::role::Claim;
 use mainstay_protocol::classify::Connecting;
 use mainstay_tls::client::Speak;
 use mainstay_tls::{Failure, Stream, Unopened};
@@ -49,11 +51,13 @@ pub struct Found {
     pub detail: String,
     /// Whether nobody was asked, since we lacked what it takes: it says nothing of the subject.
     pub unasked: bool,
+    /// What a server with state says of its role, where that was asked.
+    pub claim: Option<Claim>,
 }
 
 impl Found {
     pub(crate) fn new(check: health::Check, detail: impl Into<String>) -> Self {
-        Self { check, detail: detail.into(), unasked: false }
+        Self { check, detail: detail.into(), unasked: false, claim: None }
     }
 
     /// A server that cannot be trusted answers, and not as it should.
@@ -98,6 +102,7 @@ async fn ask(probe: &Probe) -> Found {
         Check::Grpc { service, port } => {
             grpc::health(&at(address, *port), service.as_deref()).await
         }
+        Check::Redis { login, port } => redis::ask(&at(address, *port), login.as_ref()).await,
         Check::Command { .. } | Check::Off => Found::new(health::Check::Passed, "not asked"),
     }
 }

@@ -16,6 +16,7 @@
 mod check;
 mod prober;
 mod scraper;
+pub mod sentinel;
 
 pub use check::call::call;
 pub use check::golden::{GoldenProbe, round as ask_golden};

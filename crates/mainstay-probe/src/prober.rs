@@ -208,8 +208,12 @@ fn fingerprint(subject: &Subject) -> u64 {
 /// Headers go by their value: secret ones all look the same when they are shown.
 fn hash_check(check: &Check, hasher: &mut impl Hasher) {
     format!("{check:?}").hash(hasher);
-    if let Check::Http(check) = check {
-        check.headers.iter().for_each(|(_, value)| value.as_bytes().hash(hasher));
+    match check {
+        Check::Http(check) => {
+            check.headers.iter().for_each(|(_, value)| value.as_bytes().hash(hasher));
+        }
+        Check::Redis { login: Some(login), .. } => login.password.expose().hash(hasher),
+        _ => {}
     }
 }
 

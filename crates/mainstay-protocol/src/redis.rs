@@ -7,7 +7,7 @@
 //! <https://redis.io/docs/latest/develop/reference/protocol-spec/>,
 //! <https://redis.io/docs/latest/commands/role/>
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use mainstay_policy::role::{Claim, Lineage, Role};
 
@@ -162,34 +162,25 @@ fn lineage(info: &str) -> Lineage {
     Lineage { own: id("master_replid:"), before: id("master_replid2:") }
 }
 
-/// The primary that a Sentinel names in its answer to `SENTINEL MASTER name`, with the epoch of
-/// its configuration; `None` where it knows none.
+/// The primary of a set, as one of its Sentinels names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Of the Sentinel's configuration; grows with each promotion.
+    pub epoch: u64,
+}
+
+/// What a Sentinel answers to `SENTINEL MASTER name`; `None` where it knows none.
 #[must_use]
-pub fn named_primary(answer: &Reply) -> Option<(IpAddr, u16, u64)> {
+pub fn named_primary(answer: &Reply) -> Option<Named> {
     let items = answer.items();
     let value = |key: &str| {
         let mut pairs = items.chunks_exact(2);
         pairs.find(|pair| pair[0].text() == Some(key)).and_then(|pair| pair[1].text())
     };
-    Some((
-        value("ip")?.parse().ok()?,
-        value("port")?.parse().ok()?,
-        value("config-epoch")?.parse().ok()?,
-    ))
-}
-
-/// The name of the set that an announcement of `+switch-master` is about; `None` for other
-/// messages.
-#[must_use]
-pub fn switched(message: &Reply) -> Option<&str> {
-    match message.items() {
-        [kind, channel, text]
-            if kind.text() == Some("message") && channel.text() == Some("+switch-master") =>
-        {
-            text.text()?.split(' ').next()
-        }
-        _ => None,
-    }
+    let address = SocketAddr::new(value("ip")?.parse().ok()?, value("port")?.parse().ok()?);
+    Some(Named { address, epoch: value("config-epoch")?.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -223,12 +214,11 @@ mod tests {
     }
 
     #[test]
-    fn sentinels_name_a_primary_and_announce_the_next() {
+    fn sentinels_name_a_primary() {
         let answer = all(b"*6\r\n$2\r\nip\r\n$9\r\n127.0.0.1\r\n$4\r\nport\r\n$4\r\n6380\r\n$12\r\nconfig-epoch\r\n$1\r\n4\r\n");
-        assert_eq!(named_primary(&answer), Some(([127, 0, 0, 1].into(), 6380, 4)));
-        let message = all(b"*3\r\n$7\r\nmessage\r\n$14\r\n+switch-master\r\n$35\r\ncache 127.0.0.1 6379 127.0.0.1 6380\r\n");
-        assert_eq!(switched(&message), Some("cache"));
-        assert_eq!(switched(&all(b"+OK\r\n")), None);
+        let address = ([127, 0, 0, 1], 6380).into();
+        assert_eq!(named_primary(&answer), Some(Named { address, epoch: 4 }));
+        assert_eq!(named_primary(&all(b"-ERR No such master with that name\r\n")), None);
     }
 
     #[test]

@@ -148,6 +148,7 @@ pub(crate) fn status() -> Status {
         amplification: 1.0,
         amplification_cap: 1.5,
         pools: vec![PoolStatus {
+            writer: None,
             locality: Vec::new(),
             name: "fraud-v2".to_owned(),
             wanted_replicas: None,

@@ -17,6 +17,7 @@ use mainstay_protocol::oip::golden::Golden;
 
 use super::{Discover, Process, Replicas, TcpRules};
 use crate::review::address;
+use crate::secret::Secret;
 
 /// Interchangeable endpoints with a balancing rule.
 #[derive(Clone, Debug)]
@@ -327,6 +328,13 @@ pub enum Check {
         /// Instead of the endpoint's own port.
         port: Option<u16>,
     },
+    /// `PING` to a Redis server, and what it says of its role.
+    Redis {
+        /// Whom to log in as; `None` where nobody has to.
+        login: Option<Login>,
+        /// Instead of the endpoint's own port.
+        port: Option<u16>,
+    },
     /// A program that exits with 0. An argument list, run without a shell.
     Command {
         /// The program and its arguments; at least one entry.
@@ -334,6 +342,16 @@ pub enum Check {
     },
     /// No check: the verdict comes from the traffic alone.
     Off,
+}
+
+/// A user and a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Login {
+    /// `None` for the server's default user.
+    pub user: Option<String>,
+    /// Never shown.
+    pub password: Secret,
 }
 
 /// An HTTP request whose status and body must match.

@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Network;
+use mainstay_control::writer;
+
+use super::{EndpointUrl, Login, Network};
 
 /// An address at which any protocol over TCP is passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,24 @@ pub struct TcpRules {
     /// Whether what a client sent may be sent again to another endpoint, as long as nothing came
     /// back and all of it is still held. Default false.
     pub repeatable: bool,
+    /// Who is its only writer; `None` where any may be written to. Default none.
+    pub writer: Option<writer::Rule>,
+    /// Whether only servers are used that say that they are replicas. Default false.
+    pub replicas: bool,
+    /// Who names the writer; `None` where servers are taken at their own word. Default none.
+    pub sentinel: Option<Sentinel>,
+}
+
+/// The Sentinels of a set of Redis servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sentinel {
+    /// Where they are; at least one.
+    pub addresses: Vec<EndpointUrl>,
+    /// What they call the set.
+    pub master: String,
+    /// Whom to log in as there; `None` where nobody has to.
+    pub login: Option<Login>,
 }
 
 /// Default of [`TcpListener::connect_budget`].

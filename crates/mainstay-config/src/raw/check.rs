@@ -17,7 +17,8 @@ pub(crate) struct RawProbe {
     /// /v1/models/NAME, `ping` GET /ping: each is the default of the protocol that has it, and a
     /// connection that of http. `off` asks nothing and judges by the traffic alone, and with settings there are
     /// `http: {path, method, headers, body, status, contains, port}`, `tcp: {port}`,
-    /// `grpc: {service, port}` (grpc.health.v1) and `command: [program, argument]` (exit code 0
+    /// `grpc: {service, port}` (grpc.health.v1), `redis: {user, password, port}` (PING, and what it
+    /// says of its role) and `command: [program, argument]` (exit code 0
     /// passes; run without a shell). Secret headers come from `{file: PATH}` or `{env: NAME}`.
     #[schemars(extend(
         "default" = "oip-ready",
@@ -100,6 +101,8 @@ pub(crate) enum RawCheck {
     Grpc(RawGrpc),
     /// A program and its arguments.
     Command(RawCommand),
+    /// PING to a Redis server, and its role.
+    Redis(RawRedis),
 }
 
 /// A check's name alone stands for all its defaults.
@@ -107,7 +110,7 @@ fn with_names_alone(schema: &mut Schema) {
     let names = json_schema!({
         "description": "The check with all its defaults.",
         "type": "string",
-        "enum": ["http", "tcp", "grpc"],
+        "enum": ["http", "tcp", "grpc", "redis"],
     });
     if let Some(serde_json::Value::Array(forms)) = schema.get_mut("oneOf") {
         forms.push(names.to_value());
@@ -163,6 +166,20 @@ impl Shorthand for RawHeader {
 #[serde(expecting = "a mapping; write `tcp` alone or {port: 9000}")]
 #[schemars(rename = "TcpCheck")]
 pub(crate) struct RawTcp {
+    /// Another port than the endpoint's.
+    pub(crate) port: Opt<u16>,
+}
+
+/// PING to a Redis server, and its role.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write `redis` alone or {password: {file: PATH}}")]
+#[schemars(rename = "RedisCheck")]
+pub(crate) struct RawRedis {
+    /// The user that logs in, where there is a password; without one, the default user.
+    pub(crate) user: Opt<String>,
+    /// Its password, from `{file: PATH}` or `{env: NAME}`.
+    pub(crate) password: Opt<RawHeader>,
     /// Another port than the endpoint's.
     pub(crate) port: Opt<u16>,
 }

@@ -4,9 +4,9 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 use super::{
-    Opt, RawActive, RawBalance, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeartbeat,
-    RawLocality, RawMode, RawOutliers, RawProbe, RawProcess, RawProgress, RawReplicas, RawStandby,
-    RawTargetConcurrency, RawTls, RawWarm,
+    Opt, RawActive, RawBalance, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeader,
+    RawHeartbeat, RawLocality, RawMode, RawOutliers, RawProbe, RawProcess, RawProgress,
+    RawReplicas, RawStandby, RawTargetConcurrency, RawTls, RawWarm,
 };
 use crate::spanned::Spanned;
 use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
@@ -139,6 +139,50 @@ pub(crate) struct RawPool {
     /// one resets the connection before anything came back. Up to 16 KiB are held for it.
     #[schemars(extend("default" = false))]
     pub(crate) repeatable: Opt<bool>,
+    /// TCP alone: which of the servers are used, by what they say of themselves when they are
+    /// probed (`redis`): primary, of which there is never more than one, or replica.
+    #[schemars(extend("examples" = ["primary"], "x-comment" = true))]
+    pub(crate) role: Opt<RawRole>,
+    /// TCP alone: all connections go to one server at a time, and move together when another one
+    /// takes its post. For servers of which each could take writes, and only one should. Needs
+    /// `active: 1`.
+    #[schemars(extend("default" = false))]
+    pub(crate) single_writer: Opt<bool>,
+    /// TCP with `role: primary`: the Sentinels of the servers. Whom they name is the writer, once
+    /// it says itself that it is primary.
+    #[schemars(extend(
+        "x-comment" = true,
+        "examples" = [{"addresses": ["10.0.0.1:26379"], "master": "cache"}]
+    ))]
+    pub(crate) sentinel: Opt<RawSentinel>,
+}
+
+/// The Sentinels of a set of Redis servers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(expecting = "a mapping; write {addresses: [\"10.0.0.1:26379\"], master: NAME}")]
+#[schemars(rename = "Sentinel")]
+pub(crate) struct RawSentinel {
+    /// Where they are, as host:port; of several the one with the latest configuration counts.
+    pub(crate) addresses: Opt<Vec<Spanned<String>>>,
+    /// What they call the set.
+    pub(crate) master: Opt<String>,
+    /// The user that logs in there, where there is a password.
+    pub(crate) user: Opt<String>,
+    /// Its password, from `{file: PATH}` or `{env: NAME}`.
+    pub(crate) password: Opt<RawHeader>,
+}
+
+/// Which of the servers are used.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Role", inline)]
+#[schemars(transform = crate::schema::plain_choice)]
+pub(crate) enum RawRole {
+    /// The one that takes writes.
+    Primary,
+    /// Those that follow it.
+    Replica,
 }
 
 /// What the servers of a pool speak.

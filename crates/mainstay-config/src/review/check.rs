@@ -11,7 +11,7 @@ use mainstay_protocol::Protocol;
 
 use super::{Refusal, Review, address, first_place, golden, is_name, share, span_of};
 use crate::code::Code;
-use crate::config::{Check, Dependency, EndpointUrl, HttpCheck, Probe};
+use crate::config::{Check, Dependency, EndpointUrl, HttpCheck, Login, Probe};
 use crate::raw::{
     Opt, RawCheck, RawCommand, RawDependency, RawGrpc, RawHeader, RawHttp, RawProbe, RawTcp,
     RawUrlCheck,
@@ -124,6 +124,33 @@ fn probe_check(review: &mut Review, raw: &Opt<RawCheck>, protocol: Protocol) -> 
             port: own_port(review, port),
         },
         RawCheck::Command(argv) => command(review, argv, written.span),
+        RawCheck::Redis(raw) => {
+            let login = login(review, &raw.user, &raw.password);
+            Check::Redis { login, port: own_port(review, &raw.port) }
+        }
+    }
+}
+
+pub(super) fn login(
+    review: &mut Review,
+    user: &Opt<String>,
+    password: &Opt<RawHeader>,
+) -> Option<Login> {
+    let Some(password) = password else {
+        if let Some(user) = user {
+            let help = "add `password: {file: PATH}`, or take the user out";
+            review.fault(Code::Missing, user.span, "a user without a password", help);
+        }
+        return None;
+    };
+    match secret(review, password) {
+        Ok(password) => {
+            Some(Login { user: user.as_ref().map(|user| user.value.clone()), password })
+        }
+        Err(refusal) => {
+            review.refuse(password.span, refusal);
+            None
+        }
     }
 }
 

@@ -5,21 +5,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_control::group::Active;
+use mainstay_control::writer::Rule;
 use mainstay_policy::{balance, limit, outlier};
 
 use super::pool::Pools;
-use super::{Review, address, may_be_lost, networks, span_of};
+use super::{Review, address, check, may_be_lost, networks, span_of};
 use crate::code::Code;
 use crate::config::{
-    CONNECT_BUDGET, Check, Config, Key, MAX_CONNECTIONS, OnFailover, Pool, TCP_ATTEMPTS,
+    CONNECT_BUDGET, Check, Config, Key, MAX_CONNECTIONS, OnFailover, Pool, Sentinel, TCP_ATTEMPTS,
     TCP_IDLE_TIMEOUT, TcpListener, TcpRules,
 };
 use crate::raw::{
-    Opt, RawCheck, RawConfig, RawOnFailover, RawPool, RawProtocol, RawSend, RawTcpListener,
+    Opt, RawCheck, RawConfig, RawOnFailover, RawPool, RawProtocol, RawRole, RawSend, RawTcpListener,
 };
 use crate::reader::shorten;
 use crate::source::Span;
 use crate::spanned::Spanned;
+
+/// Between two questions for a role.
+const ROLES_ASKED: Duration = Duration::from_millis(500);
 
 /// The most endpoints that one connection tries.
 const MOST_ATTEMPTS: u8 = 6;
@@ -46,8 +51,96 @@ pub(super) fn rules(review: &mut Review, raw: &Spanned<RawPool>, pool: &mut Pool
     }
     // Of a connection nothing is known but how long it took to be accepted: too little to compare.
     pool.outliers = outlier::Settings::off();
-    pool.tcp =
-        Some(TcpRules { repeatable: raw.repeatable.as_ref().is_some_and(|given| given.value) });
+    asked_often(raw, pool);
+    pool.tcp = Some(TcpRules {
+        repeatable: raw.repeatable.as_ref().is_some_and(|given| given.value),
+        writer: writer(review, raw, pool),
+        replicas: raw.role.as_ref().is_some_and(|role| matches!(role.value, RawRole::Replica)),
+        sentinel: sentinel(review, raw, pool),
+    });
+}
+
+/// The Sentinels that name the writer. They name servers by their addresses.
+fn sentinel(review: &mut Review, raw: &RawPool, pool: &Pool) -> Option<Sentinel> {
+    let written = raw.sentinel.as_ref()?;
+    if !raw.role.as_ref().is_some_and(|role| matches!(role.value, RawRole::Primary)) {
+        let message = "Sentinels name a primary, and this pool does not ask for one";
+        review.fault(Code::OneWriter, written.span, message, "add `role: primary`");
+    }
+    let named = |host: &str| host.parse::<std::net::IpAddr>().is_err();
+    if let Some(endpoint) = pool.endpoints.iter().find(|endpoint| named(&endpoint.url.host)) {
+        let host = &endpoint.url.host;
+        let message = format!("Sentinels name servers by their IP addresses, and {host} is none");
+        review.fault(Code::OneWriter, written.span, message, "write the endpoints' IP addresses");
+    }
+    let list = written.addresses.as_ref().map_or(&[][..], |list| list.value.as_slice());
+    let mut addresses = Vec::with_capacity(list.len());
+    for text in list {
+        match address::host_and_port(text) {
+            Ok(address) => addresses.push(address),
+            Err(refusal) => review.refuse(text.span, refusal),
+        }
+    }
+    let login = check::login(review, &written.user, &written.password);
+    let Some(master) = written.master.as_ref().filter(|_| !list.is_empty()) else {
+        if !written.damaged {
+            let help = "write {addresses: [10.0.0.1:26379], master: NAME}";
+            review.fault(
+                Code::Missing,
+                written.span,
+                "addresses and the set's name are needed",
+                help,
+            );
+        }
+        return None;
+    };
+    Some(Sentinel { addresses, master: master.value.clone(), login })
+}
+
+/// Where roles matter, they are asked for more often: a move that nobody has seen yet is time
+/// without a writer.
+fn asked_often(raw: &RawPool, pool: &mut Pool) {
+    let probe = raw.probe.as_ref();
+    let health = &mut pool.probe.health;
+    if raw.role.is_some() && probe.is_none_or(|probe| probe.interval.is_none()) {
+        health.interval = ROLES_ASKED.max(health.fast);
+        if probe.is_none_or(|probe| probe.down_interval.is_none()) {
+            health.down = health.down.min(health.interval);
+        }
+    }
+}
+
+/// Who is the pool's only writer.
+fn writer(review: &mut Review, raw: &RawPool, pool: &Pool) -> Option<Rule> {
+    let single = raw.single_writer.as_ref().filter(|single| single.value);
+    if let Some(role) = &raw.role
+        && !matches!(pool.probe.check, Check::Redis { .. })
+    {
+        let message = "nobody is asked for a role: the pool's probe does not tell one";
+        let help = "add `probe: {check: redis}`, or take `role` out";
+        review.fault(Code::OneWriter, role.span, message, help);
+    }
+    match (&raw.role, single) {
+        (Some(_), Some(single)) => {
+            let message = "the writer is found by roles or by a post, not by both";
+            review.fault(
+                Code::OneWriter,
+                single.span,
+                message,
+                "take out `role` or `single-writer`",
+            );
+            None
+        }
+        (Some(role), None) => matches!(role.value, RawRole::Primary).then_some(Rule::Primary),
+        (None, Some(single)) => {
+            if !matches!(&pool.group.active, Active::Between(range) if range.max == 1) {
+                let message = "a single writer holds the only post, and this pool has several";
+                review.fault(Code::OneWriter, single.span, message, "add `active: 1`");
+            }
+            Some(Rule::Post)
+        }
+        (None, None) => None,
+    }
 }
 
 /// Connections are shared out by their number, in turns, or by where they come from.
@@ -66,6 +159,19 @@ fn balanced(review: &mut Review, raw: &RawPool, pool: &mut Pool) {
 
 /// Keys that mean something to TCP alone.
 fn of_tcp_alone(review: &mut Review, raw: &RawPool) {
+    let single = raw.single_writer.as_ref().filter(|given| given.value);
+    let keys = [
+        ("role", span_of(&raw.role)),
+        ("single-writer", single.map(|it| it.span)),
+        ("sentinel", span_of(&raw.sentinel)),
+    ];
+    for (key, place) in keys {
+        if let Some(place) = place {
+            let message = format!("`{key}` is about TCP connections");
+            let help = "take it out, or add `protocol: tcp` if the servers speak no HTTP";
+            review.fault(Code::OtherProtocol, place, message, help);
+        }
+    }
     let repeatable = raw.repeatable.as_ref().filter(|given| given.value);
     if let Some(place) = repeatable.map(|given| given.span) {
         let message = "`repeatable` of a pool is about TCP connections";
@@ -199,24 +305,39 @@ fn behind(
     };
     let mut seen = HashMap::new();
     let mut found = Vec::with_capacity(named.len());
-    for name in named {
-        let Some(at) = super::chain::find_pool(review, name, pools) else { continue };
+    for written in named {
+        let Some(at) = super::chain::find_pool(review, written, pools) else { continue };
         if pools.built[at].tcp.is_none() {
-            let message = format!("pool {:?} is not of TCP connections", name.value);
+            let message = format!("pool {:?} is not of TCP connections", written.value);
             let help = "add `protocol: tcp` to it, or name another pool";
-            review.fault(Code::OtherProtocol, name.span, message, help);
-        } else if let Some(first) = seen.insert(at, name.span) {
+            review.fault(Code::OtherProtocol, written.span, message, help);
+        } else if let Some(first) = seen.insert(at, written.span) {
             let message = format!(
                 "pool {:?} is named twice, first on line {}",
-                name.value,
+                written.value,
                 review.line(first)
             );
-            review.fault(Code::SetTwice, name.span, message, "take one out");
+            review.fault(Code::SetTwice, written.span, message, "take one out");
         } else {
             found.push(at);
         }
     }
+    alone(review, &found, name, pools);
     found
+}
+
+/// A pool with one writer has no other beside it: connections that went there would be written to
+/// as well.
+fn alone(review: &mut Review, found: &[usize], name: &Spanned<String>, pools: &Pools) {
+    let has_writer =
+        |at: &&usize| pools.built[**at].tcp.as_ref().is_some_and(|rules| rules.writer.is_some());
+    if let Some(at) = found.iter().find(has_writer).filter(|_| found.len() > 1) {
+        let (listener, pool) = (&name.value, &pools.built[*at].name);
+        let message =
+            format!("pool {pool:?} has one writer, and {listener:?} has other pools beside it");
+        let help = "give it a listener of its own";
+        review.fault(Code::OneWriter, name.span, message, help);
+    }
 }
 
 /// No two listeners share an address.

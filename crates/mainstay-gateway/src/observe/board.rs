@@ -243,13 +243,20 @@ impl Board {
         }
     }
 
-    /// Notes what a probe found.
-    pub(crate) fn probed(&self, subject: usize, check: Check, took: Duration, words: String) {
+    /// Notes what a probe found. Gives the target.
+    pub(crate) fn probed(
+        &self,
+        subject: usize,
+        check: Check,
+        took: Duration,
+        words: String,
+    ) -> Option<Arc<Target>> {
         let began = self.shared.clock.now() - took;
         let mut known = self.lock();
-        let Some(entry) = known.subject(subject) else { return };
+        let entry = known.subject(subject)?;
         entry.probes = entry.probes.step(check, None, began);
         entry.probed = Some(words);
+        Some(Arc::clone(&entry.target))
     }
 
     /// Notes what its probes amount to from now on.

@@ -124,7 +124,10 @@ impl Observer for Witness {
         let result = found.check.as_str();
         let line =
             format!("probe {result} in {:.1} ms: {}", took.as_secs_f64() * 1e3, found.detail);
-        self.board.probed(subject, found.check, took, line);
+        let target = self.board.probed(subject, found.check, took, line);
+        if let Some(target) = target {
+            self.shared.claims.note(&target, found.claim);
+        }
     }
 
     fn unasked(&self, _subject: usize, found: &Found) {

@@ -7,6 +7,7 @@ use mainstay_admin::status::TcpStatus;
 use mainstay_config::{self as config, TcpRules};
 use mainstay_policy::Moment;
 use mainstay_policy::chain::{self, Plan};
+use mainstay_policy::role::{Role, WriterWord};
 
 use crate::snapshot::Member;
 
@@ -23,8 +24,11 @@ pub(crate) struct Listener {
 impl Listener {
     /// Whether somebody could take a connection now.
     pub(crate) fn is_available(&self, now: Moment) -> bool {
-        let mut members = self.pools.iter().flat_map(|pool| &pool.members);
-        members.any(|member| chain::may_be_asked(&member.target, now))
+        let each = |pool: &Behind| {
+            let may = |it: &&Member| pool.admits(it) && chain::may_be_asked(&it.target, now);
+            pool.members.iter().find(may).is_some()
+        };
+        self.pools.iter().any(each)
     }
 
     /// What is shown of it.
@@ -53,8 +57,19 @@ pub(crate) struct Behind {
     pub(crate) rules: TcpRules,
     /// Whether its connections are kept together by their client's address.
     pub(crate) by_client: bool,
+    /// The word on its only writer; `None` where any member may be written to.
+    pub(crate) writer: Option<Arc<WriterWord>>,
     /// Aligned with the members of the plan's pool.
     pub(crate) members: Vec<Member>,
+}
+
+impl Behind {
+    /// Whether this member may have connections, as far as roles say.
+    pub(super) fn admits(&self, member: &Member) -> bool {
+        let is_writer = |word: &Arc<WriterWord>| word.read().target == Some(member.target.id);
+        self.writer.as_ref().is_none_or(is_writer)
+            && (!self.rules.replicas || member.target.place.role() == Some(Role::Replica))
+    }
 }
 
 /// What has been counted at a listener, whichever snapshots there were.

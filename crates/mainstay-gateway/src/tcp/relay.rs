@@ -76,6 +76,8 @@ pub(super) struct Way {
     told: bool,
     /// Bytes that were read.
     moved: u64,
+    /// Bytes that were written.
+    passed: u64,
 }
 
 /// How a relay ended.
@@ -112,10 +114,10 @@ impl Ways {
         }
     }
 
-    /// Whether another endpoint can have everything that the client sent: it is still here, and
-    /// nothing has come back of it.
-    pub(super) fn is_whole(&self) -> bool {
-        self.down.moved == 0 && (!self.has_sent() || self.held.is_some())
+    /// Whether another endpoint can have everything that the client sent: it is still here, nothing
+    /// has come back of it, and the last endpoint's pool lets it be sent again (`repeatable`).
+    pub(super) fn is_whole(&self, repeatable: bool) -> bool {
+        self.down.moved == 0 && (!self.has_sent() || (repeatable && self.held.is_some()))
     }
 
     /// Whether an endpoint was given anything of the client's.
@@ -137,10 +139,15 @@ impl Way {
     fn poll(
         &mut self,
         (from, to): (&mut ReadHalf<'_>, &mut WriteHalf<'_>),
-        (desk, held): (&Desk, &mut Option<Vec<u8>>),
+        (session, desk, held): (&Session, &Desk, &mut Option<Vec<u8>>),
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
         loop {
+            if session.is_fenced() {
+                // Not a byte more; the relay finds out at once.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             ready!(self.poll_flush(to, desk, cx)).map_err(|_| Broken::Sink)?;
             if self.ended {
                 return Poll::Ready(self.tell_end(to));
@@ -183,15 +190,16 @@ impl Way {
             let to = to.as_ref();
             ready!(to.poll_write_ready(cx))?;
             match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    return Poll::Ready(Err(error));
-                }
-                _ => {}
+                Ok(drained) => self.passed += drained as u64,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
         while self.written < self.pending.len() {
             let rest = &self.pending[self.written..];
-            self.written += ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
+            let written = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
+            self.written += written;
+            self.passed += written as u64;
         }
         if self.written > 0 {
             (self.pending, self.written) = (Vec::new(), 0);
@@ -219,9 +227,15 @@ impl Way {
         self.bulk = bytes.len() == BUFFER;
         let written = match Pin::new(to).poll_write(cx, bytes) {
             Poll::Ready(Ok(written)) => written,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Sink)),
+            Poll::Ready(Err(_)) => {
+                // Another endpoint may still have them.
+                self.pending.extend_from_slice(bytes);
+                self.moved += bytes.len() as u64;
+                return Poll::Ready(Err(Broken::Sink));
+            }
             Poll::Pending => 0,
         };
+        self.passed += written as u64;
         if written < bytes.len() {
             self.pending.extend_from_slice(&bytes[written..]);
         }
@@ -285,9 +299,10 @@ pub(super) async fn relay(
             return Poll::Ready(Ended::Ordered(end));
         }
         let Ways { up, down, held } = &mut *ways;
-        let before = (up.moved, down.moved);
+        let before = (up.moved, up.passed, down.moved, down.passed);
         let mut none = None;
-        let down_polled = down.poll((&mut from_server, &mut to_client), (desk, &mut none), cx);
+        let down_polled =
+            down.poll((&mut from_server, &mut to_client), (session, desk, &mut none), cx);
         if down.moved > 0 {
             *held = None;
         }
@@ -296,8 +311,12 @@ pub(super) async fn relay(
         if stillborn && !session.is_settled() {
             return Poll::Ready(Ended::ByServer);
         }
-        let up_polled = up.poll((&mut from_client, &mut to_server), (desk, held), cx);
-        if (up.moved, down.moved) != before {
+        if matches!(down_polled, Poll::Ready(Err(Broken::Source))) {
+            // What the client says meanwhile is for the next endpoint.
+            return Poll::Ready(Ended::ByServer);
+        }
+        let up_polled = up.poll((&mut from_client, &mut to_server), (session, desk, held), cx);
+        if (up.moved, up.passed, down.moved, down.passed) != before {
             session.moved([up.moved, down.moved]);
         }
         match (up_polled, down_polled) {

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::listener::{End, Listener};
 use super::origin::{self, Origin};
 use super::relay::{Ended, Ways, relay, reset};
-use super::seek::{Reached, Seek};
+use super::seek::{Fence, Reached, Seek};
 use super::sessions::Entered;
 use super::visit::Visit;
 use crate::worker::Worker;
@@ -53,6 +53,8 @@ pub(super) struct Tied {
     pub(super) since: Moment,
     /// Whether the endpoint has been in use since: one that was, and is a spare now, lost its post.
     pub(super) was_active: bool,
+    /// What ends it with its writer's epoch.
+    fence: Option<Fence>,
     visit: Visit,
 }
 
@@ -83,7 +85,7 @@ impl Session {
 
     /// How it is to end, if it is; otherwise the calling task is woken when that changes.
     pub(super) fn ordered(&self, cx: &Context<'_>) -> Option<End> {
-        let order = self.order.get();
+        let order = self.order.get().or_else(|| self.is_fenced().then_some(End::Failover));
         if order.is_none() {
             let mut known = self.waker.borrow_mut();
             if !known.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -91,6 +93,12 @@ impl Session {
             }
         }
         order
+    }
+
+    /// Whether the writer that it is with is the writer no more.
+    pub(super) fn is_fenced(&self) -> bool {
+        let tied = self.tied.borrow();
+        tied.as_ref().and_then(|tied| tied.fence.as_ref()).is_some_and(Fence::is_down)
     }
 
     /// So many bytes have been passed on, from the client and to it. The first that comes back
@@ -132,11 +140,11 @@ impl Session {
         self.listener.account.moved([0, 1].map(|way| bytes[way].saturating_sub(counted[way])));
     }
 
-    fn tie(&self, visit: Visit, now: Moment) {
+    fn tie(&self, (visit, fence): (Visit, Option<Fence>), now: Moment) {
         let target = Arc::clone(visit.target());
         let was_active = target.place.standing() == Standing::Active;
         self.now.set(now);
-        *self.tied.borrow_mut() = Some(Tied { target, since: now, was_active, visit });
+        *self.tied.borrow_mut() = Some(Tied { target, since: now, was_active, fence, visit });
     }
 
     fn untie(&self) -> Option<Visit> {
@@ -180,16 +188,21 @@ async fn carry(worker: &Rc<Worker>, session: &Session, client: &mut TcpStream) -
     };
     let mut seek = Seek::new(worker, &session.listener, Some(origin.client.ip()));
     loop {
-        let Reached { mut stream, visit, choice, repeatable, member } =
+        let Reached { mut stream, visit, choice, fence, repeatable, member } =
             match session.unless_ordered(seek.next()).await {
                 Ok(Some(reached)) => reached,
                 Ok(None) => return End::NoEndpoint,
                 Err(end) => return end,
             };
-        session.tie(visit, worker.clock.now());
+        session.tie((visit, fence), worker.clock.now());
         if let Err(error) = introduce(&stream, session, &origin) {
-            // What it meant is seen when it is read from.
             tracing::debug!(%error, endpoint = %member.upstream.label, "an endpoint left at once");
+            reset(&stream);
+            if let Some(visit) = session.untie() {
+                visit.failed(Class::Unreachable, worker.clock.now());
+            }
+            seek.failed(choice.as_ref(), Class::Unreachable, SentState::NotSent);
+            continue;
         }
         if repeatable {
             ways.hold();
@@ -211,11 +224,11 @@ async fn carry(worker: &Rc<Worker>, session: &Session, client: &mut TcpStream) -
                 if let Some(visit) = visit {
                     visit.failed(Class::Unreachable, now);
                 }
-                if !ways.is_whole() {
+                if !ways.is_whole(repeatable) {
                     return End::Reset;
                 }
                 let sent = if ways.has_sent() { SentState::MaybeSent } else { SentState::NotSent };
-                seek.failed(&choice, Class::Unreachable, sent);
+                seek.failed(choice.as_ref(), Class::Unreachable, sent);
                 ways.rewind();
             }
         }

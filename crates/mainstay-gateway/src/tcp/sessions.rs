@@ -3,7 +3,7 @@
 //! | a connection ends | when |
 //! |---|---|
 //! | idle | nothing moved on it for the idle limit |
-//! | failover | its endpoint is lost, or was in use and is a spare now (unless they are kept) |
+//! | failover | its endpoint is lost, or was in use and is a spare now (unless they are kept); its writer is another one now |
 //! | drained | its endpoint is drained, away or gone from the pool, or the gateway stops, and the drain limit is over |
 //!
 //! All by the worker's own sweep: a connection costs no timer.
@@ -16,9 +16,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mainstay_config::OnFailover;
+use mainstay_policy::role::Role;
 use mainstay_policy::{Moment, Standing, Verdict};
 
-use super::listener::{End, Listener};
+use super::listener::{Behind, End, Listener};
 use super::relay::Desk;
 use super::session::{Session, Tied};
 use crate::snapshot::View;
@@ -66,13 +67,16 @@ impl Sessions {
 
 /// How a connection is to end now, if it is.
 fn fate(session: &Session, listener: &Listener, (now, stopping): (Moment, bool)) -> Option<End> {
+    if session.is_fenced() {
+        return Some(End::Failover);
+    }
     if now.since(session.last.get()) > listener.settings.idle_timeout {
         return Some(End::Idle);
     }
     let mut tied = session.tied.borrow_mut();
     if let Some(tied) = &mut *tied
         && listener.settings.on_failover == OnFailover::Close
-        && is_lost(tied)
+        && (is_lost(tied) || has_another_role(tied, listener))
     {
         return Some(End::Failover);
     }
@@ -97,6 +101,12 @@ fn is_lost(tied: &mut Tied) -> bool {
         Standing::Drained | Standing::Away => {}
     }
     false
+}
+
+/// Whether it was a replica, and is to be one, and is none any more.
+fn has_another_role(tied: &Tied, listener: &Listener) -> bool {
+    let wants = |pool: &Behind| pool.rules.replicas && pool.name == tied.target.key.pool;
+    tied.target.place.role() == Some(Role::Primary) && listener.pools.iter().any(wants)
 }
 
 /// Whether an endpoint takes no new connections, so that those it has are to end by and by.

@@ -1,6 +1,8 @@
 //! Layer 4: connections of any protocol, passed on to whoever can take them.
 
 mod drills;
+mod redis;
+mod writer;
 
 use std::io;
 use std::net::SocketAddr;

@@ -31,6 +31,7 @@ pub(super) fn render(status: &Status, look: Look) -> String {
         let _ = write!(page, "\n\n{}", pools(status, look).trim_fmt());
         for pool in &status.pools {
             page.push_str(&nearness(pool));
+            page.push_str(&tcp::writer(pool));
         }
     }
     if status.pools.iter().any(|pool| !pool.sources.is_empty()) {

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, Color};
 use mainstay_admin::Status;
-use mainstay_admin::status::TcpStatus;
+use mainstay_admin::status::{PoolStatus, TcpStatus};
 
 use crate::commands::look::{Look, align_right, cell, grouped, table};
 
@@ -36,4 +36,22 @@ fn badly(listener: &TcpStatus) -> String {
     let ends = listener.ends.iter().filter(|(end, count)| **end != "done" && **count > 0);
     let ends: Vec<_> = ends.map(|(end, count)| format!("{} {end}", grouped(*count))).collect();
     ends.join(", ")
+}
+
+/// Who of a pool with one writer that is; empty where any may be written to.
+pub(super) fn writer(pool: &PoolStatus) -> String {
+    let Some(writer) = &pool.writer else { return String::new() };
+    let who = writer.endpoint.as_deref().unwrap_or("nobody");
+    let mut text = format!("\n{}: {who} is the writer, epoch {}", pool.name, writer.epoch);
+    if !writer.why.is_empty() {
+        text.push_str(": ");
+        text.push_str(&writer.why);
+    }
+    if let Some(rival) = &writer.rival {
+        text.push_str(&format!(
+            "\n{}: {rival} claims to be primary as well, and is not used",
+            pool.name
+        ));
+    }
+    text
 }
