@@ -32,10 +32,11 @@ pub use code::Code;
 pub use config::{
     Admin, BadUrl, Call, Check, Concurrency, Config, Counters, Degrade, Dependency, Discover,
     DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, Fixed, GoldenFile,
-    GoldenProbe, Guards, HttpCheck, Key, LastGood, Limits, Listen, Log, LogFormat, LogLevel, Login, Model,
-    Network, Node, OnFailover, Origin, PathRule, Pool, Priorities, Probe, Process, ProcessLimits,
-    ProcessLog, ProcessStop, Records, Register, Rehearsal, Replicas, Sentinel, Sequence, SequenceBy, Site,
-    Source, Step, Supervision, TcpListener, TcpRules, Warm, default_state_dir,
+    GoldenProbe, Guards, HttpCheck, Key, LastGood, Limits, Listen, Log, LogFormat, LogLevel, Login,
+    Model, Network, Node, OnFailover, Origin, PathRule, Pool, Priorities, Probe, Process,
+    ProcessLimits, ProcessLog, ProcessStop, Records, Register, Rehearsal, Replicas, Sentinel,
+    Sequence, SequenceBy, Site, Source, Step, Supervision, TcpListener, TcpRules, Warm,
+    default_state_dir,
 };
 pub use difference::{Changes, Difference, Digest};
 pub use example::{annotated_example, yaml_text};
