@@ -80,6 +80,8 @@ class MlServer:
         pytest.fail("MLServer is not ready: " + pathlib.Path(self._log.name).read_text()[-2000:])
 
     def kill(self):
+        if self._process.poll() is not None:
+            return
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
