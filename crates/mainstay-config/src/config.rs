@@ -31,7 +31,7 @@ pub use model::{
 };
 pub use pool::{
     BadUrl, Call, Check, Counters, Dependency, Endpoint, EndpointUrl, GoldenFile, GoldenProbe,
-    HttpCheck, Key, Login, Pool, Probe, Site, Warm,
+    HttpCheck, Key, Login, Pool, Probe, Prove, Provider, Site, Streams, Warm,
 };
 pub(crate) use pool::{
     CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, MAX_IDLE_CONNECTIONS,

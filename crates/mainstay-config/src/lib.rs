@@ -34,8 +34,8 @@ pub use config::{
     DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, Fixed, GoldenFile,
     GoldenProbe, Guards, HttpCheck, Key, LastGood, Limits, Listen, Log, LogFormat, LogLevel, Login,
     Model, Network, Node, OnFailover, Origin, PathRule, Pool, Priorities, Probe, Process,
-    ProcessLimits, ProcessLog, ProcessStop, Records, Register, Rehearsal, Replicas, Sentinel,
-    Sequence, SequenceBy, Site, Source, Step, Supervision, TcpListener, TcpRules, Warm,
+    ProcessLimits, ProcessLog, ProcessStop, Prove, Provider, Records, Register, Rehearsal, Replicas, Sentinel,
+    Sequence, SequenceBy, Site, Source, Step, Streams, Supervision, TcpListener, TcpRules, Warm,
     default_state_dir,
 };
 pub use difference::{Changes, Difference, Digest};

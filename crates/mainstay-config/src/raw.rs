@@ -19,6 +19,7 @@ mod discover;
 mod fallback;
 mod groups;
 mod guards;
+mod language;
 mod model;
 mod outliers;
 mod pool;
@@ -39,6 +40,7 @@ pub(crate) use discover::{RawDiscover, RawFamily, RawRegister};
 pub(crate) use fallback::{RawAgreement, RawCallers, RawLastGood, RawRehearsal};
 pub(crate) use groups::{RawActive, RawCall, RawDamping, RawMode, RawStandby, RawWarm, RawWindows};
 pub(crate) use guards::{RawConstant, RawGuards, RawOutputGuard, RawShape, RawThen};
+pub(crate) use language::{RawCause, RawContinuation, RawKeySource, RawStreams};
 pub(crate) use model::{
     Literal, RawBatch, RawConfidence, RawDegrade, RawEmbedded, RawEngine, RawExhausted,
     RawLastResort, RawModel, RawModelDefaults, RawOutput, RawPoison, RawReduce, RawStep,

@@ -35,6 +35,7 @@ mod fallback;
 mod golden;
 mod groups;
 mod guards;
+mod language;
 mod model;
 mod outliers;
 mod paths;

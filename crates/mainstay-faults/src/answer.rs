@@ -114,6 +114,8 @@ pub(crate) fn other(request: &Request) -> (u16, String) {
     let path = request.path.split('?').next().unwrap_or_default();
     let model = request.model().unwrap_or_default();
     let body = match path {
+        "/v1/models" => return (200, crate::language::models()),
+        "/health" => json!({}),
         "/v2/health/live" => json!({"live": true}),
         "/v2/health/ready" => json!({"ready": true}),
         "/v2" => json!({"name": "mainstay-faults", "version": "1", "extensions": []}),

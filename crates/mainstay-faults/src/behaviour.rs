@@ -47,10 +47,25 @@ pub enum Behaviour {
     WrongAnswer,
     /// `wrong-shape`: an output of another shape than the metadata says.
     WrongShape,
+    /// `cut`: a stream whose connection is closed after the rule's `events`, without its end.
+    Cut,
+    /// `stall`: a stream that is silent after the rule's `events`.
+    Stall,
+    /// `keep-alives`: comments for ever after the rule's `events`, with its `pause` between.
+    KeepAlives,
+    /// `malformed-chunk`: an event that is no JSON after the rule's `events`.
+    MalformedChunk,
+    /// `error-inside`: an error in the place of an answer whose status is 200; in a stream after
+    /// the rule's `events`.
+    ErrorInside,
+    /// `no-done`: a stream that ends properly, without a reason to finish and its mark of the end.
+    NoDone,
+    /// `slow-tokens`: a good stream with the rule's `pause` between its words.
+    SlowTokens,
 }
 
 /// Names, and whether the model has run before the fault shows.
-const NAMED: [(&str, Behaviour, bool); 18] = [
+const NAMED: [(&str, Behaviour, bool); 25] = [
     ("ok", Behaviour::Ok, true),
     ("refused", Behaviour::Refused, false),
     ("hang-up", Behaviour::HangUp, false),
@@ -69,9 +84,30 @@ const NAMED: [(&str, Behaviour, bool); 18] = [
     ("nan", Behaviour::Nan, true),
     ("wrong-answer", Behaviour::WrongAnswer, true),
     ("wrong-shape", Behaviour::WrongShape, true),
+    ("cut", Behaviour::Cut, true),
+    ("stall", Behaviour::Stall, true),
+    ("keep-alives", Behaviour::KeepAlives, true),
+    ("malformed-chunk", Behaviour::MalformedChunk, true),
+    ("error-inside", Behaviour::ErrorInside, false),
+    ("no-done", Behaviour::NoDone, true),
+    ("slow-tokens", Behaviour::SlowTokens, true),
 ];
 
 impl Behaviour {
+    /// Whether it is about streams, or about what stands inside an answer.
+    pub(crate) const fn is_of_streams(self) -> bool {
+        matches!(
+            self,
+            Self::Cut
+                | Self::Stall
+                | Self::KeepAlives
+                | Self::MalformedChunk
+                | Self::ErrorInside
+                | Self::NoDone
+                | Self::SlowTokens
+        )
+    }
+
     /// Whether the model has run by the time the fault shows, unless the rule says otherwise.
     #[must_use]
     pub fn executes(self) -> bool {

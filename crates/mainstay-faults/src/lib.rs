@@ -1,4 +1,5 @@
-//! A server of the Open Inference Protocol V2 over HTTP/1.1 that misbehaves on purpose.
+//! A server of the Open Inference Protocol V2, and of the OpenAI API, over HTTP/1.1 that misbehaves
+//! on purpose.
 //!
 //! It listens on a real socket and writes its answers byte by byte, since a proper HTTP library
 //! would refuse most of what it has to do. What it does is a [`Script`]: rules by path, model,
@@ -23,6 +24,7 @@ mod answer;
 mod behaviour;
 mod control;
 mod journal;
+mod language;
 mod misbehave;
 mod script;
 mod server;

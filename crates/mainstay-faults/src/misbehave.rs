@@ -8,8 +8,11 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::answer::{self, Flaw};
+use crate::language::{self, Prompt};
 use crate::wire::{Kind, Request, head, reply};
 use crate::{Behaviour, Rule};
+
+mod stream;
 
 /// What a wrong length is wrong by.
 const WRONG_BY: usize = 32;
@@ -32,7 +35,22 @@ pub(crate) async fn perform(
     rule: &Rule,
     request: &Request,
 ) -> io::Result<Fate> {
-    let (status, body) = content(request, rule.behave);
+    let prompt = Prompt::of(request);
+    if let Some(prompt) = &prompt
+        && (rule.behave == Behaviour::Ok || rule.behave.is_of_streams())
+    {
+        return stream::converse(stream, rule, prompt).await;
+    }
+    let (status, body) = match (&prompt, rule.behave) {
+        (Some(_), Behaviour::Status(status)) => {
+            (status, language::error(status, rule.code.as_deref()))
+        }
+        (Some(_), Behaviour::Empty | Behaviour::Malformed | Behaviour::NotReady) => {
+            content(request, rule.behave)
+        }
+        (Some(prompt), _) => (200, prompt.answer()),
+        (None, _) => content(request, rule.behave),
+    };
     let half = body.len() / 2;
     match rule.behave {
         Behaviour::Refused | Behaviour::HangUp => return Ok(CUT),

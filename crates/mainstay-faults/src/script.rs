@@ -130,6 +130,12 @@ pub struct Rule {
     /// Between two dribbled bytes. Default: 100 ms.
     #[serde(default = "pause", deserialize_with = "time")]
     pub pause: Duration,
+    /// Events with words before a stream goes wrong. Default: 0.
+    #[serde(default)]
+    pub events: u64,
+    /// The code of an error of the OpenAI API. Default: none.
+    #[serde(default)]
+    pub code: Option<String>,
     /// Seconds for a Retry-After header beside a status. Default: no header.
     #[serde(default)]
     pub retry_after: Option<u64>,
@@ -178,6 +184,8 @@ impl Rule {
             every: None,
             latency: None,
             pause: PAUSE,
+            events: 0,
+            code: None,
             retry_after: None,
             executed: None,
         }

@@ -31,6 +31,8 @@ pub(crate) struct Request {
     /// Names in lower case.
     headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// The model that the body names.
+    named: Option<String>,
 }
 
 impl Request {
@@ -42,7 +44,8 @@ impl Request {
         let path = self.path.split('?').next().unwrap_or_default();
         let v1_status =
             self.method == "GET" && self.v1_call().is_some_and(|(_, verb)| verb.is_empty());
-        if path.ends_with("/ready") || path.ends_with("/live") || path == "/ping" || v1_status {
+        let asks = ["/ping", "/health"].contains(&path) || v1_status;
+        if path.ends_with("/ready") || path.ends_with("/live") || asks {
             Kind::Probe
         } else if self.method == "POST"
             && (path.starts_with("/v2/models/") || !path.starts_with("/v2"))
@@ -54,6 +57,9 @@ impl Request {
     }
 
     pub(crate) fn model(&self) -> Option<&str> {
+        if self.named.is_some() {
+            return self.named.as_deref();
+        }
         if let Some((model, _)) = self.v1_call() {
             return Some(model);
         }
@@ -90,11 +96,15 @@ pub(crate) async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Reques
         }
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut request = Request { method, path, headers, body: Vec::new() };
+    let mut request = Request { method, path, headers, body: Vec::new(), named: None };
     if request.header("expect").is_some() {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
     }
     request.body = body(stream, &request).await?;
+    if request.path.starts_with("/v1/") {
+        let asked: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        request.named = asked["model"].as_str().map(str::to_owned);
+    }
     Ok(request)
 }
 
@@ -181,7 +191,7 @@ mod tests {
 
     fn request(method: &str, path: &str) -> Request {
         let (method, path) = (method.to_owned(), path.to_owned());
-        Request { method, path, headers: Vec::new(), body: Vec::new() }
+        Request { method, path, headers: Vec::new(), body: Vec::new(), named: None }
     }
 
     #[test]

@@ -177,6 +177,7 @@ impl Builder<'_> {
             exhausted: model.exhausted,
             waiting: Waiting::new(model.last_resort_queue),
             never_degrade: model.degrade == Degrade::Never,
+            continues: model.continues,
             repeatable: model.repeatable,
             concurrency: model.concurrency.clone(),
             gate,
@@ -206,6 +207,7 @@ impl Builder<'_> {
                     pool: *pool,
                     name: Arc::clone(&self.config.pools[*pool].name),
                     protocol: self.config.pools[*pool].protocol,
+                    streams: self.config.pools[*pool].streams,
                     flavour: self.config.pools[*pool].flavour,
                     members: self.members((at, *pool), model, (name.as_ref(), version)),
                     model: name.clone(),
@@ -363,6 +365,7 @@ impl Builder<'_> {
         let repeatable = model.repeatable || !model.paths.is_empty();
         Plan::new(steps, model.attempts, repeatable, model.deadline)
             .with_last_resort(model.last_resort)
+            .with_causes(model.chain.iter().map(|step| step.causes))
     }
 
     /// The shares of the distances, where the members have more than one.
@@ -502,6 +505,7 @@ fn upstream(
         // The configuration refuses hosts that no header can carry.
         authority: HeaderValue::from_str(&url.authority())
             .unwrap_or_else(|_| HeaderValue::from_static("localhost")),
+        provider: endpoint.provider.clone().map(Box::new),
         connect_timeout: pool.connect_timeout,
         idle_timeout: pool.idle_timeout,
         total_timeout: pool.total_timeout,

@@ -31,6 +31,7 @@ use tokio::net::TcpStream;
 
 use crate::worker::Worker;
 
+pub(crate) use body::stream::Following;
 pub(crate) use body::{AnswerBody, Busy, Committed, OpenBody};
 use clerks::Answering;
 pub(crate) use clerks::Clerks;

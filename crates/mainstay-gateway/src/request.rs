@@ -20,9 +20,11 @@ mod once;
 mod own;
 mod recognise;
 mod reply;
+mod resume;
 mod retry_after;
 mod rpc;
 mod sequence;
+mod talk;
 mod waiting;
 
 use std::pin::pin;
@@ -44,6 +46,7 @@ use recognise::Recognised;
 pub(crate) use ask::{Ask, Question};
 pub(crate) use once::hash_caller;
 pub(crate) use own::{can_serve, route_available};
+pub(crate) use resume::{Resumable, Resumed, note_cut, resume};
 pub(crate) use sequence::{Sequences, sweep_sequences};
 pub(crate) use waiting::Waiting;
 

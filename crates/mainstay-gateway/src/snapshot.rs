@@ -13,7 +13,8 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use http::{HeaderValue, Method};
 use mainstay_config::{
-    Concurrency, Config, Exhausted, Fixed, Guards, Key, Limits, PathRule, Priorities,
+    Concurrency, Config, Exhausted, Fixed, Guards, Key, Limits, PathRule, Priorities, Provider,
+    Streams,
 };
 use mainstay_policy::balance::locality;
 use mainstay_policy::budget::{HedgeBudget, RetryBudget};
@@ -242,6 +243,8 @@ pub(crate) struct Route {
     pub(crate) waiting: Waiting,
     /// Whether only answers of full quality are allowed.
     pub(crate) never_degrade: bool,
+    /// Whether another server goes on with a stream that was cut.
+    pub(crate) continues: bool,
     pub(crate) repeatable: bool,
     /// Requests that fail wherever they go; `None` where nothing is taken for poison.
     pub(crate) poison: Option<Arc<PoisonTable>>,
@@ -339,6 +342,8 @@ pub(crate) struct PoolSource {
     pub(crate) name: Arc<str>,
     /// What its servers speak.
     pub(crate) protocol: Protocol,
+    /// Limits of their streams.
+    pub(crate) streams: Streams,
     pub(crate) flavour: Flavour,
     /// Aligned with the members of the plan's pool.
     pub(crate) members: Vec<Member>,
@@ -372,6 +377,8 @@ pub(crate) struct Upstream {
     pub(crate) prefix: Arc<str>,
     /// The Host header of requests to it.
     pub(crate) authority: HeaderValue,
+    /// What is sent to it in the place of what the client sent.
+    pub(crate) provider: Option<Box<Provider>>,
     pub(crate) connect_timeout: Duration,
     /// Between two parts of a body.
     pub(crate) idle_timeout: Duration,

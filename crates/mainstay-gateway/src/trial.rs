@@ -26,6 +26,8 @@ pub(crate) struct Trial {
     started: Moment,
     /// Whether it waits for its client now, and not for its target.
     excused: bool,
+    /// What it is guessed to cost, in tokens.
+    tokens: u64,
 }
 
 impl Trial {
@@ -59,7 +61,22 @@ impl Trial {
             permit: Some(permit),
             started: now,
             excused: false,
+            tokens: 0,
         })
+    }
+
+    /// It is guessed to cost its target so many tokens.
+    pub(crate) fn carry(&mut self, tokens: u64) {
+        self.tokens = tokens;
+        self.target.load.carry(tokens);
+    }
+
+    /// Its target need not count on its tokens any more.
+    fn relieve(&mut self) {
+        let tokens = std::mem::take(&mut self.tokens);
+        if tokens > 0 {
+            self.target.load.relieve(tokens);
+        }
     }
 
     /// From now on it waits for its client, to send its body or to read the answer: that its
@@ -158,6 +175,7 @@ impl Trial {
 impl Drop for Trial {
     fn drop(&mut self) {
         self.expect();
+        self.relieve();
         if let Some(permit) = self.permit.take() {
             // Now, not when it began: those in line are judged by the time that they have left.
             let now = self.worker.clock.now();

@@ -18,10 +18,13 @@
 //! - an attempt that takes longer than usual may be hedged: a second one runs beside it at another
 //!   member, if the request may be repeated and the share of hedges allows it; it counts as an
 //!   attempt, and draws on shares of its own;
+//! - a step may be for certain causes alone ([`Causes`]); it is passed over after any other
+//!   failure;
 //! - before a client sees an error, endpoints that health alone had ruled out are tried once
 //!   more, after a pause: a wrong probe must not cost an answer. A member that asked to be left
 //!   alone is waited for then, if the deadline leaves the time.
 
+mod cause;
 pub mod climb;
 mod eligible;
 mod last_resort;
@@ -32,6 +35,7 @@ mod supply;
 #[cfg(test)]
 mod tests;
 
+pub use cause::{Cause, Causes};
 pub use climb::{Choice, Climb, Context, MAX_ATTEMPTS, Next, Pin};
 pub use eligible::may_be_asked;
 pub use last_resort::LastResort;
@@ -76,11 +80,15 @@ pub enum Reason {
     WaitedInVain = 14,
     /// The request has no words in the protocol of the earlier pool.
     NotTranslated = 15,
+    /// The request is longer than the earlier model's context.
+    ContextLength = 16,
+    /// The earlier provider refused the request for what it says.
+    ContentPolicy = 17,
 }
 
 impl Reason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::None,
         Self::NoEndpoint,
         Self::AttemptsFailed,
@@ -97,6 +105,8 @@ impl Reason {
         Self::FailFast,
         Self::WaitedInVain,
         Self::NotTranslated,
+        Self::ContextLength,
+        Self::ContentPolicy,
     ];
 
     /// The reason in kebab case, as headers, parameters and records show it.
@@ -119,6 +129,8 @@ impl Reason {
             Self::FailFast => "fail-fast",
             Self::WaitedInVain => "waited-in-vain",
             Self::NotTranslated => "not-translated",
+            Self::ContextLength => "context-length",
+            Self::ContentPolicy => "content-policy",
         }
     }
 }

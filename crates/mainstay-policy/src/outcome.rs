@@ -35,11 +35,19 @@ pub enum Class {
     /// The gateway itself had no descriptor, port or buffer left for a connection: move on, and
     /// blame nobody, since no server was asked.
     Shortage = 12,
+    /// The request is longer than the model's context: nobody's fault; a step for such requests
+    /// may take it.
+    ContextLength = 13,
+    /// The provider refuses the request for what it says; a step for such requests may take it.
+    ContentPolicy = 14,
+    /// The provider refuses the gateway's own credentials, or their quota is spent: move on and
+    /// leave it alone until somebody has seen to it.
+    Credentials = 15,
 }
 
 impl Class {
     /// Every class, in the order of the codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientFault,
         Self::NotReady,
         Self::Capacity,
@@ -52,6 +60,9 @@ impl Class {
         Self::Poison,
         Self::Overtaken,
         Self::Shortage,
+        Self::ContextLength,
+        Self::ContentPolicy,
+        Self::Credentials,
     ];
 
     /// The class with this code (`class as u8`), or `None`.
@@ -69,20 +80,30 @@ impl Class {
             | Self::Capacity
             | Self::Poison
             | Self::Overtaken
-            | Self::Shortage => false,
+            | Self::Shortage
+            | Self::ContextLength
+            | Self::ContentPolicy => false,
             Self::ServerFault
             | Self::FatalAccelerator
             | Self::Timeout
             | Self::Unreachable
             | Self::Truncated
-            | Self::BadAnswer => true,
+            | Self::BadAnswer
+            | Self::Credentials => true,
         }
     }
 
     /// Whether another source may be asked after this failure.
     #[must_use]
     pub const fn moves_on(self) -> bool {
-        !matches!(self, Self::ClientFault | Self::Poison)
+        !matches!(self, Self::ClientFault | Self::Poison) && !self.needs_a_step()
+    }
+
+    /// Whether only a step that names this [`Cause`](crate::chain::Cause) may be asked after it:
+    /// every other source would say the same.
+    #[must_use]
+    pub const fn needs_a_step(self) -> bool {
+        matches!(self, Self::ContextLength | Self::ContentPolicy)
     }
 
     /// The class in kebab case, as metrics, records and status show it.
@@ -101,6 +122,9 @@ impl Class {
             Self::Poison => "poison",
             Self::Overtaken => "overtaken",
             Self::Shortage => "shortage",
+            Self::ContextLength => "context-length",
+            Self::ContentPolicy => "content-policy",
+            Self::Credentials => "credentials",
         }
     }
 }

@@ -111,7 +111,10 @@ pub const fn is_suspicious(class: Class, sent: SentState, others: Others) -> boo
         | Class::Timeout
         | Class::Poison
         | Class::Overtaken
-        | Class::Shortage => false,
+        | Class::Shortage
+        | Class::ContextLength
+        | Class::ContentPolicy
+        | Class::Credentials => false,
     };
     telling && !matches!(sent, SentState::NotSent) && others.mostly_succeed()
 }

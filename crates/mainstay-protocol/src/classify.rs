@@ -16,6 +16,7 @@ use mainstay_policy::Class;
 
 use crate::grpc::Code;
 use crate::oip::error;
+use crate::openai;
 
 mod connecting;
 mod table;
@@ -36,17 +37,29 @@ pub enum Flavour {
     TorchServe,
     /// TensorFlow Serving.
     TfServing,
+    /// OpenAI, and providers that speak as it does.
+    OpenAi,
+    /// vLLM, and servers that speak as it does.
+    Vllm,
 }
 
 impl Flavour {
     /// Every flavour with its name in a configuration.
-    pub const NAMES: [(Self, &'static str); 5] = [
+    pub const NAMES: [(Self, &'static str); 7] = [
         (Self::Auto, "auto"),
         (Self::Triton, "triton"),
         (Self::MlServer, "mlserver"),
         (Self::TorchServe, "torchserve"),
         (Self::TfServing, "tensorflow-serving"),
+        (Self::OpenAi, "openai"),
+        (Self::Vllm, "vllm"),
     ];
+
+    /// Whether it is of the OpenAI API, whose errors have kinds and codes.
+    #[must_use]
+    pub const fn has_codes(self) -> bool {
+        matches!(self, Self::OpenAi | Self::Vllm)
+    }
 
     /// The name in a configuration.
     #[must_use]
@@ -61,7 +74,8 @@ const LOOKED_AT: usize = 8 * 1024;
 /// Whether [`response`] needs the body of an answer with this status to decide.
 #[must_use]
 pub fn needs_body(flavour: Flavour, status: u16) -> bool {
-    table::RULES.iter().any(|rule| rule.concerns(flavour, status) && !rule.says.is_empty())
+    (flavour.has_codes() && status >= 400)
+        || table::RULES.iter().any(|rule| rule.concerns(flavour, status) && !rule.says.is_empty())
 }
 
 /// Whether an answer is usable, or the class of its failure.
@@ -79,6 +93,13 @@ pub fn response(
 ) -> Result<(), Class> {
     if matches!(status, 200..=299 | 304) {
         return Ok(());
+    }
+    if flavour.has_codes() {
+        let said = openai::error::Said::read(body).unwrap_or_default();
+        let words = own_words(&said.message).to_ascii_lowercase();
+        if let Some(class) = openai::error::class(status, &said, &words) {
+            return Err(class);
+        }
     }
     let said = if needs_body(flavour, status) { words(status, body) } else { String::new() };
     let fits = |rule: &&table::Rule| {

@@ -14,7 +14,7 @@ use crate::oip::infer::{self, Request};
 use crate::oip::metadata::{self, Model};
 use crate::oip::sequence::{self, Said};
 use crate::oip::{Encoded, error, key, path};
-use crate::{Called, Error, Protocol, TensorSpec, grpc, torchserve, v1};
+use crate::{Called, Error, Protocol, TensorSpec, grpc, openai, torchserve, v1};
 
 /// What a message does not say by itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -314,6 +314,7 @@ pub fn error_body(protocol: Protocol, status: u16, code: &str, message: &str) ->
     match protocol {
         // The text of its status.
         Protocol::OipGrpc => format!("{message} [{code}]").into(),
+        Protocol::OpenAi => openai::error::body(code, &format!("{message} [{code}]")),
         Protocol::TorchServe => torchserve::error(status, code, message),
         _ => error::body(&format!("{message} [{code}]")),
     }
@@ -322,8 +323,9 @@ pub fn error_body(protocol: Protocol, status: u16, code: &str, message: &str) ->
 /// What a server says of its failure, where it can be read.
 #[must_use]
 pub fn error_message(protocol: Protocol, body: &[u8]) -> Option<String> {
-    if protocol == Protocol::OipGrpc {
-        return (!body.is_empty()).then(|| String::from_utf8_lossy(body).into_owned());
+    match protocol {
+        Protocol::OipGrpc => (!body.is_empty()).then(|| String::from_utf8_lossy(body).into_owned()),
+        Protocol::OpenAi => openai::error::Said::read(body).map(|said| said.message),
+        _ => error::message(body),
     }
-    error::message(body)
 }

@@ -6,6 +6,7 @@
 //! - [`dns`]: where servers are, as a stub resolver asks for it.
 //! - [`form`]: messages of tensors in the form of any protocol.
 //! - [`grpc`]: gRPC, and the Open Inference Protocol over it.
+//! - [`openai`]: the OpenAI API over HTTP: requests, streams, errors.
 //! - [`prometheus`]: what servers count themselves.
 //! - [`proxy_protocol`]: whose connection it is that a proxy passes on.
 //! - [`redis`]: what Redis servers say of themselves, and Sentinels of them.
@@ -24,6 +25,7 @@ pub mod form;
 pub mod grpc;
 pub mod http1;
 pub mod oip;
+pub mod openai;
 pub mod prometheus;
 mod protocol;
 pub mod proxy_protocol;

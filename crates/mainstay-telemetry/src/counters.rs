@@ -17,6 +17,9 @@ pub(crate) const CLASSES: usize = Class::ALL.len() + 1;
 /// How many guards an answer can break.
 pub(crate) const GUARDS: usize = Guard::ALL.len();
 
+/// What tokens are counted of.
+pub(crate) const TOKENS: [&str; 2] = ["prompt", "answer"];
+
 /// Where the counters of a (model, step) stand. Model 0 is "none recognised", the last step of each
 /// model "none answered". Models are only ever added, so a layout is right for all that it knows.
 #[derive(Clone, Debug)]
@@ -56,6 +59,12 @@ pub(crate) struct Counters {
     pub(crate) durations: Histograms,
     /// By target.
     pub(crate) attempt_durations: Histograms,
+    /// By model, of prompts and of answers of language models.
+    pub(crate) tokens: Tally,
+    /// By target: from an attempt to the first content of its stream.
+    pub(crate) first_tokens: Histograms,
+    /// By target: between two pieces of content.
+    pub(crate) token_gaps: Histograms,
 }
 
 impl Layout {
@@ -117,6 +126,9 @@ impl Counters {
             attempts: Tally::new(targets * CLASSES),
             durations: Histograms::new(models),
             attempt_durations: Histograms::new(targets),
+            tokens: Tally::new(models * TOKENS.len()),
+            first_tokens: Histograms::new(targets),
+            token_gaps: Histograms::new(targets),
         }
     }
 
@@ -132,12 +144,17 @@ impl Counters {
         self.attempts.grow(targets * CLASSES);
         self.durations.grow(models);
         self.attempt_durations.grow(targets);
+        self.tokens.grow(models * TOKENS.len());
+        self.first_tokens.grow(targets);
+        self.token_gaps.grow(targets);
     }
 
     /// Forgets a target whose number nobody counts under any more.
     pub(crate) fn forget_target(&self, target: usize) {
         self.attempts.clear(target * CLASSES..(target + 1) * CLASSES);
         self.attempt_durations.clear(target);
+        self.first_tokens.clear(target);
+        self.token_gaps.clear(target);
     }
 
     /// Counts a finished request.

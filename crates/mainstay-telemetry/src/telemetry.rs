@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mainstay_policy::Moment;
 use mainstay_policy::health::Check;
 use mainstay_policy::outlier::Cause;
 
 use crate::clock::Clock;
-use crate::counters::{Counters, ENDS, Layout, REASONS};
+use crate::counters::{Counters, ENDS, Layout, REASONS, TOKENS};
 use crate::event::{Event, EventKind, Journal, StampedEvent};
 use crate::names::{Catalog, Names, Shape, Shown};
 use crate::record::{End, Record, RequestId};
@@ -346,6 +347,24 @@ impl Worker {
         if record.is_remarkable() {
             shard.kept.push(record);
         }
+    }
+
+    /// Counts the tokens of an answer of a language model: of its prompt, and its own.
+    pub fn tokens(&self, model: u16, [prompt, answer]: [u64; 2]) {
+        let place = self.layout.borrow().model(model) * TOKENS.len();
+        let counters = &self.telemetry.shards[self.index].counters;
+        counters.tokens.add(place, prompt);
+        counters.tokens.add(place + 1, answer);
+    }
+
+    /// The first content of a stream came so long after its attempt had begun.
+    pub fn first_token(&self, target: u32, after: Duration) {
+        self.telemetry.shards[self.index].counters.first_tokens.observe(target as usize, after);
+    }
+
+    /// So long lay between two pieces of content of a stream.
+    pub fn token_gap(&self, target: u32, gap: Duration) {
+        self.telemetry.shards[self.index].counters.token_gaps.observe(target as usize, gap);
     }
 }
 

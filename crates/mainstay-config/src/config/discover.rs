@@ -136,6 +136,7 @@ impl Endpoint {
             process: None,
             site,
             standby: None,
+            provider: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
-use mainstay_policy::chain::LastResort;
+use mainstay_policy::chain::{Causes, LastResort};
 use mainstay_policy::limit::Priority;
 use mainstay_policy::{poison, rehearsal, sequence};
 use mainstay_protocol::oip::path::stays_put;
@@ -67,6 +67,8 @@ pub struct Model {
     pub rehearsal: Option<Rehearsal>,
     /// Its sequences; `None` where each request stands alone. Default none.
     pub sequence: Option<Sequence>,
+    /// Whether another server goes on with a stream that was cut. Default false.
+    pub continues: bool,
 }
 
 /// Requests that belong together, in order, at one server.
@@ -155,6 +157,8 @@ pub struct Step {
     pub source: Source,
     /// What the answer must reach to count; `None` takes every answer.
     pub confidence: Option<confidence::Rule>,
+    /// The failures after which it is asked. Default all that move on.
+    pub causes: Causes,
 }
 
 /// Who answers in a step.

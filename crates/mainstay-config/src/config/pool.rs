@@ -60,6 +60,8 @@ pub struct Pool {
     pub idle_timeout: Duration,
     /// For a whole attempt, body included. Default none: the model's deadline bounds it.
     pub total_timeout: Option<Duration>,
+    /// Limits of streamed answers.
+    pub streams: Streams,
     /// Idle connections kept to one endpoint by one worker. Default 64.
     pub max_idle_connections: usize,
     /// How long an idle connection is kept. Default 60 s; shorter than what servers keep, so
@@ -100,6 +102,48 @@ pub enum Key {
     Input(Arc<str>),
     /// The client's address; for TCP pools.
     Client,
+    /// The first so many bytes of the messages or the prompt.
+    PromptPrefix(usize),
+}
+
+/// Limits of streamed answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Streams {
+    /// From the start of an attempt to the first content. Default: as long as the first byte.
+    pub first_token: Option<Duration>,
+    /// Between two pieces of content. Default: as long as two parts of a body.
+    pub inter_token: Option<Duration>,
+    /// The throughput to be shown before the answer is committed. Default none.
+    pub prove: Option<Prove>,
+}
+
+/// A proof of throughput.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Prove {
+    /// Events with content; from 1 to 64. Default 8.
+    pub events: u32,
+    /// The time for them, from the first one on. Default 2 s.
+    pub within: Duration,
+}
+
+impl Default for Prove {
+    fn default() -> Self {
+        Self { events: 8, within: Duration::from_secs(2) }
+    }
+}
+
+/// What is sent to an endpoint in the place of what the client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Provider {
+    /// Sent instead of the client's headers of the same names; secrets are marked sensitive.
+    pub headers: HeaderMap,
+    /// Whether the credentials are the gateway's own, so that the client's are not passed on.
+    pub has_key: bool,
+    /// The model's name there; `None` keeps what the step says.
+    pub model: Option<Arc<str>>,
 }
 
 /// Where the servers of a pool show their own counters.
@@ -145,6 +189,8 @@ pub struct Endpoint {
     pub process: Option<Process>,
     /// What it takes to use it, if it is marked as a standby. Default none: a member like others.
     pub standby: Option<group::Standby>,
+    /// What is sent to it in the place of what the client sent. Default nothing.
+    pub provider: Option<Provider>,
 }
 
 /// Where something runs.
@@ -219,6 +265,7 @@ impl Endpoint {
             site: Default::default(),
             process: None,
             standby: Default::default(),
+            provider: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
 use super::Opt;
-use crate::value::{Length, Short, Shorthand, off_schema};
+use crate::value::{Length, Short, Shorthand, Size, off_schema};
 
 /// How a server is picked.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -21,17 +21,17 @@ pub(crate) struct RawBalance {
 }
 
 impl Shorthand for RawBalance {
-    const EXPECTING: &'static str = "a rule of balancing; write peak-ewma, least-request, round-robin or {ring-hash: {header: x-user}}";
+    const EXPECTING: &'static str = "a rule of balancing; write peak-ewma, least-request, round-robin, tokens or {ring-hash: {header: x-user}}";
 
     fn text_schema() -> Schema {
-        json_schema!({ "enum": ["peak-ewma", "least-request", "round-robin"] })
+        json_schema!({ "enum": ["peak-ewma", "least-request", "round-robin", "tokens"] })
     }
 }
 
-/// What the key of a request is: a header or an input.
+/// What the key of a request is: a header, an input or a prefix.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[serde(expecting = "a key; write {header: x-user} or {input: user_id}")]
+#[serde(expecting = "a key; write {header: x-user}, {input: user_id} or {prompt-prefix: 1KiB}")]
 #[schemars(rename = "Key")]
 pub(crate) struct RawKey {
     /// The value of this header.
@@ -40,6 +40,10 @@ pub(crate) struct RawKey {
     /// The first value of this input tensor. Requests are parsed for it.
     #[schemars(extend("examples" = ["user_id"], "x-comment" = true))]
     pub(crate) input: Opt<String>,
+    /// The first so many bytes of the messages or the prompt: requests that begin alike go to the
+    /// server that has their beginning in its cache. For pools with `protocol: openai`.
+    #[schemars(extend("examples" = ["1KiB"], "x-comment" = true))]
+    pub(crate) prompt_prefix: Opt<Size>,
     /// Where the client is, for pools with `protocol: tcp`.
     #[schemars(extend("examples" = ["address"], "x-comment" = true))]
     pub(crate) client: Opt<RawClientKey>,

@@ -7,7 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{Opt, RawConcurrency, RawGuards, RawLastGood, RawPriority, RawRehearsal, RawSequence};
+use super::{
+    Opt, RawCause, RawConcurrency, RawContinuation, RawGuards, RawLastGood, RawPriority,
+    RawRehearsal, RawSequence,
+};
 use crate::spanned::{Entries, Spanned};
 use crate::value::{Length, Short, Shorthand, off_schema};
 
@@ -92,6 +95,11 @@ pub(crate) struct RawModel {
     /// Off unless it stands here.
     #[schemars(extend("examples" = [{"by": "sequence-id"}], "x-comment" = true))]
     pub(crate) sequence: Opt<RawSequence>,
+    /// What becomes of a stream whose server is lost: none ends it with an error; prefix goes on at
+    /// another server with what was already said, where the request allows it. For language models
+    /// whose servers can continue a message.
+    #[schemars(extend("default" = "none", "examples" = ["prefix"], "x-comment" = true))]
+    pub(crate) continuation: Opt<RawContinuation>,
 }
 
 /// Answers are remembered for requests with an Idempotency-Key header.
@@ -225,6 +233,11 @@ pub(crate) struct RawStep {
     /// As good as the first step: its answers are not marked degraded.
     #[schemars(extend("default" = false))]
     pub(crate) equivalent: Opt<bool>,
+    /// The failures after which this step is asked: context-length, content-policy, rate-limit,
+    /// server-error, timeout. Default: all of them but the first two, which every other model would
+    /// repeat.
+    #[schemars(extend("examples" = [["context-length"]], "x-comment" = true))]
+    pub(crate) on: Opt<Vec<Spanned<RawCause>>>,
     /// An answer below this counts as no answer and the next step is asked.
     pub(crate) confidence: Opt<RawConfidence>,
     /// An ONNX file, relative to this one, that runs inside the gateway. `{path: FILE, engine:

@@ -5,10 +5,10 @@ use serde::Deserialize;
 
 use super::{
     Opt, RawActive, RawBalance, RawCounters, RawDependency, RawDiscover, RawFailback, RawHeader,
-    RawHeartbeat, RawLocality, RawMode, RawOutliers, RawProbe, RawProcess, RawProgress,
-    RawReplicas, RawStandby, RawTargetConcurrency, RawTls, RawWarm,
+    RawHeartbeat, RawKeySource, RawLocality, RawMode, RawOutliers, RawProbe, RawProcess,
+    RawProgress, RawReplicas, RawStandby, RawStreams, RawTargetConcurrency, RawTls, RawWarm,
 };
-use crate::spanned::Spanned;
+use crate::spanned::{Entries, Spanned};
 use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
 
 /// Interchangeable servers.
@@ -19,12 +19,14 @@ use crate::value::{Length, Several, Share, Short, Shorthand, off_schema};
 pub(crate) struct RawPool {
     /// What the servers speak: oip is the Open Inference Protocol V2 over HTTP, oip-grpc the same
     /// over gRPC, v1 TensorFlow Serving's REST API and KServe's V1 protocol, torchserve
-    /// TorchServe's inference API, http anything at the paths that a model declares; tcp is any
-    /// protocol at all, passed on as it is, for the listeners under `tcp`.
+    /// TorchServe's inference API, openai the API of OpenAI, as many servers of language models
+    /// have it, http anything at the paths that a model declares; tcp is any protocol at all,
+    /// passed on as it is, for the listeners under `tcp`.
     #[schemars(extend("default" = "oip"))]
     pub(crate) protocol: Opt<RawProtocol>,
-    /// Whose dialect of failures the servers speak: auto, triton, mlserver, torchserve or
-    /// tensorflow-serving. The same status means different things from different servers.
+    /// Whose dialect of failures the servers speak: auto, triton, mlserver, torchserve,
+    /// tensorflow-serving, openai or vllm. The same status means different things from different
+    /// servers.
     #[schemars(extend("default" = "auto"))]
     pub(crate) flavour: Opt<RawFlavour>,
     /// The servers. A URL alone is enough for one.
@@ -94,6 +96,12 @@ pub(crate) struct RawPool {
     /// For a whole attempt, body included. Default: only the model's deadline bounds it.
     #[schemars(extend("examples" = ["10s"], "x-comment" = true))]
     pub(crate) total_timeout: Opt<Length>,
+    /// Limits of streamed answers, for pools of language models.
+    #[schemars(extend(
+        "examples" = [{"first-token": "5s", "inter-token": "10s"}],
+        "x-comment" = true
+    ))]
+    pub(crate) streams: Opt<RawStreams>,
     /// Idle connections that one worker keeps to one server.
     #[schemars(extend("default" = 64))]
     pub(crate) max_idle_connections: Opt<u16>,
@@ -197,6 +205,9 @@ pub(crate) enum RawProtocol {
     Oip,
     /// The same over gRPC.
     OipGrpc,
+    /// The OpenAI API.
+    #[serde(rename = "openai")]
+    OpenAi,
     /// Any protocol over TCP, passed on as it is.
     Tcp,
     /// TorchServe's inference API.
@@ -225,6 +236,11 @@ pub(crate) enum RawFlavour {
     /// TensorFlow Serving.
     #[serde(rename = "tensorflow-serving")]
     TfServing,
+    /// OpenAI, and providers that speak as it does.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// vLLM, and servers that speak as it does.
+    Vllm,
 }
 
 /// One server.
@@ -252,6 +268,17 @@ pub(crate) struct RawEndpoint {
     /// loaded first) or cold (it is started first).
     #[schemars(extend("examples" = ["hot"], "x-comment" = true))]
     pub(crate) standby: Opt<RawStandby>,
+    /// The key that is sent to it as `Authorization: Bearer`, from a file or the environment. What
+    /// the client sends as its own is not passed on then.
+    #[schemars(extend("examples" = [{"file": "/run/secrets/provider"}], "x-comment" = true))]
+    pub(crate) api_key: Opt<RawKeySource>,
+    /// Headers sent with every request, instead of the client's of the same name: a text, or
+    /// `{file: PATH}` or `{env: NAME}` for a secret.
+    #[schemars(extend("examples" = [{"x-team": "search"}], "x-comment" = true))]
+    pub(crate) headers: Opt<Entries<Short<RawHeader>>>,
+    /// The model's name at this server, if it differs from the one that the step says.
+    #[schemars(extend("examples" = ["meta-llama/Llama-3.1-8B-Instruct"], "x-comment" = true))]
+    pub(crate) model: Opt<String>,
     /// The server itself, if Mainstay is to start, watch and stop it.
     #[schemars(extend(
         "x-comment" = true,

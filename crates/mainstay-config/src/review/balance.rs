@@ -18,6 +18,9 @@ use crate::source::Span;
 use crate::spanned::{Entries, Spanned};
 use crate::value::Short;
 
+/// The longest prefix that requests are kept together by.
+const MAX_PREFIX: usize = 1024 * 1024;
+
 /// How a server of a pool is picked, and by what key if by one.
 pub(super) fn balance(review: &mut Review, raw: &Opt<Short<RawBalance>>) -> (Rule, Option<Key>) {
     let Some(written) = raw else { return (Rule::PeakEwma, None) };
@@ -53,10 +56,11 @@ fn by_name(review: &mut Review, text: &str, place: Span) -> Rule {
         "peak-ewma" => Rule::PeakEwma,
         "least-request" => Rule::LeastRequest,
         "round-robin" => Rule::RoundRobin,
+        "tokens" => Rule::Tokens,
         _ => {
             let message = format!("{:?} is no rule of balancing", shorten(text));
-            let help =
-                "write peak-ewma, least-request, round-robin or {ring-hash: {header: x-user}}";
+            let help = "write peak-ewma, least-request, round-robin, tokens or {ring-hash: {header: \
+                 x-user}}";
             review.fault(Code::BadValue, place, message, help);
             Rule::PeakEwma
         }
@@ -65,11 +69,24 @@ fn by_name(review: &mut Review, text: &str, place: Span) -> Rule {
 
 fn key(review: &mut Review, raw: &Spanned<RawKey>) -> Option<Key> {
     if let Some(client) = &raw.client {
-        if raw.header.is_some() || raw.input.is_some() {
-            let message = "a key is a header, an input or the client, not several";
+        if raw.header.is_some() || raw.input.is_some() || raw.prompt_prefix.is_some() {
+            let message = "a key is a header, an input, a prefix or the client, not several";
             review.fault(Code::Contradiction, client.span, message, "leave one of them out");
         }
         return Some(Key::Client);
+    }
+    if let (Some(prefix), None, None) = (&raw.prompt_prefix, &raw.header, &raw.input) {
+        if (1..=MAX_PREFIX).contains(&prefix.value.0) {
+            return Some(Key::PromptPrefix(prefix.value.0));
+        }
+        let message = "a prefix has from 1 byte to 1 MiB";
+        review.fault(Code::BadValue, prefix.span, message, "write for example 1KiB");
+        return None;
+    }
+    if let Some(prefix) = &raw.prompt_prefix {
+        let message = "a key is a header, an input or a prefix, and only one of them";
+        review.fault(Code::Contradiction, prefix.span, message, "leave the others out");
+        return None;
     }
     match (&raw.header, &raw.input) {
         (Some(name), None) => header(review, name).map(Key::Header),

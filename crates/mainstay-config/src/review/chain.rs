@@ -8,7 +8,7 @@ use mainstay_protocol::oip::confidence;
 
 use super::model::Outputs;
 use super::pool::Pools;
-use super::{Review, fallback, may_be_lost, prediction, tcp};
+use super::{Review, fallback, language, may_be_lost, prediction, tcp};
 use crate::code::Code;
 use crate::config::{Engine, Source, Step};
 use crate::raw::{Opt, RawConfidence, RawEmbedded, RawEngine, RawModel, RawReduce, RawStep};
@@ -41,6 +41,7 @@ pub(super) fn chain(
         review.fault(Code::BadValue, beyond.span, message, "leave out the least useful ones");
     }
     reachable(review, steps);
+    language::first_has_no_cause(review, steps);
     fallback::last_good_fits(review, steps);
     steps.iter().filter_map(|raw| step(review, raw, outputs, pools)).collect()
 }
@@ -123,7 +124,7 @@ fn step(
     keys_fit(review, raw);
     let confidence = rule(review, &raw.confidence, outputs);
     let source = source(review, raw, outputs, pools)?;
-    Some(Step { source, confidence })
+    Some(Step { source, confidence, causes: language::causes(review, raw) })
 }
 
 /// Keys that mean nothing to the step's kind.

@@ -207,7 +207,7 @@ fn path(review: &mut Review, raw: &Opt<String>) -> String {
     text.value.clone()
 }
 
-fn headers(review: &mut Review, raw: &Opt<Entries<Short<RawHeader>>>) -> HeaderMap {
+pub(super) fn headers(review: &mut Review, raw: &Opt<Entries<Short<RawHeader>>>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let entries = raw.as_ref().map_or(&[][..], |raw| &raw.value.0);
     for (name, value) in entries {

@@ -8,7 +8,7 @@ use mainstay_protocol::{Protocol, TensorSpec};
 
 use super::pool::Pools;
 use super::{
-    Review, balance, chain, concurrency, crossing, fallback, first_place, golden, guards,
+    Review, balance, chain, concurrency, crossing, fallback, first_place, golden, guards, language,
     may_be_lost, outliers, paths, repetition, span_of, tcp,
 };
 use crate::code::Code;
@@ -121,7 +121,7 @@ fn model(
     let deadline = review.time(&raw.deadline, DEADLINE);
     deadline_fits(review, raw, deadline, &chain, pools);
     let (last_resort, last_resort_queue) = outliers::last_resort(review, &raw.last_resort);
-    Model {
+    let model = Model {
         name: Arc::from(name.as_str()),
         deadline,
         inputs: inputs(review, &raw.inputs),
@@ -149,7 +149,10 @@ fn model(
         poison: repetition::poison(review, &raw.poison),
         rehearsal: fallback::rehearsal(review, raw),
         sequence: balance::sequence(review, &raw.sequence),
-    }
+        continues: language::continues(&raw.continuation),
+    };
+    language::fits(review, raw, &model, pools);
+    model
 }
 
 fn check_name(review: &mut Review, name: &Spanned<String>) {

@@ -7,8 +7,8 @@ use mainstay_protocol::Protocol;
 use mainstay_protocol::classify::Flavour;
 
 use super::{
-    Review, address, balance, breaker, check, concurrency, discover, groups, is_name, may_be_lost,
-    outliers, process, repetition, signals, tcp, tls,
+    Review, address, balance, breaker, check, concurrency, discover, groups, is_name, language,
+    may_be_lost, outliers, process, repetition, signals, tcp, tls,
 };
 use crate::code::Code;
 use crate::config::{
@@ -74,8 +74,9 @@ fn defaults_without_endpoints(review: &mut Review, raw: &Spanned<RawConfig>) {
 fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> Pool {
     check_name(review, name, "a pool");
     let protocol = raw.protocol.as_ref().map_or(Protocol::Oip, |it| protocol(it.value));
-    let usual = if protocol == Protocol::TorchServe { Flavour::TorchServe } else { Flavour::Auto };
-    let flavour = raw.flavour.as_ref().map_or(usual, |flavour| dialect(flavour.value));
+    let flavour = raw.flavour.as_ref().map(|it| dialect(it.value));
+    let flavour = flavour.unwrap_or_else(|| usual_flavour(protocol));
+    language::pool_fits(review, raw, protocol);
     let slow_start = breaker::slow_start(review, &raw.slow_start);
     let (rule, key) = balance::balance(review, &raw.balance);
     let tls = tls::servers(review, &raw.tls);
@@ -83,6 +84,9 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
     secured(review, raw, &mut endpoints, tls.as_ref());
     let (process, replicas) = process::replicas(review, raw);
     let mut probe = check::probe(review, &raw.probe, (protocol, name.span));
+    if protocol == Protocol::OpenAi && matches!(probe.check, Check::OipReady) {
+        probe.check = language::usual_check(flavour == Flavour::Vllm);
+    }
     if protocol == Protocol::OipGrpc && matches!(probe.check, Check::OipReady) {
         probe.check = Check::OipGrpcReady;
     }
@@ -107,6 +111,7 @@ fn pool(review: &mut Review, name: &Spanned<String>, raw: &Spanned<RawPool>) -> 
             .total_timeout
             .is_some()
             .then(|| review.time(&raw.total_timeout, FIRST_BYTE_TIMEOUT)),
+        streams: language::streams(review, &raw.streams),
         max_idle_connections: raw
             .max_idle_connections
             .as_ref()
@@ -159,10 +164,20 @@ const fn protocol(protocol: RawProtocol) -> Protocol {
     match protocol {
         RawProtocol::Http => Protocol::Http,
         RawProtocol::Oip => Protocol::Oip,
+        RawProtocol::OpenAi => Protocol::OpenAi,
         RawProtocol::Tcp => Protocol::Tcp,
         RawProtocol::OipGrpc => Protocol::OipGrpc,
         RawProtocol::TorchServe => Protocol::TorchServe,
         RawProtocol::V1 => Protocol::V1,
+    }
+}
+
+/// The dialect of servers of which only the protocol is said.
+const fn usual_flavour(protocol: Protocol) -> Flavour {
+    match protocol {
+        Protocol::OpenAi => Flavour::OpenAi,
+        Protocol::TorchServe => Flavour::TorchServe,
+        _ => Flavour::Auto,
     }
 }
 
@@ -173,6 +188,8 @@ const fn dialect(flavour: RawFlavour) -> Flavour {
         RawFlavour::MlServer => Flavour::MlServer,
         RawFlavour::TorchServe => Flavour::TorchServe,
         RawFlavour::TfServing => Flavour::TfServing,
+        RawFlavour::OpenAi => Flavour::OpenAi,
+        RawFlavour::Vllm => Flavour::Vllm,
     }
 }
 
@@ -268,6 +285,7 @@ fn endpoint(
         process,
         site: groups::site(review, &raw.region, &raw.zone),
         standby: raw.standby.as_ref().map(|standby| groups::standby(standby.value)),
+        provider: language::provider(review, raw),
     })
 }
 

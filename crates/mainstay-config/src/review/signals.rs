@@ -124,6 +124,7 @@ const fn native(flavour: Flavour) -> Option<Kind> {
         Flavour::Triton => Some(Kind::Triton),
         Flavour::MlServer => Some(Kind::MlServer),
         Flavour::TorchServe => Some(Kind::TorchServe),
+        Flavour::Vllm => Some(Kind::Vllm),
         _ => None,
     }
 }

@@ -15,11 +15,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use mainstay_policy::{Class, SentState};
+use mainstay_policy::{Class, Moment, SentState};
 use mainstay_telemetry::record::End;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+mod resume;
+pub(crate) mod stream;
+
+use self::stream::Following;
 use super::Client;
 use crate::flight::Flight;
 use crate::snapshot::Upstream;
@@ -182,6 +186,8 @@ pub(crate) struct OpenBody {
     /// Until everything must have come.
     total: Option<Instant>,
     ending: Option<Ending>,
+    /// What is known of the stream of a language model.
+    following: Option<Box<Following>>,
 }
 
 /// What is settled at the end of an open body.
@@ -211,16 +217,22 @@ pub(crate) struct Committed {
     /// What is told of it once it is complete.
     pub(crate) end: End,
     pub(crate) result: Result<(), Class>,
+    /// What is known of the stream of a language model.
+    pub(crate) following: Option<Box<Following>>,
 }
 
 impl OpenBody {
     pub(crate) fn new(parts: Committed, flight: Flight) -> Self {
-        let Committed { queue, rest, status, upstream, connection, mut trial, at, end, result } =
-            parts;
+        let Committed { queue, rest, status, upstream, connection, at, .. } = parts;
+        let Committed { mut trial, end, result, mut following, .. } = parts;
+        if let Some(following) = &mut following {
+            queue.iter().for_each(|events| following.hear(events));
+        }
         trial.excuse();
         let now = Instant::now();
         let total = upstream.total_timeout.map(|total| now + total);
-        let first = now + upstream.idle_timeout;
+        let idle = following.as_ref().map_or(upstream.idle_timeout, |it| it.limit());
+        let first = now + idle;
         let first = total.map_or(first, |total| total.min(first));
         Self {
             queue,
@@ -229,11 +241,15 @@ impl OpenBody {
             idle_timeout: upstream.idle_timeout,
             idle: Box::pin(tokio::time::sleep_until(first)),
             total,
+            following,
             ending: Some(Ending { upstream, connection, trial, at, flight, end, result }),
         }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if self.following.is_some() {
+            return self.poll_stream(cx);
+        }
         if let Some(bytes) = self.queue.pop_front() {
             if self.queue.is_empty() && self.rest.is_end() {
                 self.complete();
@@ -285,19 +301,29 @@ impl OpenBody {
         self.idle.as_mut().reset(next);
     }
 
+    /// All of it came, and its connection is ready for another request.
     fn complete(&mut self) {
-        let Some(mut ending) = self.ending.take() else { return };
+        if let Some((upstream, connection, worker, now)) = self.settle() {
+            worker.connections.put(&upstream, connection, now);
+        }
+    }
+
+    /// All that matters of it came; gives its connection.
+    fn settle(&mut self) -> Option<(Arc<Upstream>, Connection, Rc<Worker>, Moment)> {
+        let mut ending = self.ending.take()?;
+        self.count_tokens(&ending);
         let worker = Rc::clone(&ending.flight.worker);
         let now = worker.clock.now();
         ending.trial.finish(ending.result, now);
-        worker.connections.put(&ending.upstream, ending.connection, now);
         let said = (SentState::Sent, self.status);
         ending.flight.attempt_ended(ending.at, ending.result.err(), said, now);
         ending.flight.end(ending.end, self.status);
+        Some((ending.upstream, ending.connection, worker, now))
     }
 
     fn cut(&mut self, class: Class) -> Cut {
         if let Some(mut ending) = self.ending.take() {
+            self.count_tokens(&ending);
             let now = ending.flight.worker.clock.now();
             ending.trial.finish(Err(class), now);
             let said = (SentState::Sent, self.status);
@@ -308,6 +334,9 @@ impl OpenBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.following.is_some() {
+            return SizeHint::default();
+        }
         let held: u64 = self.queue.iter().map(|bytes| bytes.len() as u64).sum();
         let left = self.rest.left();
         left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left.saturating_add(held)))

@@ -1,4 +1,5 @@
-//! What a request is kept together by with others: a header, or the first value of an input.
+//! What a request is kept together by with others: a header, the first value of an
+//! input, or the beginning of a prompt.
 
 use mainstay_config::Key as From;
 use mainstay_policy::balance::Key;
@@ -14,6 +15,7 @@ pub(super) fn key(ask: &Ask) -> Option<Key> {
             form::first_value(ask.protocol, (ask.body()?, ask.json_len), name)
                 .map(|value| Key::of(&value))
         }
+        From::PromptPrefix(most) => Some(ask.talk.as_ref()?.prefix_key(ask.body()?, *most)),
         From::Input(_) | From::Client => None,
     }
 }

@@ -13,6 +13,7 @@ use mainstay_policy::limit::Priority;
 use mainstay_protocol::form::{self, Context};
 use mainstay_protocol::{Called, Protocol};
 
+use super::talk::Talk;
 use crate::memory::Reservation;
 use crate::snapshot::RouteView;
 use crate::upstream::{Messages, OutBody};
@@ -47,6 +48,8 @@ const PREDICTIONS: [&str; 8] = [
 pub(crate) struct Ask {
     /// What the client speaks.
     pub(crate) protocol: Protocol,
+    /// What a request to a language model says at its top level.
+    pub(crate) talk: Option<Box<Talk>>,
     /// The model's name, where the path does not say it.
     pub(crate) named: Option<Box<str>>,
     pub(crate) method: Method,

@@ -4,26 +4,30 @@ use std::borrow::Cow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::response::Parts;
 use http::{HeaderValue, Uri};
-use mainstay_policy::chain::{Choice, Climb};
+use mainstay_policy::chain::{Cause, Choice, Climb};
 use mainstay_policy::{Class, Moment, SentState};
 use mainstay_protocol::http1::Instead;
+use mainstay_protocol::openai::stream::Passage;
 use mainstay_protocol::{Called, Protocol, classify, form, sse};
 use mainstay_telemetry::record::Attempt;
 
 use super::ask::{Ask, Payload};
 use super::climb::Progress;
+use super::hold::stream::{Gated, hold_stream};
 use super::hold::{Held, hold};
-use super::{beside, headers, retry_after, rpc};
+use super::{beside, headers, retry_after, rpc, talk};
+use crate::client::Following;
 use crate::flight::Flight;
 use crate::poison::{Failed, Suspects};
 use crate::snapshot::{Member, PoolSource, Source, Upstream};
 use crate::timeouts::{after_all, within};
 use crate::trial::Trial;
-use crate::upstream::{Connection, Exchange, Failure, Outgoing, Sending, exchange};
+use crate::upstream::{Connection, Exchange, Failure, OutBody, Outgoing, Sending, exchange};
 use crate::worker::Worker;
 
 /// What came of an attempt.
@@ -50,6 +54,8 @@ pub(super) struct Answer {
     pub(super) upstream: Arc<Upstream>,
     /// With an open body: the connection that it still comes from.
     pub(super) connection: Option<Connection>,
+    /// What is known of the stream of a language model.
+    pub(super) following: Option<Box<Following>>,
     /// Open until the answer has been judged, or its body has ended. Failures have none.
     pub(super) trial: Option<Trial>,
     /// Where the attempt stands in the record.
@@ -106,10 +112,13 @@ pub(super) async fn attempt(
     order: &Order<'_>,
 ) -> (Choice, Attempted) {
     let worker = Rc::clone(&flight.worker);
-    let choice = *order.choice;
+    let mut choice = *order.choice;
     let Source::Pool(pool) = &ask.route.steps[choice.step].source else {
         return (choice, Attempted::Refused);
     };
+    if let Some(talk) = &ask.talk {
+        choice.limit = talk.limit(pool, choice.limit);
+    }
     if order.payload.is_spent() {
         // The body went to another member and cannot be sent again.
         return (choice, Attempted::Spent);
@@ -118,6 +127,9 @@ pub(super) async fn attempt(
     let Some(mut running) = begin(flight, pool, (&choice, now), &sent) else {
         return (choice, Attempted::Refused);
     };
+    if let Some(talk) = &ask.talk {
+        running.trial.carry(talk.head.tokens());
+    }
     if !order.payload.is_kept() {
         running.trial.excuse();
     }
@@ -174,14 +186,24 @@ pub(super) struct Spoken {
     held: Held,
     /// The connection that the body still comes from, if it is open.
     connection: Option<Connection>,
+    /// What is known of the stream of a language model.
+    following: Option<Box<Following>>,
+    /// The class of the failure that it tells of inside.
+    failed: Option<Class>,
     /// When it was complete, or committed.
     now: Moment,
 }
 
 impl Spoken {
-    /// An answer of HTTP/2, which brings the rest of its body itself.
+    /// An answer that is no stream of a language model.
     pub(super) const fn new(parts: Parts, held: Held, now: Moment) -> Self {
-        Self { parts, held, connection: None, now }
+        Self { parts, held, connection: None, following: None, failed: None, now }
+    }
+
+    fn streamed(parts: Parts, gated: Gated, limit: Duration, now: Moment) -> Self {
+        let Gated { held, passage, failed, first } = gated;
+        let following = Some(Box::new(Following::new(passage, limit, first)));
+        Self { following, failed, ..Self::new(parts, held, now) }
     }
 }
 
@@ -203,10 +225,12 @@ pub(super) async fn converse(
     // A streamed body cannot be made again, so its exchange cannot be repeated either.
     let repeatable = ask.is_repeatable() && order.payload.is_kept();
     let instead = instead(worker, ask, order, (pool, upstream));
+    let own = talk::headers(ask, upstream);
+    let renamed = talk::renamed(ask, pool, upstream);
     let outgoing = Outgoing {
         method: &ask.method,
         uri: &uri,
-        headers: &ask.headers,
+        headers: own.as_deref().unwrap_or(&ask.headers),
         retried: order.choice.step > 0 || order.choice.again,
         instead: &instead,
     };
@@ -217,7 +241,10 @@ pub(super) async fn converse(
         upstream,
         (progress, repeatable),
         &outgoing,
-        || order.payload.body(),
+        || match &renamed {
+            Some(bytes) => Some(OutBody::whole(bytes.clone())),
+            None => order.payload.body(),
+        },
         put_back,
     ));
     let Exchange { response, mut connection } = exchanged.await?;
@@ -229,11 +256,29 @@ pub(super) async fn converse(
         .filter(|value| parts.status.is_success() && sse::is_event_stream(value))
         .map(|_| sse::Gate::new());
     let came = || member.target.progress.advance(worker.coarse_now.get());
-    let held = pin!(hold((body, &mut connection), order.hold, events, came))
-        .await
-        .map_err(|class| Failure::new(class, SentState::Sent))?;
-    let now = worker.clock.now();
-    let mut spoken = Spoken { parts, held, connection: None, now };
+    let failure = |class| Failure::new(class, SentState::Sent);
+    let mut spoken = match ask.talk.as_ref().filter(|_| events.is_some()) {
+        None => {
+            let held = pin!(hold((body, &mut connection), order.hold, events, came));
+            Spoken::new(parts, held.await.map_err(failure)?, worker.clock.now())
+        }
+        // Boxed: of one protocol, and rare.
+        Some(talk) => {
+            let expected = talk.head.expected(talk.form, ask.body().map_or(&[][..], |it| it));
+            let passage = Passage::new(talk.form).of_choices(expected);
+            let gate = (passage, pool.streams.prove);
+            let gated = Box::pin(hold_stream((body, &mut connection), gate, came));
+            let limit = pool.streams.inter_token.unwrap_or(upstream.idle_timeout);
+            let gated = gated.await.map_err(failure)?;
+            let now = worker.clock.now();
+            if let Some(first) = gated.first {
+                let after = now.since(order.now).saturating_sub(first.elapsed());
+                worker.telemetry.first_token(member.target.id, after);
+            }
+            Spoken::streamed(parts, gated, limit, now)
+        }
+    };
+    let now = spoken.now;
     if matches!(spoken.held, Held::Whole(_)) {
         // A streamed body may still be on its way there, in front of whoever came next.
         if order.payload.is_kept() {
@@ -300,9 +345,9 @@ pub(super) fn settle(
     pool: &PoolSource,
     (running, talked): (Running<'_>, Option<Result<Spoken, Failure>>),
 ) -> Attempted {
-    let Running { member, mut trial, at, progress: sent, .. } = running;
+    let Running { choice, member, mut trial, at, progress: sent } = running;
     let spoken = talked.unwrap_or_else(|| Err(out_of_time(sent)));
-    let Spoken { parts, held, connection, now } = match spoken {
+    let Spoken { parts, held, connection, following, failed, now } = match spoken {
         Ok(spoken) => spoken,
         Err(failure) => {
             let now = flight.worker.clock.now();
@@ -322,17 +367,24 @@ pub(super) fn settle(
     // An answer that is one says nothing of when to come again.
     let pause = (!parts.status.is_success())
         .then(|| retry_after::read(&parts.headers, &flight.worker.clock, now))
-        .flatten();
+        .flatten()
+        .or_else(|| retry_after::reset(&parts.headers).filter(|_| status == 429));
     let class = match pool.protocol {
         Protocol::OipGrpc => rpc::class(pool.flavour, &parts, held.bytes()),
         _ => classify::response(pool.flavour, status, pause.is_some(), held.bytes()).err(),
     };
+    let class = if ask.talk.is_some() {
+        talk::weighed(class.or(failed), (status, held.bytes()), &member.upstream)
+    } else {
+        class
+    };
     let upstream = Arc::clone(&member.upstream);
-    let answer = Answer { parts, held, upstream, connection, trial: Some(trial), at, now };
+    let trial = Some(trial);
+    let answer = Answer { parts, held, upstream, connection, following, trial, at, now };
     let mut answer = Box::new(answer);
     match class {
         None => Attempted::Answered(answer),
-        Some(class) if !class.moves_on() => {
+        Some(class) if !goes_on(class, ask, choice.step) => {
             if matches!(answer.held, Held::Whole(_)) {
                 answer.judge(Err(class), flight);
             }
@@ -347,9 +399,18 @@ pub(super) fn settle(
             let trial = answer.trial.take();
             let poison =
                 trial.is_some_and(|it| blame((flight, ask), progress, member, (it, failure, now)));
-            if poison { Attempted::Poison } else { Attempted::Failed(failure, Some(answer)) }
+            // Where the status says that all is well, the client must not be told so; nor what a
+            // provider says of credentials that are ours.
+            let ours = class == Class::Credentials || answer.parts.status.is_success();
+            let said = Some(answer).filter(|_| !ours);
+            if poison { Attempted::Poison } else { Attempted::Failed(failure, said) }
         }
     }
+}
+
+/// Whether another source is asked after a failure of this class.
+fn goes_on(class: Class, ask: &Ask, step: usize) -> bool {
+    class.moves_on() || (class.needs_a_step() && ask.plan().goes_on_for(step, Cause::of(class)))
 }
 
 /// A client that is slow to send its body is not the server's fault; a server that is slow to

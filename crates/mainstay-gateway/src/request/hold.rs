@@ -4,6 +4,8 @@
 //! held until it is complete or the limit is reached; an event stream until its first content,
 //! since role-only events, comments and keep-alives promise nothing.
 
+pub(super) mod stream;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;

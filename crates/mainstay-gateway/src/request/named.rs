@@ -2,19 +2,20 @@
 
 use hyper::body::Incoming;
 use mainstay_policy::Moment;
-use mainstay_protocol::form;
+use mainstay_protocol::{Protocol, form};
 
 use super::admit::{Admitted, admit};
 use super::ask::{Ask, Payload};
 use super::fault::Fault;
 use super::own;
 use super::recognise::Nameless;
+use super::talk::{self, Talk};
 use crate::flight::Flight;
 
 /// Reads the body as far as it takes to know the model; gives the request and the time then.
 pub(super) async fn ask(
     flight: &mut Flight,
-    nameless: Nameless,
+    mut nameless: Nameless,
     body: Incoming,
 ) -> Result<(Ask, Moment), Fault> {
     let admitted: Admitted = admit((&*flight.worker, flight.started()), body).await?;
@@ -22,8 +23,11 @@ pub(super) async fn ask(
         return Err(Fault::too_large(flight.worker.view().limits.replay));
     };
     let bytes = bytes.clone();
-    let name = form::model_name(nameless.protocol, &bytes)
-        .ok_or_else(|| Fault::broken(&"the body does not say which model is asked"))?;
+    if nameless.protocol == Protocol::OpenAi {
+        nameless.talk = Some(Talk::read(nameless.uri(), &bytes)?);
+    }
+    let other = form::model_name(nameless.protocol, &bytes);
+    let name = talk::named(nameless.talk.as_deref(), other)?;
     let route = own::route(&flight.worker, &name)?;
     flight.ask_for(&route, nameless.protocol);
     let now = admitted.now;

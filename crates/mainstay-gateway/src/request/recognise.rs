@@ -3,6 +3,7 @@
 mod grpc;
 mod http;
 mod oip;
+mod openai;
 mod torchserve;
 mod v1;
 mod v1_models;
@@ -21,6 +22,7 @@ use mainstay_protocol::grpc::{Call, parse_timeout};
 use super::admit::Admitted;
 use super::ask::{Ask, Kind, Payload};
 use super::fault::Fault;
+use super::talk::Talk;
 use super::{headers, rpc};
 use crate::client::AnswerBody;
 use crate::snapshot::RouteView;
@@ -83,9 +85,16 @@ pub(super) struct Nameless {
     parts: Parts,
     trusted: bool,
     now: Moment,
+    /// What its body says beside the model, once it has been read.
+    pub(super) talk: Option<Box<Talk>>,
 }
 
 impl Nameless {
+    /// Path and query.
+    pub(super) const fn uri(&self) -> &Uri {
+        &self.parts.uri
+    }
+
     /// The request, once its body has said which model it is for.
     pub(super) fn ask(
         self,
@@ -93,11 +102,12 @@ impl Nameless {
         name: &str,
         admitted: Admitted,
     ) -> Result<Ask, Fault> {
-        let Self { protocol, kind, parts, trusted, now } = self;
+        let Self { protocol, kind, parts, trusted, now, talk } = self;
         let mut ask = ask(route, parts, (protocol, kind), (trusted, now))?;
         if *ask.route.name != *name {
             ask.named = Some(name.into());
         }
+        ask.talk = talk;
         ask.payload = admitted.payload;
         ask.reservation = admitted.reservation;
         Ok(ask)
@@ -120,7 +130,7 @@ pub(super) fn recognise(
                 .map_err(|fault| (protocol, fault))
         }
         Heading::InBody(protocol, kind) => {
-            let nameless = Nameless { protocol, kind, parts, trusted, now };
+            let nameless = Nameless { protocol, kind, parts, trusted, now, talk: None };
             Ok(Recognised::Nameless(Box::new(nameless)))
         }
         Heading::Rpc(call) => Ok(Recognised::Rpc(Box::new(Rpc { call, parts, trusted }))),
@@ -142,9 +152,10 @@ fn heading(worker: &Worker, parts: &Parts) -> Result<Heading, (Protocol, Fault)>
 type Recogniser = fn(&Worker, &Parts) -> Result<Option<Heading>, Fault>;
 
 /// The protocols after the one that costs least, in the order in which they are asked.
-const OTHERS: [(Protocol, Recogniser); 4] = [
+const OTHERS: [(Protocol, Recogniser); 5] = [
     (Protocol::V1, v1_models::heading),
     (Protocol::V1, v1::heading),
+    (Protocol::OpenAi, openai::heading),
     (Protocol::TorchServe, torchserve::heading),
     (Protocol::Http, http::heading),
 ];
@@ -179,8 +190,9 @@ fn ask(
         .unwrap_or(route.priority);
     let spilled = seen.was_spilled(&headers);
     headers::clean(&mut headers, seen);
-    if route.reads || route.speaks != Some(protocol) {
-        // What must be judged, translated, or given again under another id, must be readable.
+    if route.reads || route.speaks != Some(protocol) || protocol == Protocol::OpenAi {
+        // What must be judged, translated, followed, or given again under another id, must be
+        // readable.
         headers.remove(ACCEPT_ENCODING);
         if protocol == Protocol::OipGrpc {
             headers.remove(rpc::ACCEPT_ENCODING);
@@ -188,6 +200,7 @@ fn ask(
     }
     Ok(Ask {
         protocol,
+        talk: None,
         named: None,
         method,
         uri: origin_form(uri),

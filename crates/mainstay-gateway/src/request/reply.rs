@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use mainstay_config::Fixed;
 use mainstay_policy::Class;
@@ -18,7 +18,7 @@ use super::attempt::Answer;
 use super::climb::Progress;
 use super::fault::Fault;
 use super::hold::Held;
-use super::{headers, refuse};
+use super::{headers, refuse, resume, talk};
 use crate::client::{AnswerBody, Begun, Committed, OpenBody, pass_on};
 use crate::flight::Flight;
 use crate::last_good::Kept;
@@ -79,17 +79,37 @@ pub(super) fn server(
     if matches!(answer.held, Held::Whole(_)) {
         answer.judge(Ok(()), &mut flight);
     }
+    if ask.talk.is_some() && end == End::Answered {
+        talk::count(&flight, &answer);
+    }
     let status = answer.status();
-    let Answer { mut parts, held, upstream, connection, trial, at, .. } = answer;
+    let Answer { mut parts, held, upstream, connection, mut following, trial, at, .. } = answer;
     let body = match (held, connection, trial) {
         (Held::Whole(bytes), ..) => {
             flight.end_at(end, status, now);
             AnswerBody::whole(bytes)
         }
         (Held::Open(queue, rest), Some(connection), Some(trial)) => {
+            if end == End::Answered {
+                resume::follow(&flight.worker, ask, &mut following);
+            }
+            if following.is_some() {
+                // An error may have to follow what the server announced.
+                parts.headers.remove(CONTENT_LENGTH);
+            }
             let result = if end == End::ClientFault { Err(Class::ClientFault) } else { Ok(()) };
-            let parts =
-                Committed { queue, rest, status, upstream, connection, trial, at, end, result };
+            let parts = Committed {
+                queue,
+                rest,
+                status,
+                upstream,
+                connection,
+                trial,
+                at,
+                end,
+                result,
+                following,
+            };
             flight.committed(now);
             AnswerBody::open(OpenBody::new(parts, flight))
         }

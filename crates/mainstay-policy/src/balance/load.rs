@@ -27,7 +27,7 @@ const STAMP_SHIFT: u32 = 17;
 /// The usual latency of a target that failed before it ever answered, in microseconds: none.
 const NEVER: f32 = 1.0;
 
-/// The load of one target, shared by all workers, in three words.
+/// The load of one target, shared by all workers, in a few words.
 #[derive(Debug, Default)]
 pub struct Load {
     in_flight: AtomicU32,
@@ -36,6 +36,8 @@ pub struct Load {
     /// The average in microseconds (f32) in the high half, the stamp of its last change in the
     /// low half. 0: never answered.
     average: AtomicU64,
+    /// What the requests there are guessed to cost, in tokens; 0 where nobody guesses.
+    tokens: AtomicU64,
 }
 
 impl Load {
@@ -49,6 +51,23 @@ impl Load {
     #[inline]
     pub fn start(&self) -> u32 {
         self.in_flight.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A request that goes there is guessed to cost so many tokens.
+    pub fn carry(&self, tokens: u64) {
+        self.tokens.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// So many of the tokens that it [carries](Self::carry) are no more to come.
+    pub fn relieve(&self, tokens: u64) {
+        let next = |there: u64| Some(there.saturating_sub(tokens));
+        let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// The tokens that it carries.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.tokens.load(Ordering::Relaxed)
     }
 
     /// A request that went there is over: answered after `latency`, or cancelled (`None`), which
@@ -125,6 +144,7 @@ impl Load {
             Rule::PeakEwma | Rule::RingHash(_) => self.cost(now),
             Rule::LeastRequest => f64::from(self.in_flight()) + 1.0,
             Rule::RoundRobin => 0.0,
+            Rule::Tokens => self.tokens.load(Ordering::Relaxed) as f64 + 1.0,
         }
     }
 
@@ -210,6 +230,17 @@ fn pack(average: f32, stamp: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_carried_until_they_are_relieved() {
+        let load = Load::new();
+        load.carry(100);
+        load.carry(20);
+        assert_eq!(load.cost_under(Rule::Tokens, START), 121.0);
+        load.relieve(100);
+        load.relieve(100);
+        assert_eq!(load.tokens(), 0);
+    }
 
     const START: Moment = Moment::from_millis(1_000_000);
 

@@ -25,6 +25,9 @@ pub enum Rule {
     LeastRequest,
     /// One after the other.
     RoundRobin,
+    /// Two are drawn, the one that has fewer tokens to read and to write is asked. For language
+    /// models, where a request may cost a thousand times what another does.
+    Tokens,
     /// The same one for the same key; [`PeakEwma`](Self::PeakEwma) for requests without one.
     RingHash(LoadFactor),
 }
@@ -166,7 +169,7 @@ pub fn pick(
             (tier.get(rng.usize(..tier.count))?, Why::Explored)
         }
         Rule::PeakEwma | Rule::RingHash(_) => (tier.cheaper_of_two(rng)?, Why::CheaperOfTwo),
-        Rule::LeastRequest => (tier.cheaper_of_two(rng)?, Why::LeastInFlight),
+        Rule::LeastRequest | Rule::Tokens => (tier.cheaper_of_two(rng)?, Why::LeastInFlight),
         Rule::RoundRobin => (tier.next_in_turn(turn)?, Why::NextInTurn),
     };
     Some(Picked { index: chosen.index, why })

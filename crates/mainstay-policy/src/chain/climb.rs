@@ -9,7 +9,7 @@ use crate::outcome::{Class, SentState};
 
 use super::eligible::tier;
 use super::plan::{Plan, Pool, Step};
-use super::{Reason, Skipped};
+use super::{Cause, Reason, Skipped};
 
 mod candidates;
 mod hedge;
@@ -130,6 +130,8 @@ pub struct Climb<'p> {
     pin: Option<Pin>,
     /// Whether some answer is already at hand, so that no last resort is needed.
     content: bool,
+    /// What made the last source fail: later steps may be for some causes alone.
+    cause: Cause,
     pub(super) reason: Reason,
     /// How the attempts of the present step failed, in the words of a reason.
     failure: Reason,
@@ -166,6 +168,7 @@ impl<'p> Climb<'p> {
             key: None,
             pin: None,
             content: false,
+            cause: Cause::ServerError,
             reason: Reason::None,
             failure: Reason::AttemptsFailed,
             room: Room::OPEN,
@@ -182,6 +185,9 @@ impl<'p> Climb<'p> {
     pub fn next(&mut self, cx: &mut Context<'_>) -> Next {
         loop {
             match self.plan.steps().get(self.step) {
+                Some(_) if self.step > 0 && !self.plan.is_for(self.step, self.cause) => {
+                    self.step += 1;
+                }
                 Some(Step::Pool(pool)) => match self.choose(pool, cx) {
                     Ok(choice) => return Next::Attempt(choice),
                     Err(reason) => {
@@ -219,6 +225,7 @@ impl<'p> Climb<'p> {
     pub fn failed(&mut self, choice: &Choice, class: Class, sent: SentState) {
         self.mark_tried(choice.member);
         self.note_distance(choice);
+        self.cause = Cause::of(class);
         self.total = self.total.saturating_add(1);
         if sent == SentState::NotSent {
             self.note_gone(choice);
@@ -226,9 +233,16 @@ impl<'p> Climb<'p> {
         }
         self.spent = self.spent.saturating_add(1);
         // A server that says that it is full or not ready has not executed the request.
-        let declined = matches!(class, Class::NotReady | Class::Capacity);
+        let declined = class.needs_a_step() || matches!(class, Class::NotReady | Class::Capacity);
         if !self.repeatable && !declined {
             self.pools_closed.get_or_insert(Reason::NotRepeatable);
+        }
+        // The other members of the pool would say the same.
+        match class {
+            _ if choice.step != self.step => {}
+            Class::ContextLength => self.leave(Reason::ContextLength),
+            Class::ContentPolicy => self.leave(Reason::ContentPolicy),
+            _ => {}
         }
     }
 
@@ -242,6 +256,9 @@ impl<'p> Climb<'p> {
         if self.reason == Reason::None {
             self.reason = reason;
         }
+        if reason == Reason::AtLimit {
+            self.cause = Cause::RateLimit;
+        }
         self.step += 1;
         self.tried_count = 0;
         (self.awaits, self.panics, self.looks_first) = (None, false, None);
@@ -252,6 +269,12 @@ impl<'p> Climb<'p> {
     /// executed it is not sent again.
     pub const fn forbid_repeat(&mut self) {
         self.repeatable = false;
+    }
+
+    /// It goes on with an answer that was cut: the request is counted already, and whatever it
+    /// tries is a repetition.
+    pub const fn goes_on(&mut self) {
+        (self.counted, self.spent, self.total) = (true, 1, 1);
     }
 
     /// No server may be asked any more, for `reason`; the sources inside the gateway still may.

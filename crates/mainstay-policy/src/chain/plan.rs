@@ -9,7 +9,7 @@ use crate::budget::{Backoff, HedgeBudget};
 use crate::standing::Standing;
 use crate::target::Target;
 
-use super::LastResort;
+use super::{Cause, Causes, LastResort};
 
 /// Share of the deadline kept back for each pool that stands later in the chain.
 const POOL_RESERVE: f64 = 0.2;
@@ -77,6 +77,9 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Plan {
     steps: Vec<Step>,
+    /// The causes that each step is for.
+    causes: Vec<Causes>,
+    deadline: Duration,
     reserves: Vec<Duration>,
     /// The most attempts that may have reached a server, over all steps; at least 1.
     pub attempts: u8,
@@ -126,14 +129,18 @@ impl Plan {
     /// A plan over `steps` for requests of at most `deadline`.
     #[must_use]
     pub fn new(steps: Vec<Step>, attempts: u8, repeatable: bool, deadline: Duration) -> Self {
-        let reserves = (0..steps.len())
-            .map(|at| {
-                let later: Duration = steps[at + 1..].iter().map(|s| wish(s, deadline)).sum();
-                later.min(deadline.mul_f64(RESERVE_CAP))
-            })
-            .collect();
         let last_resort = LastResort::default();
-        Self { steps, reserves, attempts: attempts.max(1), repeatable, last_resort }
+        let causes = vec![Causes::default(); steps.len()];
+        let reserves = reserves(&steps, &causes, deadline);
+        Self {
+            steps,
+            causes,
+            deadline,
+            reserves,
+            attempts: attempts.max(1),
+            repeatable,
+            last_resort,
+        }
     }
 
     /// The same with this rule for pools that have nobody left.
@@ -141,6 +148,27 @@ impl Plan {
     pub const fn with_last_resort(mut self, last_resort: LastResort) -> Self {
         self.last_resort = last_resort;
         self
+    }
+
+    /// The same with these causes for its steps, in their order. The first is always asked first.
+    #[must_use]
+    pub fn with_causes(mut self, causes: impl IntoIterator<Item = Causes>) -> Self {
+        self.causes.iter_mut().zip(causes).for_each(|(step, causes)| *step = causes);
+        self.reserves = reserves(&self.steps, &self.causes, self.deadline);
+        self
+    }
+
+    /// Whether the step is for failures of this cause.
+    #[inline]
+    #[must_use]
+    pub fn is_for(&self, step: usize, cause: Cause) -> bool {
+        self.causes.get(step).is_none_or(|causes| causes.hold(cause))
+    }
+
+    /// Whether a step behind `step` is for failures of this cause.
+    #[must_use]
+    pub fn goes_on_for(&self, step: usize, cause: Cause) -> bool {
+        self.causes.iter().skip(step + 1).any(|causes| causes.hold(cause))
     }
 
     /// The steps in order.
@@ -171,6 +199,17 @@ impl Plan {
         let planned = self.reserves.get(step).copied().unwrap_or_default();
         planned.min(whole.mul_f64(RESERVE_CAP))
     }
+}
+
+/// The time that each step keeps back for those behind it: for the ones that would be asked if it
+/// used all of its own.
+fn reserves(steps: &[Step], causes: &[Causes], deadline: Duration) -> Vec<Duration> {
+    let wishes = steps.iter().zip(causes).map(|(step, causes)| {
+        if causes.hold(Cause::Timeout) { wish(step, deadline) } else { Duration::ZERO }
+    });
+    let wishes: Vec<Duration> = wishes.collect();
+    let cap = deadline.mul_f64(RESERVE_CAP);
+    (0..steps.len()).map(|at| wishes[at + 1..].iter().sum::<Duration>().min(cap)).collect()
 }
 
 /// What a later step would like to have kept back of a deadline.

@@ -11,6 +11,7 @@ use crate::budget::{Backoff, RetryBudget, RetrySettings};
 use crate::target::{Key, Settings, Target};
 use crate::{Class, Moment, Outcome, Ratio, SentState, Verdict};
 
+mod causes;
 mod hedging;
 mod keyed;
 mod near;

@@ -12,7 +12,7 @@ use mainstay_policy::{Class, Guard, Standing, Verdict};
 use super::Gauges;
 use super::family::{self, Family};
 use super::page::{Histogram, Page};
-use crate::counters::{CLASSES, Counters, ENDS, GUARDS, Layout, REASONS};
+use crate::counters::{CLASSES, Counters, ENDS, GUARDS, Layout, REASONS, TOKENS};
 use crate::event::EventKind;
 use crate::histogram::{BOUNDED, Histograms, Snapshot, bound};
 use crate::log;
@@ -107,6 +107,9 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     sequences(&mut page, gauges);
     attempts(&mut page, telemetry);
     attempt_durations(&mut page, telemetry);
+    tokens(&mut page, telemetry);
+    by_target(&mut page, &family::FIRST_TOKEN, telemetry, |c| &c.first_tokens);
+    by_target(&mut page, &family::TOKEN_GAP, telemetry, |c| &c.token_gaps);
     targets(&mut page, gauges);
     processes(&mut page, gauges);
     replicas(&mut page, gauges);
@@ -268,6 +271,38 @@ fn attempt_durations(page: &mut Page, telemetry: &Accounts<'_>) {
     for (at, name) in telemetry.catalog.targets() {
         let total = summed(telemetry, |c| &c.attempt_durations, &[at]);
         samples.histogram(&[&name.pool, &name.endpoint, &name.model], shown(&total, 2));
+    }
+}
+
+/// Of language models alone: what never counted a token is left out.
+fn tokens(page: &mut Page, telemetry: &Accounts<'_>) {
+    let samples = page.samples(&family::TOKENS);
+    for model in &telemetry.models {
+        let sums = [0, 1].map(|of| {
+            let places = model.at.iter().map(|at| at * TOKENS.len() + of);
+            telemetry.sum(|c| &c.tokens, places)
+        });
+        if sums != [0, 0] {
+            for (of, sum) in TOKENS.iter().zip(sums) {
+                samples.count(&[model.name, of], sum);
+            }
+        }
+    }
+}
+
+/// Of streams alone: a target that never streamed is left out.
+fn by_target(
+    page: &mut Page,
+    family: &'static Family,
+    telemetry: &Accounts<'_>,
+    of: fn(&Counters) -> &Histograms,
+) {
+    let samples = page.samples(family);
+    for (at, name) in telemetry.catalog.targets() {
+        let total = summed(telemetry, of, &[at]);
+        if total != Snapshot::default() {
+            samples.histogram(&[&name.pool, &name.endpoint, &name.model], shown(&total, 2));
+        }
     }
 }
 

@@ -112,6 +112,22 @@ pub(super) const ATTEMPT_DURATION: Family = histogram(
     TARGET,
     "From the start of an attempt to its end, whatever became of it.",
 );
+pub(super) const TOKENS: Family = counter(
+    "mainstay_tokens",
+    &["model", "of"],
+    "Tokens of language models, of prompts and of answers: as servers counted them, or the pieces \
+     of streams where they did not.",
+);
+pub(super) const FIRST_TOKEN: Family = histogram(
+    "mainstay_first_token",
+    TARGET,
+    "From the start of an attempt to the first content of its stream.",
+);
+pub(super) const TOKEN_GAP: Family = histogram(
+    "mainstay_token_gap",
+    TARGET,
+    "Between two pieces of content of a stream, while its client takes them.",
+);
 pub(super) const BREAKER_STATE: Family =
     gauge("mainstay_breaker_state", TARGET, "A target's breaker: 0 closed, 1 open, 2 half-open.");
 pub(super) const VERDICT: Family = gauge(
@@ -309,7 +325,7 @@ pub(super) const SEQUENCES_LOST: Family =
     counter("mainstay_sequences_lost", &["model"], "Sequences that were lost with their server.");
 
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 62] = [
+pub const ALL: [&Family; 65] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -335,6 +351,9 @@ pub const ALL: [&Family; 62] = [
     &SEQUENCES_LOST,
     &ATTEMPTS,
     &ATTEMPT_DURATION,
+    &TOKENS,
+    &FIRST_TOKEN,
+    &TOKEN_GAP,
     &BREAKER_STATE,
     &VERDICT,
     &DEPENDENCIES_HEALTHY,

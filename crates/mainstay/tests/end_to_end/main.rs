@@ -21,6 +21,7 @@ mod guards;
 mod hedging;
 mod idempotency;
 mod kill;
+mod language;
 mod last_good;
 mod locality;
 mod network_faults;
