@@ -141,17 +141,16 @@ pub(super) fn continues(raw: &Opt<RawContinuation>) -> bool {
     raw.as_ref().is_some_and(|it| matches!(it.value, RawContinuation::Prefix))
 }
 
-/// A chain of this API has nothing in it that needs tensors, and only it has streams to continue.
+/// What is said of tensors means nothing to a model of this API, and only it has streams to
+/// continue. What its chain may hold is reviewed with all others.
 pub(super) fn fits(review: &mut Review, raw: &Spanned<RawModel>, model: &Model, pools: &Pools) {
-    let protocols: Vec<Protocol> = model
-        .chain
-        .iter()
-        .filter_map(|step| match step.source {
-            Source::Pool { pool, .. } => pools.built.get(pool).map(|pool| pool.protocol),
-            Source::Embedded { .. } | Source::LastGood(_) | Source::Default { .. } => None,
-        })
-        .collect();
-    if !protocols.contains(&Protocol::OpenAi) {
+    let speaks = model.chain.iter().any(|step| match step.source {
+        Source::Pool { pool, .. } => {
+            pools.built.get(pool).is_some_and(|pool| pool.protocol == Protocol::OpenAi)
+        }
+        _ => false,
+    });
+    if !speaks {
         if model.continues
             && let Some(place) = span_of(&raw.continuation)
         {
@@ -160,20 +159,10 @@ pub(super) fn fits(review: &mut Review, raw: &Spanned<RawModel>, model: &Model, 
         }
         return;
     }
-    let local = model.chain.iter().any(|step| !matches!(step.source, Source::Pool { .. }));
-    let place = span_of(&raw.chain).unwrap_or(raw.span);
-    if local || protocols.iter().any(|protocol| *protocol != Protocol::OpenAi) {
-        let message = "a chain with a pool of the OpenAI API has other steps, into whose form its \
-                       requests cannot be brought";
-        let help = "let all steps be pools with `protocol: openai`";
-        review.fault(Code::Contradiction, place, message, help);
-    }
     let of_tensors = [
         ("inputs", span_of(&raw.inputs)),
         ("outputs", span_of(&raw.outputs)),
         ("batch", span_of(&raw.batch)),
-        ("guards", span_of(&raw.guards)),
-        ("rehearsal", span_of(&raw.rehearsal)),
         ("sequence", span_of(&raw.sequence)),
     ];
     for (key, place) in of_tensors.into_iter().filter_map(|(key, it)| it.map(|it| (key, it))) {
