@@ -34,9 +34,9 @@ pub use config::{
     DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, Fixed, GoldenFile,
     GoldenProbe, Guards, HttpCheck, Key, LastGood, Limits, Listen, Log, LogFormat, LogLevel, Login,
     Model, Network, Node, OnFailover, Origin, PathRule, Pool, Priorities, Probe, Process,
-    ProcessLimits, ProcessLog, ProcessStop, Prove, Provider, Records, Register, Rehearsal, Replicas, Sentinel,
-    Sequence, SequenceBy, Site, Source, Step, Streams, Supervision, TcpListener, TcpRules, Warm,
-    default_state_dir,
+    ProcessLimits, ProcessLog, ProcessStop, Prove, Provider, Records, Register, Rehearsal,
+    Replicas, Sentinel, Sequence, SequenceBy, Site, Source, Step, Streams, Supervision,
+    TcpListener, TcpRules, Warm, default_state_dir,
 };
 pub use difference::{Changes, Difference, Digest};
 pub use example::{annotated_example, yaml_text};
