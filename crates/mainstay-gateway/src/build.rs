@@ -321,6 +321,7 @@ impl Builder<'_> {
             pool,
             name: Arc::clone(&declared.name),
             protocol: declared.protocol,
+            streams: declared.streams,
             flavour: declared.flavour,
             members: self.members_for(pool, (&tcp::MODEL.into(), &None), &HashMap::new()),
             model: None,
