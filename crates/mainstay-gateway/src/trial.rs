@@ -107,13 +107,26 @@ impl Trial {
         result.is_err_and(Class::blames_target) && self.target.health.verdict() == Verdict::Draining
     }
 
+    /// Whether it ran out of time in the queue of a server that answers others: it is busy, not
+    /// broken, and lowering its limit is what helps.
+    fn was_queued(&self, class: Class, now: Moment) -> bool {
+        class == Class::Timeout && self.target.limiter.is_crowded(self.started, now)
+    }
+
+    /// Whether a failure that ends it now speaks against its target.
+    pub(crate) fn blames_target(&self, class: Class, now: Moment) -> bool {
+        class.blames_target() && !self.was_queued(class, now)
+    }
+
     /// The attempt ended like this.
     pub(crate) fn finish(mut self, result: Result<(), Class>, now: Moment) {
         if self.is_parting(result) {
             return;
         }
         let Some(permit) = self.permit.take() else { return };
+        let queued = result.is_err_and(|class| self.was_queued(class, now));
         let latency = self.leave(result, now);
+        let result = if queued { Err(Class::Capacity) } else { result };
         report(&self.worker, &self.target, permit, Outcome { result, latency }, now);
     }
 

@@ -430,7 +430,7 @@ pub(super) fn blame(
     (trial, failure, now): (Trial, Failure, Moment),
 ) -> bool {
     let Failure { class, sent, .. } = failure;
-    if class.blames_target() {
+    if trial.blames_target(class, now) {
         let others = trial.others(now);
         let (upstream, target) = (&*member.upstream, &*member.target);
         let failed = Failed { upstream, target, class, sent, others, now };

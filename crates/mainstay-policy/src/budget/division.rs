@@ -16,12 +16,15 @@ pub struct Division {
     pub reserve: Duration,
     /// Attempts that this step could still make, this one included; 0 counts as 1.
     pub tries_left: u32,
+    /// What the target usually takes, where an attempt must not get less; zero: nothing is known,
+    /// or it may.
+    pub usual: Duration,
 }
 
 /// The limit of the next attempt: an equal part of what may be spent, at most what is configured.
 ///
 /// A hung attempt thus always leaves the reserve, and an equal part for each other try. Where
-/// the parts would be too short to be [`SENSIBLE`] fewer tries get a sensible time instead. `None`
+/// the parts would be too short to be [`SENSIBLE`], or for what is usual, fewer tries get more. `None`
 /// where not even one does: the request had better go to what stands behind.
 #[must_use]
 pub fn attempt_limit(limits: Division) -> Option<Duration> {
@@ -30,7 +33,8 @@ pub fn attempt_limit(limits: Division) -> Option<Duration> {
         return None;
     }
     let part = available / limits.tries_left.max(1);
-    Some(part.max(SENSIBLE).min(limits.configured))
+    let enough = limits.usual.min(available).max(SENSIBLE);
+    Some(part.max(enough).min(limits.configured))
 }
 
 #[cfg(test)]
@@ -49,6 +53,7 @@ mod tests {
             remaining: ms(remaining),
             reserve: ms(reserve),
             tries_left,
+            usual: Duration::ZERO,
         })
     }
 
@@ -58,6 +63,20 @@ mod tests {
         assert_eq!(limit(10_000, 200, 50, 1), Some(ms(150)));
         assert_eq!(limit(20, 200, 50, 3), Some(ms(20)));
         assert_eq!(limit(10_000, 200, 50, 0), Some(ms(150)));
+    }
+
+    #[test]
+    fn a_part_is_no_shorter_than_what_is_usual_while_there_is_time() {
+        let limits = |remaining, usual| Division {
+            configured: ms(10_000),
+            remaining: ms(remaining),
+            reserve: ms(50),
+            tries_left: 3,
+            usual: ms(usual),
+        };
+        assert_eq!(attempt_limit(limits(350, 80)), Some(ms(100)));
+        assert_eq!(attempt_limit(limits(350, 200)), Some(ms(200)));
+        assert_eq!(attempt_limit(limits(350, 900)), Some(ms(300)));
     }
 
     #[test]
@@ -78,9 +97,10 @@ mod tests {
             configured in micros(20_000_000),
             remaining in micros(10_000_000),
             reserve in micros(10_000_000),
+            usual in micros(10_000_000),
             tries_left in 0u32..10,
         ) {
-            let limits = Division { configured, remaining, reserve, tries_left };
+            let limits = Division { configured, remaining, reserve, tries_left, usual };
             if let Some(limit) = attempt_limit(limits) {
                 prop_assert!(limit <= configured);
                 prop_assert!(!limit.is_zero());
@@ -98,7 +118,8 @@ mod tests {
             let mut remaining = deadline;
             let mut spent = Duration::ZERO;
             for tries_left in (1..=tries).rev() {
-                let limits = Division { configured, remaining, reserve, tries_left };
+                let usual = Duration::ZERO;
+                let limits = Division { configured, remaining, reserve, tries_left, usual };
                 let Some(limit) = attempt_limit(limits) else { break };
                 spent += limit;
                 remaining -= limit;

@@ -6,6 +6,7 @@ use crate::Moment;
 use crate::balance::{Candidate, Distance, Key, Why};
 use crate::budget::{Division, RetryBudget, attempt_limit};
 use crate::outcome::{Class, SentState};
+use crate::target::Target;
 
 use super::eligible::tier;
 use super::plan::{Plan, Pool, Step};
@@ -345,7 +346,7 @@ impl<'p> Climb<'p> {
             delay = until.since(cx.now) + delay.max(pool.backoff.delay(1, cx.rng));
             why = Why::Waited;
         }
-        let limit = self.limit(pool, cx, delay).ok_or(Reason::OutOfTime)?;
+        let limit = self.limit((pool, target), cx, delay).ok_or(Reason::OutOfTime)?;
         self.draw(cx)?;
         let hedge_after = self.hedge_after(pool, target, cx).filter(|after| *after < limit);
         let (step, again, skipped) = (self.step, self.has_failed(), passed.skipped);
@@ -360,7 +361,8 @@ impl<'p> Climb<'p> {
         cx: &mut Context<'_>,
     ) -> Result<Choice, Reason> {
         let (member, delay) = self.pinned(pool, pin, cx)?;
-        let limit = self.limit(pool, cx, delay).ok_or(Reason::OutOfTime)?;
+        let target = &*pool.members[member].target;
+        let limit = self.limit((pool, target), cx, delay).ok_or(Reason::OutOfTime)?;
         self.draw(cx)?;
         let (step, why, again) = (self.step, Why::Sequence, self.has_failed());
         let (hedge_after, skipped) = (None, Skipped::default());
@@ -411,7 +413,12 @@ impl<'p> Climb<'p> {
         pool.backoff.delay(u32::from(self.total), cx.rng)
     }
 
-    fn limit(&mut self, pool: &Pool, cx: &Context<'_>, delay: Duration) -> Option<Duration> {
+    fn limit(
+        &mut self,
+        (pool, target): (&Pool, &Target),
+        cx: &Context<'_>,
+        delay: Duration,
+    ) -> Option<Duration> {
         let whole = *self.whole.get_or_insert_with(|| self.deadline.remaining(cx.now));
         let remaining = self.deadline.remaining(cx.now + delay);
         let alone = self.last_resort || self.pin.is_some();
@@ -419,6 +426,10 @@ impl<'p> Climb<'p> {
         let left = u32::from(self.plan.attempts - self.spent.min(self.plan.attempts - 1));
         let choices = u32::try_from(cx.candidates.len()).unwrap_or(u32::MAX);
         let tries_left = left.min(choices).max(1);
-        attempt_limit(Division { configured: pool.limit, remaining, reserve, tries_left })
+        // Who waited for a server has little time left, and one try that is long enough is worth
+        // more than several that are not.
+        let usual = target.breaker.usual().filter(|_| self.has_waited()).unwrap_or_default();
+        let configured = pool.limit;
+        attempt_limit(Division { configured, remaining, reserve, tries_left, usual })
     }
 }

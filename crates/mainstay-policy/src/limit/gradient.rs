@@ -15,6 +15,11 @@
 //! Because nobody may have seen the target without a queue, a limit that has been reached for a
 //! while is cut on trial, as BBR looks for its round trip time (Cardwell et al.: "BBR:
 //! Congestion-Based Congestion Control", 2016).
+//!
+//! Two things do not wait for the end of a window. A target that nobody has seen full yet may have
+//! any capacity, so its limit doubles while its latency stays where it is, as in the slow start
+//! of TCP (RFC 5681). And a queue that grows is [relieved](Gradient::relieve) as soon as it shows:
+//! what is let into a server's queue in the meantime can only run out of time there.
 
 use std::time::Duration;
 
@@ -28,6 +33,15 @@ const FLOOR: f64 = 5_000.0;
 
 /// A cut leaves at least this share, so that one odd window does little harm.
 const DEEPEST_CUT: f64 = 0.5;
+
+/// A relief leaves at least this share. Deeper than a cut by a window, since what a queue
+/// holds by then is many times what the server does at once.
+const DEEPEST_RELIEF: f64 = 0.25;
+
+/// Answers that are slow come from a queue when each of them takes so many times the baseline, and
+/// this much longer, in microseconds.
+const SLOW_FACTOR: f64 = 2.0;
+const SLOW_FLOOR: f64 = 20_000.0;
 
 /// The share that a cut on trial leaves.
 const TRIAL_CUT: f64 = 0.6;
@@ -85,6 +99,12 @@ impl Settings {
         !self.adaptive && self.max == u32::MAX
     }
 
+    /// The least that the limit can be.
+    #[must_use]
+    pub(super) fn least(&self) -> u32 {
+        self.min.clamp(1, self.max.max(1))
+    }
+
     /// The limit to begin with.
     #[must_use]
     pub fn first(&self) -> u32 {
@@ -133,6 +153,8 @@ pub struct Gradient {
     was_limited: bool,
     /// Whether more was under way at the end of the window before than at its beginning.
     grew: bool,
+    /// Whether it was never cut, so that the target may do any number at once.
+    starting: bool,
 }
 
 /// What a window made of the limit.
@@ -158,6 +180,7 @@ impl Gradient {
             steady: false,
             was_limited: false,
             grew: false,
+            starting: true,
         }
     }
 
@@ -190,6 +213,28 @@ impl Gradient {
         self.baseline.map(|micros| Duration::from_secs_f64(micros / 1e6))
     }
 
+    /// Beyond this an answer has waited in a queue, in microseconds; `None` before the first
+    /// window.
+    #[must_use]
+    pub(super) fn slow_from(&self) -> Option<f64> {
+        self.baseline.map(|baseline| (baseline * SLOW_FACTOR).max(baseline + SLOW_FLOOR))
+    }
+
+    /// The limit once a queue shows while a window is still open: answers come after `latency`
+    /// microseconds, or attempts run out of time after it, with so many `under_way`. What the
+    /// server does at once follows from how many times the baseline that is (Little's law).
+    pub fn relieve(&mut self, latency: f64, under_way: u32) -> Decision {
+        let before = self.limit;
+        let concurrency = before.min(f64::from(under_way));
+        if concurrency > self.least() {
+            let share = |baseline: f64| allowed(baseline) / latency.max(1.0);
+            let leave = self.baseline.map_or(DEEPEST_CUT, share).clamp(DEEPEST_RELIEF, 1.0);
+            self.limit = (concurrency * leave).floor().max(self.least()).min(before);
+            (self.trial, self.grew, self.starting) = (None, false, false);
+        }
+        Decision { limit: self.limit.round() as u32, cut: self.limit < before }
+    }
+
     /// The limit after `window`.
     pub fn step(&mut self, window: &Window) -> Decision {
         let before = self.limit;
@@ -206,12 +251,12 @@ impl Gradient {
     }
 
     fn least(&self) -> f64 {
-        f64::from(self.settings.min.clamp(1, self.settings.max.max(1)))
+        f64::from(self.settings.least())
     }
 
     /// The server says itself that it was full.
     fn refused(&mut self, window: &Window) {
-        self.trial = None;
+        (self.trial, self.starting) = (None, false);
         self.limit = concurrency(self.limit, window) * REFUSED_CUT;
     }
 
@@ -227,8 +272,9 @@ impl Gradient {
         let baseline = baseline + BLEND_DOWN * (latency - baseline).min(0.0);
         self.baseline = Some(baseline);
         let concurrency = concurrency(self.limit, window);
-        let allowed = (baseline * TOLERANCE).max(baseline + FLOOR);
-        if window.limited && self.at_limit >= TRIAL_EVERY && concurrency > self.least() {
+        let allowed = allowed(baseline);
+        let tried = self.at_limit >= TRIAL_EVERY && !self.starting;
+        if window.limited && tried && concurrency > self.least() {
             self.at_limit = 0;
             self.trial = None;
             self.cut(concurrency, TRIAL_CUT, window);
@@ -273,6 +319,7 @@ impl Gradient {
             self.trial.get_or_insert(Trial { concurrency, latency: window.latency });
         }
         self.limit = lower.min(self.limit);
+        self.starting = false;
     }
 
     /// Nothing waits inside the server: more may go there, if anyone wants to.
@@ -289,10 +336,19 @@ impl Gradient {
             }
             return;
         }
+        if self.starting {
+            self.limit *= 2.0;
+            return;
+        }
         let baseline = self.baseline.unwrap_or(window.latency);
         let room = (allowed - window.latency) / (allowed - baseline).max(1.0);
         self.limit += self.limit.sqrt() * room.clamp(0.1, 1.0);
     }
+}
+
+/// The latency up to which no queue is seen.
+fn allowed(baseline: f64) -> f64 {
+    (baseline * TOLERANCE).max(baseline + FLOOR)
 }
 
 /// How many attempts were under way when the limit was `limit`.
@@ -385,6 +441,30 @@ mod tests {
         let mut gradient = Gradient::new(Settings::default());
         let full = Window { refused: 3, ..window(40, 64, 20_000.0) };
         assert_eq!(gradient.step(&full), Decision { limit: 36, cut: true });
+    }
+
+    #[test]
+    fn a_limit_that_was_never_cut_doubles_while_the_latency_stays() {
+        let mut gradient = Gradient::new(Settings { initial: 20, ..Settings::default() });
+        assert_eq!(settle(&mut gradient, 4, 1_000, 20_000.0), [40, 80, 160, 320]);
+    }
+
+    #[test]
+    fn a_queue_that_shows_is_relieved_at_once() {
+        // Baseline and latency in milliseconds, under way, the limit.
+        let table = [
+            (Some(50.0), 200.0, 16, 6),
+            (Some(50.0), 5_000.0, 100, 25),
+            (Some(50.0), 60.0, 16, 16),
+            (None, 300.0, 18, 9),
+            (Some(50.0), 900.0, 4, 200),
+        ];
+        for (baseline, latency, under_way, limit) in table {
+            let mut gradient = Gradient::new(Settings::default());
+            gradient.baseline = baseline.map(|millis: f64| millis * 1e3);
+            let decision = gradient.relieve(latency * 1e3, under_way);
+            assert_eq!(decision, Decision { limit, cut: limit < 200 }, "{baseline:?} {latency}");
+        }
     }
 
     #[test]

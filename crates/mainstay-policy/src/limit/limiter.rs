@@ -4,6 +4,12 @@
 //! one adds up the answers of the window. Whoever ends an attempt after the window is over
 //! decides on the next limit ([`Gradient`]); the lock around that decision is only ever tried,
 //! so nobody waits for it.
+//!
+//! Between two windows one look at each answer suffices to see a queue grow: so many answers in a
+//! row, every one of them slow. Service that varies has quick answers among the slow ones, a queue
+//! has none, since everybody waits in it (Nichols, Jacobson: "Controlling Queue Delay", 2012). An
+//! attempt that runs out of time while others are answered slowly shows a queue as well, and is no
+//! sign of a broken server.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -28,6 +34,14 @@ const ANSWERS: u32 = 20;
 /// target full: a limit that is only ever cut, and never tried higher, would be there to stay.
 const LONGEST: Duration = Duration::from_secs(10);
 const LONGEST_LATENCIES: u32 = 10;
+
+/// So many slow answers in a row are a queue. Where the work varies so much that one in eight is
+/// slow by itself, that many are met by chance once in sixteen million answers.
+const SLOW_RUN: u32 = 8;
+
+/// For so many times its latency after a relief, attempts may still run out of time behind what
+/// had been let in before.
+const RELIEF: u32 = 2;
 
 /// What is under way has grown where it is more than so many times what it was.
 const GREW: f64 = 1.1;
@@ -55,6 +69,17 @@ pub struct Limiter {
     since: AtomicU64,
     /// Nanoseconds: when it may be closed.
     due: AtomicU64,
+    /// Microseconds beyond which an answer is slow; 0 before that is known.
+    slow_from: AtomicU64,
+    /// Slow answers in a row, and what was under way after the first of them.
+    slow_run: AtomicU32,
+    run_began_with: AtomicU32,
+    /// Nanoseconds: when the last slow answer came.
+    slow_at: AtomicU64,
+    /// Nanoseconds: until when attempts wait behind what a relief came too late for.
+    relieved_until: AtomicU64,
+    /// So few are held not to wait for each other.
+    least: AtomicU32,
     gradient: Mutex<Gradient>,
     adaptive: AtomicBool,
     off: AtomicBool,
@@ -63,8 +88,10 @@ pub struct Limiter {
 /// What an ended attempt says about its target's load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sample {
-    /// It took this long, to its answer or to the end of its time.
+    /// It took this long, to its answer.
     Took(Duration),
+    /// Its time was over after this long.
+    TimedOut(Duration),
     /// The server was full.
     Refused,
     /// Nothing: it was cancelled, or failed for another reason.
@@ -76,7 +103,8 @@ impl Sample {
     #[must_use]
     pub const fn of(result: Result<(), Class>, latency: Duration) -> Self {
         match result {
-            Ok(()) | Err(Class::Timeout) => Self::Took(latency),
+            Ok(()) => Self::Took(latency),
+            Err(Class::Timeout) => Self::TimedOut(latency),
             Err(Class::Capacity) => Self::Refused,
             Err(_) => Self::Nothing,
         }
@@ -98,6 +126,12 @@ impl Limiter {
             opened: AtomicU64::new(0),
             since: AtomicU64::new(0),
             due: AtomicU64::new(0),
+            slow_from: AtomicU64::new(0),
+            slow_run: AtomicU32::new(0),
+            run_began_with: AtomicU32::new(0),
+            slow_at: AtomicU64::new(0),
+            relieved_until: AtomicU64::new(0),
+            least: AtomicU32::new(settings.least()),
             gradient: Mutex::new(Gradient::new(settings)),
             adaptive: AtomicBool::new(settings.adaptive),
             off: AtomicBool::new(settings.is_off()),
@@ -110,6 +144,7 @@ impl Limiter {
         let mut gradient = self.gradient.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(limit) = gradient.reconfigure(settings) {
             self.limit.store(limit, Ordering::Relaxed);
+            self.least.store(settings.least(), Ordering::Relaxed);
             self.adaptive.store(settings.adaptive, Ordering::Relaxed);
             self.off.store(settings.is_off(), Ordering::Relaxed);
         }
@@ -202,13 +237,87 @@ impl Limiter {
         self.in_flight.load(Ordering::SeqCst)
     }
 
+    /// Whether an attempt that began at `began`, is still under way and has run out of time now
+    /// waited in its server's queue: others were answered in the meantime, and slowly, and
+    /// there are more of them than are held not to wait for each other. The server is busy then,
+    /// and not broken. Never where the limit does not learn.
+    #[must_use]
+    pub fn is_crowded(&self, began: Moment, now: Moment) -> bool {
+        self.adaptive.load(Ordering::Relaxed) && self.is_queue(self.in_flight(), began, now)
+    }
+
+    fn is_queue(&self, under_way: u32, began: Moment, now: Moment) -> bool {
+        let slow_at = self.slow_at.load(Ordering::Relaxed);
+        slow_at > began.as_nanos()
+            && (under_way > self.least.load(Ordering::Relaxed)
+                || now.as_nanos() < self.relieved_until.load(Ordering::Relaxed))
+    }
+
+    /// Whether so many slow answers have come in a row that there is a queue.
+    #[inline]
+    fn shows_queue(&self, micros: u64, is_old: bool, now: Moment) -> bool {
+        let slow_from = self.slow_from.load(Ordering::Relaxed);
+        if micros <= slow_from {
+            if self.slow_run.load(Ordering::Relaxed) > 0 {
+                self.slow_run.store(0, Ordering::Relaxed);
+            }
+            return false;
+        }
+        self.slow_at.store(now.as_nanos(), Ordering::Relaxed);
+        // Of what was under way at a relief it is known that it waits.
+        if slow_from == 0 || is_old {
+            return false;
+        }
+        let run = self.slow_run.fetch_add(1, Ordering::Relaxed) + 1;
+        if run == 1 {
+            self.run_began_with.store(self.in_flight(), Ordering::Relaxed);
+        }
+        run >= SLOW_RUN && self.has_grown(&self.run_began_with)
+    }
+
+    /// Whether more is under way than what it began with.
+    fn has_grown(&self, began_with: &AtomicU32) -> bool {
+        let began_with = f64::from(began_with.load(Ordering::Relaxed));
+        f64::from(self.in_flight()) > began_with * GREW + 1.0
+    }
+
+    /// Takes the limit down at once, for an attempt that took `latency`; another window begins.
+    #[cold]
+    fn relieve(&self, latency: Duration, now: Moment) {
+        let Ok(mut gradient) = self.gradient.try_lock() else { return };
+        // Somebody else may have been faster.
+        if (now - latency).as_nanos() < self.since.load(Ordering::Relaxed) {
+            return;
+        }
+        let decision = gradient.relieve(latency.as_secs_f64() * 1e6, self.in_flight() + 1);
+        self.slow_run.store(0, Ordering::Relaxed);
+        if decision.cut {
+            self.limit.store(decision.limit, Ordering::Relaxed);
+            self.since.store(now.as_nanos(), Ordering::Relaxed);
+            let until = (now + latency * RELIEF).as_nanos();
+            self.relieved_until.store(until, Ordering::Relaxed);
+            self.open(now, latency);
+        }
+    }
+
     fn observe(&self, sample: Sample, now: Moment) {
         let answers = match sample {
-            Sample::Took(latency) => {
-                if (now - latency).as_nanos() < self.since.load(Ordering::Relaxed) {
+            Sample::Took(latency) | Sample::TimedOut(latency) => {
+                let began = now - latency;
+                let is_old = began.as_nanos() < self.since.load(Ordering::Relaxed);
+                let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+                let queue = if matches!(sample, Sample::TimedOut(_)) {
+                    !is_old && self.is_queue(self.in_flight() + 1, began, now)
+                } else {
+                    self.shows_queue(micros, is_old, now)
+                };
+                if queue {
+                    self.relieve(latency, now);
                     return;
                 }
-                let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+                if is_old {
+                    return;
+                }
                 let one = 1 << SUM_BITS | micros.min((1 << 32) - 1);
                 self.sum.fetch_add(one, Ordering::Relaxed) >> SUM_BITS
             }
@@ -249,10 +358,11 @@ impl Limiter {
             refused,
             peak: self.peak.load(Ordering::Relaxed),
             limited,
-            grew: f64::from(self.in_flight())
-                > f64::from(self.began_with.load(Ordering::Relaxed)) * GREW + 1.0,
+            grew: self.has_grown(&self.began_with),
         });
         self.limit.store(decision.limit, Ordering::Relaxed);
+        let slow_from = gradient.slow_from().map_or(0, |micros| micros as u64);
+        self.slow_from.store(slow_from, Ordering::Relaxed);
         if decision.cut {
             self.since.store(now.as_nanos(), Ordering::Relaxed);
         }
@@ -318,7 +428,7 @@ mod tests {
     #[test]
     fn outcomes_say_what_they_can() {
         assert_eq!(Sample::of(Ok(()), ms(3)), Sample::Took(ms(3)));
-        assert_eq!(Sample::of(Err(Class::Timeout), ms(3)), Sample::Took(ms(3)));
+        assert_eq!(Sample::of(Err(Class::Timeout), ms(3)), Sample::TimedOut(ms(3)));
         assert_eq!(Sample::of(Err(Class::Capacity), ms(3)), Sample::Refused);
         for class in [Class::ServerFault, Class::Unreachable, Class::ClientFault, Class::NotReady] {
             assert_eq!(Sample::of(Err(class), ms(3)), Sample::Nothing);
@@ -333,6 +443,64 @@ mod tests {
             limiter.release(Sample::Refused, START + ms(at));
         }
         assert_eq!(limiter.limit(), Some(4));
+    }
+
+    /// A limiter that has seen answers of 20 ms, with so many attempts under way now.
+    fn with_baseline(under_way: u32) -> (Limiter, Moment) {
+        let limiter = Limiter::new(Settings::default());
+        for at in 0..90 {
+            assert!(limiter.try_acquire());
+            limiter.release(Sample::Took(ms(20)), START + ms(at * 10));
+        }
+        assert!((0..under_way).all(|_| limiter.try_acquire()));
+        (limiter, START + ms(1_000))
+    }
+
+    #[test]
+    fn slow_answers_in_a_row_cut_the_limit_before_the_window_is_over() {
+        let (limiter, now) = with_baseline(20);
+        for answer in 1..=8 {
+            assert_eq!(limiter.limit(), Some(200), "{answer}");
+            assert!((0..3).all(|_| limiter.try_acquire()));
+            limiter.release(Sample::Took(ms(80)), now + ms(answer));
+        }
+        assert!(limiter.limit() < Some(20), "{:?}", limiter.limit());
+    }
+
+    #[test]
+    fn quick_answers_among_the_slow_ones_are_no_queue() {
+        let (limiter, now) = with_baseline(20);
+        for answer in 0..19 {
+            let took = if answer % 5 == 4 { 20 } else { 80 };
+            assert!((0..3).all(|_| limiter.try_acquire()));
+            limiter.release(Sample::Took(ms(took)), now + ms(answer));
+        }
+        assert_eq!(limiter.limit(), Some(200));
+    }
+
+    #[test]
+    fn who_runs_out_of_time_in_a_queue_is_told_from_who_meets_silence() {
+        let (limiter, now) = with_baseline(20);
+        let late = now + ms(300);
+        assert!(!limiter.is_crowded(now, late), "nobody was answered in the meantime");
+        limiter.release(Sample::Took(ms(30)), now + ms(100));
+        assert!(!limiter.is_crowded(now, late), "the others were answered quickly");
+        limiter.release(Sample::Took(ms(200)), now + ms(200));
+        assert!(limiter.is_crowded(now, late));
+        assert!(!limiter.is_crowded(now + ms(200), late), "that was before it began");
+        limiter.release(Sample::TimedOut(ms(300)), late);
+        assert!(limiter.limit() < Some(10), "{:?}", limiter.limit());
+        (0..17).for_each(|_| limiter.release(Sample::Nothing, late));
+        assert!(limiter.is_crowded(now, late), "it waits behind what was let in before");
+        assert!(!limiter.is_crowded(now, late + ms(601)), "so few do not wait for each other");
+    }
+
+    #[test]
+    fn a_fixed_limit_takes_no_timeout_for_a_queue() {
+        let limiter = fixed(100);
+        assert!((0..50).all(|_| limiter.try_acquire()));
+        limiter.release(Sample::Took(ms(200)), START + ms(200));
+        assert!(!limiter.is_crowded(START, START + ms(300)));
     }
 
     /// Keeps a target full that takes `work` for each and could do any number at once.
@@ -392,7 +560,7 @@ mod tests {
             steps in prop::collection::vec(
                 prop_oneof![
                     Just(Step::Begin),
-                    (0u64..500, 0u8..3).prop_map(|(took, how)| Step::End(took, how)),
+                    (0u64..500, 0u8..4).prop_map(|(took, how)| Step::End(took, how)),
                 ],
                 0..2_000,
             ),
@@ -413,7 +581,13 @@ mod tests {
                         }
                     }
                     Step::End(took, how) if under_way > 0 => {
-                        let sample = [Sample::Took(ms(took)), Sample::Refused, Sample::Nothing];
+                        let took = ms(took);
+                        let sample = [
+                            Sample::Took(took),
+                            Sample::TimedOut(took),
+                            Sample::Refused,
+                            Sample::Nothing,
+                        ];
                         limiter.release(sample[usize::from(how)], now);
                         under_way -= 1;
                     }

@@ -217,3 +217,37 @@ fn longer_work_at_healthy_load_turns_hardly_anyone_away() {
     let asked = seen.answered + seen.turned_away;
     assert!(seen.turned_away * 30 < asked, "{} of {asked} turned away", seen.turned_away);
 }
+
+#[test]
+fn a_sudden_load_is_learnt_within_two_seconds_whatever_the_capacity() {
+    for workers in [1, 2, 4, 8, 32, 128, 512] {
+        for load in [0.5, 1.0, 1.5, 2.5, 4.0] {
+            let mut world = World::new(workers, ms(20), 0.3, 13);
+            world.pass(3, 0.3);
+            world.pass(2, load);
+            let seen = world.pass(5, load);
+            let asked = (seen.answered + seen.turned_away) as f64;
+            let goodput = seen.answered as f64 / asked.min(world.capacity() * 5.0);
+            let longest = f64::max(80.0, 240.0 / workers as f64);
+            let summary = format!(
+                "{workers} workers, load {load}: goodput {goodput:.2}, latency {:.0} ms, limit {:.1}",
+                seen.mean_latency(),
+                seen.mean_limit(),
+            );
+            println!("{summary}");
+            assert!(goodput > 0.9, "{summary}");
+            assert!(seen.mean_latency() < longest, "{summary}");
+        }
+    }
+}
+
+#[test]
+fn idle_time_forgets_nothing_that_costs_throughput() {
+    let mut world = World::new(256, ms(20), 0.2, 17);
+    world.pass(5, 0.3);
+    world.pass(3, 2.0);
+    world.pass(20, 0.01);
+    let possible = world.capacity();
+    let seen = world.pass(1, 1.5);
+    assert!(seen.answered as f64 > possible * 0.8, "{} of {possible}", seen.answered);
+}

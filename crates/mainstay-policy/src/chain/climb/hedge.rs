@@ -100,6 +100,7 @@ impl Climb<'_> {
         let left = u32::from(self.plan.attempts - self.spent - 1);
         let choices = u32::try_from(cx.candidates.len()).unwrap_or(u32::MAX);
         let tries_left = left.min(choices);
-        attempt_limit(Division { configured: pool.limit, remaining, reserve, tries_left })
+        let (configured, usual) = (pool.limit, Duration::ZERO);
+        attempt_limit(Division { configured, remaining, reserve, tries_left, usual })
     }
 }

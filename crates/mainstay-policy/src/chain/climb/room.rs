@@ -56,6 +56,11 @@ impl Climb<'_> {
         self.room.patience > 1
     }
 
+    /// Whether it was called from the queue.
+    pub(super) const fn has_waited(&self) -> bool {
+        self.room.patience < PATIENCE
+    }
+
     /// It may not wait, or waited in vain: the climb goes on with what needs no room.
     pub const fn no_room(&mut self) {
         self.room.patience = 0;
