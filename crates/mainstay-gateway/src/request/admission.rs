@@ -68,7 +68,8 @@ async fn line_up(
 ) -> Result<Ticket, Refusal> {
     let (worker, gate) = (&flight.worker, &ask.route.gate);
     let (until, short) = patience(flight, ask, now, gate.pace().service);
-    let Ask { priority, deadline, strict, .. } = *ask;
+    let Ask { priority, strict, .. } = *ask;
+    let deadline = due(flight, ask);
     let mut wish = Wish { priority, deadline, number, strict };
     loop {
         let mut ticket = Ticket::take(gate, worker.clock, wish, now)?;
@@ -96,12 +97,19 @@ async fn line_up(
 /// Until when a wait makes sense, and what is said when that has passed.
 fn patience(flight: &Flight, ask: &Ask, now: Moment, service: Duration) -> (Moment, Refusal) {
     let gate_wait = ask.route.concurrency.wait;
-    let left = ask.deadline.remaining(now);
+    let (left, due) = (ask.deadline.remaining(now), due(flight, ask));
     let needs =
         if ask.plan().has_local_from(0) { service.max(LOCAL_NEEDS.min(left / 2)) } else { service };
-    let latest = ask.deadline - needs;
+    let latest = due - needs;
     let patient = now + gate_wait.saturating_sub(flight.record.queued);
     if latest < patient { (latest, Refusal::TooLate) } else { (patient, Refusal::Full) }
+}
+
+/// When a server's answer must be there. An attempt is not given what is kept back for the steps
+/// behind it: whoever is called later than this allows is cut off, and the server works for nobody.
+fn due(flight: &Flight, ask: &Ask) -> Moment {
+    let whole = ask.deadline.since(flight.started());
+    ask.deadline - ask.plan().reserve(0, whole)
 }
 
 /// What the client is told, should nobody else answer it.
