@@ -38,6 +38,9 @@ const DEEPEST_CUT: f64 = 0.5;
 /// holds by then is many times what the server does at once.
 const DEEPEST_RELIEF: f64 = 0.25;
 
+/// What was under way without a queue is forgotten by this share with each window.
+const PROVEN_KEPT: f64 = 0.9;
+
 /// Answers that are slow come from a queue when each of them takes so many times the baseline, and
 /// this much longer, in microseconds.
 const SLOW_FACTOR: f64 = 2.0;
@@ -145,6 +148,8 @@ pub struct Gradient {
     limit: f64,
     /// What an answer takes without a queue, in microseconds; `None` before the first window.
     baseline: Option<f64>,
+    /// The most that was under way without a queue, lately.
+    proven: f64,
     trial: Option<Trial>,
     /// Windows in which the limit was reached, since the last trial.
     at_limit: u32,
@@ -175,6 +180,7 @@ impl Gradient {
             settings,
             limit,
             baseline: None,
+            proven: 0.0,
             trial: None,
             at_limit: TRIAL_EVERY - FIRST_TRIAL,
             steady: false,
@@ -223,13 +229,18 @@ impl Gradient {
     /// The limit once a queue shows while a window is still open: answers come after `latency`
     /// microseconds, or attempts run out of time after it, with so many `under_way`. What the
     /// server does at once follows from how many times the baseline that is (Little's law).
-    pub fn relieve(&mut self, latency: f64, under_way: u32) -> Decision {
+    ///
+    /// As many as were under way lately without a queue are left: if they are slow now, the work
+    /// may have become longer, and the windows find that out. Unless they have `timed_out`.
+    pub fn relieve(&mut self, latency: f64, under_way: u32, timed_out: bool) -> Decision {
         let before = self.limit;
         let concurrency = before.min(f64::from(under_way));
-        if concurrency > self.least() {
+        let proven = if timed_out { 0.0 } else { self.proven };
+        let floor = proven.max(self.least());
+        if concurrency > floor {
             let share = |baseline: f64| allowed(baseline) / latency.max(1.0);
             let leave = self.baseline.map_or(DEEPEST_CUT, share).clamp(DEEPEST_RELIEF, 1.0);
-            self.limit = (concurrency * leave).floor().max(self.least()).min(before);
+            self.limit = (concurrency * leave).floor().max(floor).min(before);
             (self.trial, self.grew, self.starting) = (None, false, false);
         }
         Decision { limit: self.limit.round() as u32, cut: self.limit < before }
@@ -262,6 +273,9 @@ impl Gradient {
 
     fn answered(&mut self, window: &Window) {
         let latency = window.latency;
+        if self.baseline.is_some_and(|baseline| latency <= allowed(baseline)) {
+            self.proven = (self.proven * PROVEN_KEPT).max(f64::from(window.peak));
+        }
         let baseline = *self.baseline.get_or_insert(latency);
         if window.limited {
             self.at_limit += 1;
@@ -462,9 +476,20 @@ mod tests {
         for (baseline, latency, under_way, limit) in table {
             let mut gradient = Gradient::new(Settings::default());
             gradient.baseline = baseline.map(|millis: f64| millis * 1e3);
-            let decision = gradient.relieve(latency * 1e3, under_way);
+            let decision = gradient.relieve(latency * 1e3, under_way, false);
             assert_eq!(decision, Decision { limit, cut: limit < 200 }, "{baseline:?} {latency}");
         }
+    }
+
+    #[test]
+    fn a_relief_leaves_what_was_proven_unless_it_runs_out_of_time() {
+        let mut gradient = Gradient::new(Settings::default());
+        for _ in 0..2 {
+            gradient.step(&window(20, 32, 20_000.0));
+        }
+        assert!(!gradient.relieve(80_000.0, 20, false).cut);
+        assert_eq!(gradient.relieve(80_000.0, 30, false).limit, 20);
+        assert_eq!(gradient.relieve(80_000.0, 20, true).limit, 7);
     }
 
     #[test]

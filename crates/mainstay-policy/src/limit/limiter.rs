@@ -281,15 +281,17 @@ impl Limiter {
         f64::from(self.in_flight()) > began_with * GREW + 1.0
     }
 
-    /// Takes the limit down at once, for an attempt that took `latency`; another window begins.
+    /// Takes the limit down at once, for an attempt that took `latency` or has `timed_out` after
+    /// it; another window begins.
     #[cold]
-    fn relieve(&self, latency: Duration, now: Moment) {
+    fn relieve(&self, (latency, timed_out): (Duration, bool), now: Moment) {
         let Ok(mut gradient) = self.gradient.try_lock() else { return };
         // Somebody else may have been faster.
         if (now - latency).as_nanos() < self.since.load(Ordering::Relaxed) {
             return;
         }
-        let decision = gradient.relieve(latency.as_secs_f64() * 1e6, self.in_flight() + 1);
+        let under_way = self.in_flight() + 1;
+        let decision = gradient.relieve(latency.as_secs_f64() * 1e6, under_way, timed_out);
         self.slow_run.store(0, Ordering::Relaxed);
         if decision.cut {
             self.limit.store(decision.limit, Ordering::Relaxed);
@@ -306,13 +308,14 @@ impl Limiter {
                 let began = now - latency;
                 let is_old = began.as_nanos() < self.since.load(Ordering::Relaxed);
                 let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-                let queue = if matches!(sample, Sample::TimedOut(_)) {
+                let timed_out = matches!(sample, Sample::TimedOut(_));
+                let queue = if timed_out {
                     !is_old && self.is_queue(self.in_flight() + 1, began, now)
                 } else {
                     self.shows_queue(micros, is_old, now)
                 };
                 if queue {
-                    self.relieve(latency, now);
+                    self.relieve((latency, timed_out), now);
                     return;
                 }
                 if is_old {
