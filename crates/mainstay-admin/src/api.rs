@@ -30,7 +30,7 @@ pub use heartbeats::LONGEST_LIFETIME;
 pub use orders::LONGEST_ORDER;
 
 /// The largest body that a verb may have, in bytes.
-const BODY: usize = 16 * 1024;
+pub(crate) const BODY: usize = 16 * 1024;
 
 /// The content type of the status.
 const JSON: &str = "application/json";

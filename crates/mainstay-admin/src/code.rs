@@ -48,11 +48,15 @@ pub enum Code {
     Pointless,
     /// The file of the orders cannot be read or written.
     OrdersFile,
+    /// A verb by a token that may only read.
+    Forbidden,
+    /// The audit trail cannot be opened.
+    AuditFile,
 }
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::TokenFile,
         Self::TokenExposed,
         Self::TokenMalformed,
@@ -73,6 +77,8 @@ impl Code {
         Self::TooLittle,
         Self::Pointless,
         Self::OrdersFile,
+        Self::Forbidden,
+        Self::AuditFile,
     ];
 
     /// The code as it is printed; also the name of its page under `docs/errors/`.
@@ -99,6 +105,8 @@ impl Code {
             Self::TooLittle => "MS0315",
             Self::Pointless => "MS0316",
             Self::OrdersFile => "MS0317",
+            Self::Forbidden => "MS0323",
+            Self::AuditFile => "MS0324",
         }
     }
 }

@@ -47,6 +47,20 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The audit trail cannot be opened.
+    #[error(
+        "{}: the audit trail cannot be kept in {}; set state-dir to a place that the gateway may \
+         write to",
+        Code::AuditFile,
+        .path.display()
+    )]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// The system gave no random bytes.
     #[error("{}: the system gave no random bytes for the operators' token", Code::TokenFile)]
     Random(#[source] getrandom::Error),
@@ -73,6 +87,7 @@ impl Error {
             Self::TokenExposed { .. } => Code::TokenExposed,
             Self::TokenMalformed { .. } => Code::TokenMalformed,
             Self::Listen { .. } => Code::Listen,
+            Self::Audit { .. } => Code::AuditFile,
         }
     }
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use mainstay_policy::Standing;
 use mainstay_telemetry::{
-    Gauges, GroupGauges, LastGoodGauges, LocalityGauge, ModelGauges, ProcessGauges,
+    CallerGauges, Gauges, GroupGauges, LastGoodGauges, LocalityGauge, ModelGauges, ProcessGauges,
     RehearsalGauges, SourceGauges, TargetGauges, TargetName, TcpGauges,
 };
 
 use crate::status::{
-    BreakerState, EndpointStatus, ModelStatus, PoolStatus, SourceStatus, Status, StepStatus,
-    TargetStatus, TcpStatus,
+    BreakerState, CallerStatus, EndpointStatus, ModelStatus, PoolStatus, SourceStatus, Status,
+    StepStatus, TargetStatus, TcpStatus,
 };
 
 /// The gauges of this status.
@@ -46,6 +46,13 @@ pub(crate) fn of(status: &Status) -> Gauges {
             .collect(),
         groups: status.pools.iter().filter_map(group).collect(),
         localities: status.pools.iter().flat_map(localities).collect(),
+        callers: status.callers.iter().map(caller).collect(),
+        strangers: status.strangers,
+        certificates: status
+            .certificates
+            .iter()
+            .map(|it| (it.name.clone(), it.expires_unix_seconds))
+            .collect(),
         sources: status
             .pools
             .iter()
@@ -73,6 +80,14 @@ fn source(pool: &str, source: &SourceStatus) -> SourceGauges {
         fine: source.trouble.is_none(),
         age: source.since_success_seconds.map(seconds),
         looks: [source.succeeded, source.failed],
+    }
+}
+
+fn caller(caller: &CallerStatus) -> CallerGauges {
+    CallerGauges {
+        name: caller.name.clone(),
+        asked: caller.asked,
+        refused: [caller.refused_model, caller.refused_rate, caller.refused_concurrency],
     }
 }
 

@@ -25,9 +25,36 @@ const HEARTBEATS: &str = "/v1/heartbeats/";
 pub(crate) struct Tokens {
     /// Opens everything.
     pub(crate) operators: Token,
+    /// Opens what is only read. Where there is one, or the operators', it is needed for that.
+    pub(crate) viewers: Option<Token>,
     /// Opens heartbeats alone.
     pub(crate) heartbeats: Option<Token>,
 }
+
+/// Who asks, by its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// May do everything.
+    Operator,
+    /// May read everything.
+    Viewer,
+    /// May tell that it lives.
+    Server,
+}
+
+impl Role {
+    /// As the audit trail says it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Viewer => "viewer",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// What anybody may read: whether the gateway lives, and whether it is ready.
+const OPEN: [&str; 3] = ["/livez", "/readyz", "/healthz/deep"];
 
 /// Who the listener is.
 #[derive(Debug, Default)]
@@ -38,14 +65,29 @@ pub(crate) struct Own {
     pub(crate) secure: bool,
 }
 
-/// Lets a request pass, or says why not.
-pub(crate) fn check(request: &Parts, tokens: &Tokens, own: &Own) -> Result<(), Refusal> {
+/// Lets a request pass that comes by the token of this role, or says why not.
+pub(crate) fn check(
+    request: &Parts,
+    role: Option<Role>,
+    (tokens, own): (&Tokens, &Own),
+) -> Result<(), Refusal> {
     let host = check_host(request, &own.hosts)?;
     if matches!(request.method, Method::GET | Method::HEAD) {
-        return Ok(());
+        let reads = tokens.viewers.is_none()
+            || OPEN.contains(&request.uri.path())
+            || matches!(role, Some(Role::Operator | Role::Viewer));
+        return if reads { Ok(()) } else { Err(unauthorized("what is shown here", "a")) };
     }
     check_origin(request, host.as_ref(), own.secure)?;
-    check_token(request, tokens)
+    match role {
+        Some(Role::Operator) => Ok(()),
+        Some(Role::Server) if request.uri.path().starts_with(HEARTBEATS) => Ok(()),
+        Some(Role::Viewer) => {
+            let message = "viewers may read; this verb needs the operators' token";
+            Err(Refusal::new(StatusCode::FORBIDDEN, Code::Forbidden, message))
+        }
+        Some(Role::Server) | None => Err(unauthorized("this verb", "the operators'")),
+    }
 }
 
 /// A request without any host (HTTP/1.0, as simple health checks send it) comes from no browser.
@@ -87,18 +129,25 @@ fn check_origin(request: &Parts, host: Option<&Authority>, secure: bool) -> Resu
     if own.is_some_and(|own| own.eq_ignore_ascii_case(origin)) { Ok(()) } else { Err(refused()) }
 }
 
-fn check_token(request: &Parts, tokens: &Tokens) -> Result<(), Refusal> {
-    let given = header(request, &AUTHORIZATION).ok().flatten().and_then(bearer);
-    let is_beat = request.uri.path().starts_with(HEARTBEATS);
-    let servers = tokens.heartbeats.as_ref().filter(|_| is_beat);
-    let known = [Some(&tokens.operators), servers];
-    let fits = |given: &str| known.into_iter().flatten().any(|token| token.is(given.as_bytes()));
-    if given.is_some_and(fits) {
-        return Ok(());
-    }
-    let message = "this verb needs the operators' token: Authorization: Bearer TOKEN; the token \
-                   is in the gateway's token file";
-    Err(Refusal::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message))
+/// By which token the request comes; every one is compared, each in constant time.
+pub(crate) fn role(request: &Parts, tokens: &Tokens) -> Option<Role> {
+    let given = header(request, &AUTHORIZATION).ok().flatten().and_then(bearer)?;
+    let known = [
+        (Some(&tokens.operators), Role::Operator),
+        (tokens.viewers.as_ref(), Role::Viewer),
+        (tokens.heartbeats.as_ref(), Role::Server),
+    ];
+    let fits =
+        known.map(|(token, role)| token.filter(|token| token.is(given.as_bytes())).map(|_| role));
+    fits.into_iter().flatten().next()
+}
+
+fn unauthorized(what: &str, whose: &str) -> Refusal {
+    let message = format!(
+        "{what} needs {whose} token: Authorization: Bearer TOKEN; the operators' is in the \
+         gateway's token file"
+    );
+    Refusal::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message)
 }
 
 /// The credentials of the scheme `Bearer`, whose name knows no case (RFC 9110, 11.1).

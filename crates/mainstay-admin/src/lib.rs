@@ -25,6 +25,7 @@
 //! ```
 
 mod api;
+mod audit;
 pub mod code;
 mod error;
 mod gauges;
@@ -46,5 +47,5 @@ pub use server::Admin;
 pub use source::{
     Beat, BreakerOverride, Force, OverrideError, Readiness, Registration, Renewal, Source,
 };
-pub use status::Status;
+pub use status::{CallerStatus, CertificateStatus, Status};
 pub use token::Token;

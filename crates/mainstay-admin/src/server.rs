@@ -7,25 +7,30 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use mainstay_telemetry::{Clock, Telemetry};
 use mainstay_tls::Server;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api;
+use crate::audit::{Audit, Entry};
 use crate::code::Code;
 use crate::error::Error;
-use crate::guard::{self, Own, Tokens};
+use crate::guard::{self, Own, Role, Tokens};
 use crate::refusal::Refusal;
 use crate::source::Source;
 use crate::token::Token;
@@ -55,6 +60,7 @@ pub struct Admin {
     tokens: Tokens,
     hosts: Vec<String>,
     tls: Option<Arc<Server>>,
+    audit: Option<(Audit, Clock)>,
 }
 
 /// What guards the paths.
@@ -62,7 +68,25 @@ pub struct Admin {
 struct Gate {
     tokens: Tokens,
     own: Own,
+    trail: Option<Arc<Trail>>,
 }
+
+/// Where verbs are told of.
+struct Trail {
+    audit: Audit,
+    telemetry: Arc<Telemetry>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.audit.fmt(f)
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer(SocketAddr);
 
 impl Admin {
     /// Opens the listener, and reads the operators' token or makes one. Must be called on the
@@ -104,8 +128,8 @@ impl Admin {
         let failed = |source| Error::Listen { address: unknown, source };
         let address = listener.local_addr().map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        let tokens = Tokens { operators: token, heartbeats: None };
-        Ok(Self { listener, address, source, tokens, hosts: Vec::new(), tls: None })
+        let tokens = Tokens { operators: token, viewers: None, heartbeats: None };
+        Ok(Self { listener, address, source, tokens, hosts: Vec::new(), tls: None, audit: None })
     }
 
     /// Lets servers send heartbeats with a token of their own, which opens nothing else: it is
@@ -125,6 +149,26 @@ impl Admin {
         self
     }
 
+    /// From now on reading needs a token as well: this one, or the operators'. It is read, or
+    /// made, at this path.
+    ///
+    /// # Errors
+    /// The token file is not as it must be.
+    pub fn with_viewers(mut self, token_path: &Path) -> Result<Self, Error> {
+        self.tokens.viewers = Some(Token::load_or_create(token_path)?);
+        Ok(self)
+    }
+
+    /// Keeps an audit trail in this file, which is only appended to.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn with_audit(mut self, path: &Path, clock: Clock) -> Result<Self, Error> {
+        let failed = |source| Error::Audit { path: path.to_owned(), source };
+        self.audit = Some((Audit::open(path).map_err(failed)?, clock));
+        Ok(self)
+    }
+
     /// Speaks TLS with everybody.
     #[must_use]
     pub fn with_tls(mut self, server: Arc<Server>) -> Self {
@@ -141,7 +185,12 @@ impl Admin {
     /// Serves until `shutdown`, and then for a moment what is still open.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let own = Own { hosts: self.hosts, secure: self.tls.is_some() };
-        let gate = Arc::new(Gate { tokens: self.tokens, own });
+        let telemetry = self.source.telemetry();
+        let trail = self.audit.map(|(audit, clock)| {
+            let telemetry = Arc::clone(telemetry);
+            Arc::new(Trail { audit, telemetry, clock })
+        });
+        let gate = Arc::new(Gate { tokens: self.tokens, own, trail });
         let routes = api::routes(self.source).layer(middleware::from_fn_with_state(gate, pass));
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
         let graceful = GracefulShutdown::new();
@@ -151,8 +200,9 @@ impl Admin {
                 accepted = accept(&self.listener, &connections) => accepted,
                 () = &mut shutdown => break,
             };
-            if let Some((stream, permit)) = accepted {
-                let (routes, watcher) = (routes.clone(), graceful.watcher());
+            if let Some((stream, peer, permit)) = accepted {
+                let routes = routes.clone().layer(Extension(Peer(peer)));
+                let watcher = graceful.watcher();
                 match self.tls.clone() {
                     None => drop(tokio::spawn(serve(stream, routes, watcher, permit))),
                     Some(server) => {
@@ -177,10 +227,10 @@ impl fmt::Debug for Admin {
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(connections).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, peer)) => Some((stream, peer, permit)),
         Err(error) => {
             tracing::warn!(%error, "the admin listener could not accept a connection");
             tokio::time::sleep(PAUSE).await;
@@ -224,19 +274,28 @@ async fn serve(
 /// Lets a request through the gate and its answer out again within its time.
 async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
-    let mut response = match guard::check(&head, &gate.tokens, &gate.own) {
-        Ok(()) => {
-            let is_long = [api::RELOAD, api::UPGRADE].contains(&head.uri.path());
-            let limit = if is_long { LONG_ANSWER } else { ANSWER };
-            in_time(limit, next.run(Request::from_parts(head, body))).await
+    let role = guard::role(&head, &gate.tokens);
+    let checked = guard::check(&head, role, (&gate.tokens, &gate.own));
+    let is_verb = !matches!(head.method, Method::GET | Method::HEAD);
+    let is_beat = role == Some(Role::Server) && checked.is_ok();
+    let kept = gate.trail.as_ref().filter(|_| is_verb && !is_beat);
+    let mut response = match (checked, kept) {
+        (Ok(()), None) => run(head, body, next).await,
+        (Ok(()), Some(trail)) => {
+            // To its end and into the trail, even if whoever asked does not wait.
+            let done = tokio::spawn(audited(Arc::clone(trail), role, (head, body), next)).await;
+            done.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
         }
-        Err(refusal) => {
+        (Err(refusal), kept) => {
             tracing::warn!(
                 code = refusal.code.as_str(),
                 method = %head.method,
                 path = head.uri.path(),
                 "a request to the admin listener was refused"
             );
+            if let Some(trail) = kept {
+                trail.keep(role, &head, Value::Null, refusal.status);
+            }
             refusal.into_response()
         }
     };
@@ -244,6 +303,46 @@ async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+async fn run(head: Parts, body: Body, next: Next) -> Response {
+    let is_long = [api::RELOAD, api::UPGRADE].contains(&head.uri.path());
+    let limit = if is_long { LONG_ANSWER } else { ANSWER };
+    in_time(limit, next.run(Request::from_parts(head, body))).await
+}
+
+/// Carries a verb out and keeps what it was, however it ended.
+async fn audited(
+    trail: Arc<Trail>,
+    role: Option<Role>,
+    (head, body): (Parts, Body),
+    next: Next,
+) -> Response {
+    let read = tokio::time::timeout(ANSWER, to_bytes(body, api::BODY)).await;
+    let Ok(Ok(bytes)) = read else {
+        trail.keep(role, &head, Value::Null, StatusCode::BAD_REQUEST);
+        let message = "the body did not come in time, or is too long";
+        return Refusal::bad_request(message).into_response();
+    };
+    let asked = serde_json::from_slice(&bytes).unwrap_or_default();
+    let response = run(head.clone(), Body::from(bytes), next).await;
+    trail.keep(role, &head, asked, response.status());
+    response
+}
+
+impl Trail {
+    fn keep(&self, role: Option<Role>, head: &Parts, body: Value, status: StatusCode) {
+        let now = self.clock.now();
+        let entry = Entry {
+            role,
+            from: head.extensions.get::<Peer>().map(|peer| peer.0),
+            method: head.method.to_string(),
+            path: head.uri.path().to_owned(),
+            body,
+            status: status.as_u16(),
+        };
+        self.audit.keep(&entry, &self.telemetry, (now, self.clock.wall(now)));
+    }
 }
 
 async fn in_time(limit: Duration, answer: impl Future<Output = Response>) -> Response {

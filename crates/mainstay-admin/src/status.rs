@@ -42,6 +42,41 @@ pub struct Status {
     /// What is remembered of good answers; none where no chain has such a step.
     #[serde(default)]
     pub last_good: Option<LastGoodStatus>,
+    /// The certificates that the gateway shows to clients, operators and servers.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
+    /// Those who may ask; none where everybody may.
+    #[serde(default)]
+    pub callers: Vec<CallerStatus>,
+    /// Requests of whom nobody knows; `None` where everybody may ask.
+    #[serde(default)]
+    pub strangers: Option<u64>,
+}
+
+/// One caller, as far as callers are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerStatus {
+    /// Its name; `jwt` for the bearers of tokens who have none here.
+    pub name: String,
+    /// Its requests that were let through.
+    pub asked: u64,
+    /// Its requests that were refused for their model.
+    pub refused_model: u64,
+    /// For the rate.
+    pub refused_rate: u64,
+    /// For the number under way at once.
+    pub refused_concurrency: u64,
+}
+
+/// A certificate that the gateway shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// Where: `listen`, `admin`, or the pool to whose servers it is shown.
+    pub name: String,
+    /// Whose it is: the common name of its subject.
+    pub subject: String,
+    /// The second since 1970 after which it is not valid any more.
+    pub expires_unix_seconds: u64,
 }
 
 /// Who of a pool with one writer that is.

@@ -52,6 +52,10 @@ pub enum Code {
     Paths,
     /// A certificate, a key or an authority that cannot be used.
     Tls,
+    /// Who may ask: keys or tokens that cannot be used.
+    Keys,
+    /// A listener for operators that others reach.
+    Exposed,
     /// What belongs to another protocol: a TCP pool in a chain, a model's pool behind a TCP
     /// listener, keys that mean nothing there.
     OtherProtocol,
@@ -61,7 +65,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Unreadable,
         Self::Syntax,
         Self::UnknownKey,
@@ -80,6 +84,8 @@ impl Code {
         Self::Unused,
         Self::Golden,
         Self::Tls,
+        Self::Keys,
+        Self::Exposed,
         Self::OtherProtocol,
         Self::OneWriter,
         Self::Undeclared,
@@ -110,6 +116,8 @@ impl Code {
             Self::Unused => "MS0116",
             Self::Golden => "MS0117",
             Self::Tls => "MS0120",
+            Self::Keys => "MS0121",
+            Self::Exposed => "MS0122",
             Self::OtherProtocol => "MS0125",
             Self::OneWriter => "MS0126",
             Self::Undeclared => "MS0135",

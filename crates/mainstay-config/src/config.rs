@@ -16,14 +16,18 @@ use mainstay_policy::budget;
 use crate::fault::Fault;
 
 mod concurrency;
+mod cors;
 mod discover;
+mod keys;
 mod model;
 mod pool;
 mod process;
 mod tcp;
 
 pub use concurrency::{Concurrency, Network, Priorities};
+pub use cors::{Cors, Origins};
 pub use discover::{Discover, DnsName, Family, Origin, Register};
+pub use keys::{Caller, Grant, Jwt, KeyHash, Keys};
 pub(crate) use model::{ATTEMPTS, DEADLINE, LAST_GOOD_AGE, LAST_RESORT_QUEUE, REMEMBER};
 pub use model::{
     Degrade, Engine, Exhausted, Fixed, Guards, Idempotency, LastGood, Model, PathRule, Rehearsal,
@@ -53,6 +57,8 @@ pub struct Config {
     pub node: Node,
     /// Where clients are served.
     pub listen: Listen,
+    /// Who may ask. Default none of this: everybody may.
+    pub keys: Option<Keys>,
     /// Data-path workers, each a thread with a runtime of its own. Default: one for each core
     /// that the process may use.
     pub workers: usize,
@@ -120,6 +126,8 @@ pub struct Listen {
     pub grpc: Option<SocketAddr>,
     /// TLS with clients. Default none: clear text.
     pub tls: Option<Arc<mainstay_tls::Listening>>,
+    /// Pages of other sites that may ask from a browser. Default none.
+    pub cors: Option<Cors>,
     /// How much its requests matter.
     pub priorities: Priorities,
 }
@@ -127,7 +135,8 @@ pub struct Listen {
 impl Default for Listen {
     fn default() -> Self {
         let http = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
-        Self { http, grpc: None, tls: None, priorities: Priorities::default() }
+        let (grpc, tls, cors) = (None, None, None);
+        Self { http, grpc, tls, cors, priorities: Priorities::default() }
     }
 }
 
@@ -198,6 +207,8 @@ pub struct Admin {
     /// The file with the operators' token. Default none: `admin-token` in the state directory,
     /// made on the first start with mode 0600.
     pub token_file: Option<PathBuf>,
+    /// The file with the viewers' token. Default none: reading needs no token.
+    pub viewer_token_file: Option<PathBuf>,
     /// Names that it is asked by, beside addresses and `localhost`. Default none.
     pub names: Vec<String>,
     /// TLS with operators. Default none: clear text, on loopback only.
@@ -207,7 +218,7 @@ pub struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9901));
-        Self { address, token_file: None, names: Vec::new(), tls: None }
+        Self { address, token_file: None, viewer_token_file: None, names: Vec::new(), tls: None }
     }
 }
 

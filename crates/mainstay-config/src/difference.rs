@@ -202,7 +202,16 @@ fn sections(config: &Config) -> BTreeMap<String, String> {
     by_key([
         ("node", said(&config.node)),
         ("listen.priorities", said(&config.listen.priorities)),
+        ("listen.cors", said(&config.listen.cors)),
         ("listen.tls", said(&config.listen.tls)),
+        (
+            "keys",
+            said(&config.keys.as_ref().map(|keys| {
+                // A caller is the same with another key, and the section is not.
+                let hashes = keys.callers.iter().flat_map(|caller| &caller.keys);
+                (keys, hashes.map(crate::KeyHash::prefix).collect::<Vec<_>>())
+            })),
+        ),
         ("limits", said(&config.limits)),
         ("tcp", said(&listeners(config))),
         ("drain", said(&config.drain)),

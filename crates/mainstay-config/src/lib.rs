@@ -30,13 +30,13 @@ mod wording;
 
 pub use code::Code;
 pub use config::{
-    Admin, BadUrl, Call, Check, Concurrency, Config, Counters, Degrade, Dependency, Discover,
-    DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, Fixed, GoldenFile,
-    GoldenProbe, Guards, HttpCheck, Key, LastGood, Limits, Listen, Log, LogFormat, LogLevel, Login,
-    Model, Network, Node, OnFailover, Origin, PathRule, Pool, Priorities, Probe, Process,
-    ProcessLimits, ProcessLog, ProcessStop, Prove, Provider, Records, Register, Rehearsal,
-    Replicas, Sentinel, Sequence, SequenceBy, Site, Source, Step, Streams, Supervision,
-    TcpListener, TcpRules, Warm, default_state_dir,
+    Admin, BadUrl, Call, Caller, Check, Concurrency, Config, Cors, Counters, Degrade, Dependency,
+    Discover, DnsName, EmbeddedPool, Endpoint, EndpointUrl, Engine, Exhausted, Family, Fixed,
+    GoldenFile, GoldenProbe, Grant, Guards, HttpCheck, Jwt, Key, KeyHash, Keys, LastGood, Limits,
+    Listen, Log, LogFormat, LogLevel, Login, Model, Network, Node, OnFailover, Origin, Origins,
+    PathRule, Pool, Priorities, Probe, Process, ProcessLimits, ProcessLog, ProcessStop, Prove,
+    Provider, Records, Register, Rehearsal, Replicas, Sentinel, Sequence, SequenceBy, Site, Source,
+    Step, Streams, Supervision, TcpListener, TcpRules, Warm, default_state_dir,
 };
 pub use difference::{Changes, Difference, Digest};
 pub use example::{annotated_example, yaml_text};

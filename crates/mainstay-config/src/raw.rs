@@ -15,10 +15,12 @@ use crate::value::{Length, Share, Size};
 mod balance;
 mod check;
 mod concurrency;
+mod cors;
 mod discover;
 mod fallback;
 mod groups;
 mod guards;
+mod keys;
 mod language;
 mod model;
 mod outliers;
@@ -36,10 +38,12 @@ pub(crate) use check::{
 pub(crate) use concurrency::{
     RawConcurrency, RawPriority, RawPriorityHeader, RawTargetConcurrency,
 };
+pub(crate) use cors::RawCors;
 pub(crate) use discover::{RawDiscover, RawFamily, RawRegister};
 pub(crate) use fallback::{RawAgreement, RawCallers, RawLastGood, RawRehearsal};
 pub(crate) use groups::{RawActive, RawCall, RawDamping, RawMode, RawStandby, RawWarm, RawWindows};
 pub(crate) use guards::{RawConstant, RawGuards, RawOutputGuard, RawShape, RawThen};
+pub(crate) use keys::{RawCaller, RawJwt, RawKeys};
 pub(crate) use language::{RawCause, RawContinuation, RawKeySource, RawStreams};
 pub(crate) use model::{
     Literal, RawBatch, RawConfidence, RawDegrade, RawEmbedded, RawEngine, RawExhausted,
@@ -80,6 +84,12 @@ pub(crate) struct RawConfig {
     /// that the process may use.
     #[schemars(extend("examples" = [2], "x-comment" = true, "minimum" = 1, "maximum" = 256))]
     pub(crate) workers: Opt<u32>,
+    /// Who may ask which models, how often, and how many at once. Without this section everybody
+    /// may.
+    #[schemars(extend("x-comment" = true, "examples" = [{
+        "callers": {"team-a": {"key": {"file": "/run/secrets/team-a"}, "models": ["fraud"]}}
+    }]))]
+    pub(crate) keys: Opt<RawKeys>,
     /// Bounds on what one client or one request may take.
     pub(crate) limits: Opt<RawLimits>,
     /// How long requests in flight may take after SIGTERM.
@@ -172,6 +182,9 @@ pub(crate) struct RawListen {
         "examples" = [{"certificate": "/etc/mainstay/tls.pem", "key": "/etc/mainstay/tls-key.pem"}]
     ))]
     pub(crate) tls: Opt<RawListenTls>,
+    /// Which pages of other sites may ask from a browser.
+    #[schemars(extend("x-comment" = true, "examples" = [{"origins": ["https://app.example"]}]))]
+    pub(crate) cors: Opt<RawCors>,
     /// How much requests matter when not all can be served: critical, high, normal or low. A
     /// model, and a trusted client, may say otherwise.
     #[schemars(extend("default" = "normal"))]
@@ -243,6 +256,11 @@ pub(crate) struct RawAdmin {
     /// the first start and readable by its owner alone.
     #[schemars(extend("examples" = ["/run/secrets/mainstay-token"], "x-comment" = true))]
     pub(crate) token_file: Opt<String>,
+    /// The file with the viewers' token, made on the first start. Where it is named, reading needs
+    /// this token or the operators', but for /livez, /readyz and /healthz/deep. Needed where the
+    /// address is not on loopback.
+    #[schemars(extend("examples" = ["/run/secrets/mainstay-viewers"], "x-comment" = true))]
+    pub(crate) viewer_token_file: Opt<String>,
     /// Names that operators ask it by, beside its addresses and localhost.
     #[schemars(extend("examples" = [["gw-a.internal"]], "x-comment" = true))]
     pub(crate) names: Opt<Vec<Spanned<String>>>,

@@ -440,7 +440,7 @@ fn endpoints_must_be_reachable_and_unique() {
 fn sections_are_checked_against_each_other() {
     let sound = model("chain: [{pool: p}]");
     for (section, expected) in [
-        ("admin: {address: 0.0.0.0:8080}", vec![Code::Contradiction]),
+        ("admin: {address: 0.0.0.0:8080}", vec![Code::Exposed, Code::Contradiction]),
         ("limits: {replay: 1GiB}", vec![Code::Contradiction]),
         ("limits: {body: 0}", vec![Code::BadValue]),
         ("workers: 0", vec![Code::BadValue]),

@@ -18,6 +18,7 @@ use mainstay_protocol::Protocol;
 use mainstay_protocol::oip::guard::constant::Sameness;
 use mainstay_telemetry::{Clock, Names, Settings, Shape, Shown, TargetName, Telemetry};
 
+use crate::callers::Callers;
 use crate::embedded::{Embedded, models, models::Loaded};
 use crate::error::Error;
 use crate::gate::Gate;
@@ -114,7 +115,10 @@ pub(crate) fn build(
         .map(|((model, steps), number)| builder.route(number.unwrap_or(u16::MAX), model, steps))
         .collect();
     let Builder { upstreams, hedges, watched, .. } = builder;
+    let known = ground.before.and_then(|before| before.callers.as_deref());
+    let callers = config.keys.as_ref().map(|keys| Arc::new(Callers::new(keys, known)));
     let snapshot = Snapshot::new(Parts {
+        callers,
         upstreams: upstreams.into_iter().flatten().collect(),
         embedded: embedded.models.into_values().collect(),
         watched,

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use mainstay_config::Limits;
 use mainstay_policy::Moment;
+use mainstay_protocol::certificate::Certificate;
 use tokio::net::TcpStream;
 
 use crate::worker::Worker;
@@ -65,6 +67,8 @@ pub(crate) struct Client {
     multiplexed: Cell<bool>,
     /// Whether it may name the priority of its requests.
     trusted: Cell<bool>,
+    /// The certificate that it has shown, where it has.
+    shown: RefCell<Option<Arc<Certificate>>>,
     state: Cell<State>,
     /// Of its task, to be woken when the state changes.
     waker: RefCell<Option<Waker>>,
@@ -119,6 +123,7 @@ impl Clients {
             blocked: Cell::new(None),
             multiplexed: Cell::new(false),
             trusted: Cell::new(false),
+            shown: RefCell::default(),
             state: Cell::new(State::Open),
             waker: RefCell::default(),
         });
@@ -205,6 +210,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, entered: Entere
             let shaking = handshake::shake(&worker, (entered.key, &client), &server, stream);
             // Without a word on protocols it is HTTP/1.1 (RFC 9113, section 3.2).
             Box::pin(shaking).await.map(|stream| {
+                let shown = mainstay_tls::server::shown(&stream);
+                let shown = shown.and_then(|der| Certificate::read(der)).map(Arc::new);
+                *client.shown.borrow_mut() = shown;
                 let agreed = mainstay_tls::server::agreed(&stream).unwrap_or(false);
                 (agreed, Socket::Tls(Box::new(stream)))
             })
@@ -313,7 +321,12 @@ fn service(
     Error = Infallible,
     Future = impl Future<Output = Result<Response<AnswerBody>, Infallible>>,
 > {
-    service_fn(move |message| {
+    // Set before the first request.
+    let shown = client.shown.borrow().clone();
+    service_fn(move |mut message| {
+        if let Some(shown) = &shown {
+            message.extensions_mut().insert(Arc::clone(shown));
+        }
         let busy = Busy::new(&client, &worker);
         Answering::new(&worker, message, client.trusted.get(), busy)
     })

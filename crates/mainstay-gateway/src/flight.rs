@@ -12,6 +12,7 @@ use mainstay_policy::{Class, Guard, Moment, SentState};
 use mainstay_protocol::Protocol;
 use mainstay_telemetry::record::{Attempt, End, Record, RequestId};
 
+use crate::callers::Pass;
 use crate::gate::{Gate, Ticket};
 use crate::snapshot::RouteView;
 use crate::worker::Worker;
@@ -31,6 +32,8 @@ pub(crate) struct Flight {
     committed: Option<Moment>,
     /// Its way from the queue to a place at a server.
     ticket: Option<Ticket>,
+    /// Its place among the requests of its caller, where callers are known.
+    pub(crate) pass: Option<Pass>,
     /// Who is told how it ended, where someone has to know.
     pub(crate) witness: Option<Rc<Cell<Option<Closed>>>>,
     open: bool,
@@ -64,6 +67,7 @@ impl Flight {
             entered: None,
             committed: None,
             ticket: None,
+            pass: None,
             witness: None,
             open: true,
         }

@@ -33,6 +33,7 @@ use crate::service;
 use crate::shared::Shared;
 use crate::source::State;
 use crate::tcp;
+use crate::tls;
 use crate::worker::{self, Worker};
 
 /// How long the listener stays open after the gateway stopped being ready, so that whoever
@@ -156,6 +157,12 @@ impl Gateway {
         let admin = Admin::on(admin_socket, &token, Arc::new(state))
             .and_then(|admin| admin.with_heartbeats(&config.state_dir.join("heartbeat-token")))
             .map_err(Error::Admin)?;
+        let admin =
+            admin.with_audit(&config.state_dir.join("audit.jsonl"), clock).map_err(Error::Admin)?;
+        let admin = match &config.admin.viewer_token_file {
+            Some(file) => admin.with_viewers(file).map_err(Error::Admin)?,
+            None => admin,
+        };
         let admin = config.admin.names.iter().fold(admin, |admin, name| admin.known_as(name));
         let admin = match &config.admin.tls {
             Some(settings) => admin.with_tls(mainstay_tls::Server::shared(settings)),
@@ -286,6 +293,7 @@ impl Gateway {
         tasks.spawn(tcp::Writers::new(Arc::clone(&shared)).run());
         tasks.spawn(aftermath::run(Arc::clone(&shared)));
         tasks.spawn(locality::watch(Arc::clone(&shared)));
+        tasks.spawn(tls::watch(Arc::clone(&shared)));
         tasks.spawn(sweep_sequences(Arc::clone(&shared)));
         let living = Arc::clone(&shared);
         tasks.spawn(async move { service::watchdog(&living).await });

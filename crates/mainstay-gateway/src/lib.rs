@@ -15,6 +15,7 @@
 mod accept;
 mod aftermath;
 mod build;
+mod callers;
 mod client;
 mod discovered;
 mod embedded;

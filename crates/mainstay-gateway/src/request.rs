@@ -8,6 +8,7 @@ mod assembly;
 mod attempt;
 mod beside;
 mod climb;
+mod cors;
 mod exhausted;
 mod fault;
 mod guard;
@@ -63,12 +64,24 @@ pub(crate) fn answer(
     // HTTP/1.1 leaves the body of an answer to HEAD out by itself; HTTP/2 would send it.
     let bare = parts.method == Method::HEAD && parts.version == Version::HTTP_2;
     let is_grpc = recognise::is_grpc(&parts);
+    let mut cross =
+        if flight.worker.is_crossed() { cors::of(&flight.worker, &parts) } else { None };
     // A request's future is large, and copied when it begins: an `async fn` would hold these
     // arguments twice, and a future that is awaited without `pin!` is copied into its place.
     async move {
-        let mut response = pin!(respond(flight, (parts, trusted), body)).await;
+        let preflight = cross.as_mut().and_then(|cross| cross.preflight.take());
+        let mut response = match preflight {
+            Some(response) => {
+                flight.end(End::Answered, response.status().as_u16());
+                response
+            }
+            None => pin!(respond(flight, (parts, trusted), body)).await,
+        };
         if is_grpc {
             response = rpc::dress(response);
+        }
+        if let Some(cross) = cross {
+            cross.mark(response.headers_mut());
         }
         if bare {
             *response.body_mut() = AnswerBody::whole(bytes::Bytes::new());
@@ -86,7 +99,7 @@ fn respond(
 ) -> impl Future<Output = Response<AnswerBody>> {
     async move {
         let started = flight.started();
-        let (ask, now) = match recognise::recognise(&flight.worker, parts, trusted, started) {
+        let (mut ask, now) = match recognise::recognise(&flight.worker, parts, trusted, started) {
             Ok(Recognised::Own(response)) => {
                 flight.end(End::Answered, response.status().as_u16());
                 return response;
@@ -128,6 +141,9 @@ fn respond(
             }
         };
         flight.record.deadline = ask.deadline.since(started);
+        if ask.pass.is_some() {
+            flight.pass = ask.pass.take();
+        }
         if let Some(left) = ask.route.poison.as_ref().and_then(|it| it.refuses(&ask, now)) {
             flight.record.reason = Reason::Poison;
             return refuse(flight, &Fault::poison(&ask.route.name, left));

@@ -29,6 +29,7 @@ use mainstay_protocol::{Protocol, Tensor, TensorSpec};
 use mainstay_tls::client::Speak;
 
 use crate::build::Watched;
+use crate::callers::Callers;
 use crate::embedded::Embedded;
 use crate::gate::{Gate, Gates};
 use crate::last_good;
@@ -46,6 +47,8 @@ pub(crate) struct Snapshot {
     pub(crate) config: Arc<Config>,
     pub(crate) limits: Limits,
     pub(crate) priorities: Priorities,
+    /// Who may ask; `None` where everybody may.
+    pub(crate) callers: Option<Arc<Callers>>,
     /// How clients are met; `None` in clear text.
     pub(crate) tls: Option<Arc<mainstay_tls::Server>>,
     /// Every endpoint of every pool.
@@ -70,7 +73,8 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, upstreams, embedded, watched, retries, hedges, routes, tcp } = parts;
+        let Parts { config, callers, upstreams, embedded, watched, retries, hedges, routes, tcp } =
+            parts;
         let by_name: HashMap<_, _, _> = routes
             .iter()
             .enumerate()
@@ -86,6 +90,7 @@ impl Snapshot {
             config,
             limits,
             priorities,
+            callers,
             tls,
             upstreams,
             embedded,
@@ -144,6 +149,7 @@ fn paths(config: &Config) -> Vec<(PathRule, usize)> {
 /// What a snapshot is made of.
 pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
+    pub(crate) callers: Option<Arc<Callers>>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) embedded: Vec<Arc<Embedded>>,
     pub(crate) watched: Vec<Watched>,

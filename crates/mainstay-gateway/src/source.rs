@@ -22,6 +22,7 @@ use mainstay_policy::target::{Key, Target};
 use mainstay_policy::{Moment, Standing};
 use mainstay_telemetry::{Event, EventKind, Telemetry};
 
+use crate::callers;
 use crate::discovered;
 use crate::gate::Gate;
 use crate::groups::Groups;
@@ -34,6 +35,7 @@ use crate::processes;
 use crate::request::{can_serve, route_available};
 use crate::shared::Shared;
 use crate::snapshot::{self, Route};
+use crate::tls;
 
 /// What the admin listener shows and changes.
 pub(crate) struct State {
@@ -352,6 +354,9 @@ impl Source for State {
             tcp: snapshot.tcp.iter().map(|listener| listener.status(now)).collect(),
             orders: self.orders.list(),
             last_good: self.last_good(&snapshot.routes),
+            certificates: tls::status(&snapshot),
+            callers: snapshot.callers.iter().flat_map(|it| callers::status(it)).collect(),
+            strangers: snapshot.callers.as_ref().map(|it| it.strangers()),
         }
     }
 

@@ -61,6 +61,10 @@ pub(crate) struct Worker {
     generation: Cell<u64>,
     /// Whether no connection comes any more.
     stopping: Cell<bool>,
+    /// Whether callers must be known, in the snapshot that `view` shows.
+    guarded: Cell<bool>,
+    /// Whether pages of other sites may ask, in the snapshot that `view` shows.
+    crossed: Cell<bool>,
     /// Whether each answer is the last on its connection: another process serves from now on.
     pub(crate) parting: Cell<bool>,
     view: RefCell<View>,
@@ -88,6 +92,8 @@ impl Worker {
             turn: Cell::new(0),
             generation: Cell::new(generation),
             stopping: Cell::new(false),
+            guarded: Cell::new(snapshot.callers.is_some()),
+            crossed: Cell::new(snapshot.config.listen.cors.is_some()),
             parting: Cell::new(false),
             view: RefCell::new(View::new(snapshot)),
             shared,
@@ -105,12 +111,29 @@ impl Worker {
         self.view.borrow().clone()
     }
 
+    /// Whether callers must be known.
+    #[inline]
+    pub(crate) fn is_guarded(&self) -> bool {
+        if self.generation.get() != self.shared.generation() {
+            self.renew();
+        }
+        self.guarded.get()
+    }
+
+    /// Whether pages of other sites may ask, as far as the last request knew.
+    #[inline]
+    pub(crate) const fn is_crossed(&self) -> bool {
+        self.crossed.get()
+    }
+
     #[cold]
     fn renew(&self) {
         // Read before the snapshot: what comes in between is seen the next time.
         self.generation.set(self.shared.generation());
         let view = View::new(self.shared.snapshot());
         self.connections.keep(&view.upstreams);
+        self.guarded.set(view.callers.is_some());
+        self.crossed.set(view.config.listen.cors.is_some());
         *self.view.borrow_mut() = view;
     }
 

@@ -19,6 +19,7 @@ pub mod gradient;
 pub mod limiter;
 pub mod priority;
 pub mod queue;
+pub mod rate;
 
 #[cfg(test)]
 mod simulation;
@@ -28,3 +29,4 @@ pub use gradient::Settings;
 pub use limiter::{Limiter, Sample};
 pub use priority::Priority;
 pub use queue::{Key, Queue, Refusal};
+pub use rate::{Bucket, Rate};

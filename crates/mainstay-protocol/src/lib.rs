@@ -2,6 +2,7 @@
 //!
 //! - [`http1`]: HTTP/1.1 as a client speaks it.
 //! - [`oip`]: the Open Inference Protocol V2 over HTTP: paths, requests, answers, metadata.
+//! - [`certificate`]: whose an X.509 certificate is, and until when.
 //! - [`classify`]: what a status and an error body mean, by server flavour.
 //! - [`dns`]: where servers are, as a stub resolver asks for it.
 //! - [`form`]: messages of tensors in the form of any protocol.
@@ -18,6 +19,7 @@
 //! Every reader here meets bytes from outside: none panics, none allocates by a size that the
 //! bytes only claim.
 
+pub mod certificate;
 pub mod classify;
 pub mod dns;
 mod error;

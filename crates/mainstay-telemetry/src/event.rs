@@ -51,6 +51,10 @@ pub enum EventKind {
     Group = 14,
     /// The shares of near and far servers of a pool.
     Locality = 15,
+    /// Certificates: read again, refused, about to expire; handshakes with servers.
+    Tls = 16,
+    /// A verb on the admin listener: by whom, from where, and how it ended.
+    Audit = 17,
 }
 
 /// A change of state.
@@ -96,7 +100,7 @@ struct Kept {
 
 impl EventKind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Verdict,
         Self::Breaker,
         Self::Step,
@@ -113,6 +117,8 @@ impl EventKind {
         Self::Process,
         Self::Group,
         Self::Locality,
+        Self::Tls,
+        Self::Audit,
     ];
 
     /// The kind in kebab case, as metrics, logs and the API show it.
@@ -135,6 +141,8 @@ impl EventKind {
             Self::Process => "process",
             Self::Group => "group",
             Self::Locality => "locality",
+            Self::Tls => "tls",
+            Self::Audit => "audit",
         }
     }
 }

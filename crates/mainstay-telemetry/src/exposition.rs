@@ -52,6 +52,24 @@ pub struct Gauges {
     pub tcp: Vec<TcpGauges>,
     /// Every share of a distance.
     pub localities: Vec<LocalityGauge>,
+    /// Every certificate that the gateway shows, with the second since 1970 after which it is not
+    /// valid any more.
+    pub certificates: Vec<(String, u64)>,
+    /// Everybody who may ask, where that has to be known.
+    pub callers: Vec<CallerGauges>,
+    /// Requests of whom nobody knows; `None` where everybody may ask.
+    pub strangers: Option<u64>,
+}
+
+/// One caller's requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallerGauges {
+    /// Its name.
+    pub name: String,
+    /// Let through.
+    pub asked: u64,
+    /// Refused for the model, the rate, the number at once.
+    pub refused: [u64; 3],
 }
 
 /// What of a pool's requests for a model goes to one distance.

@@ -22,7 +22,7 @@ pub use clock::Clock;
 pub use error::Error;
 pub use event::{Event, EventKind, StampedEvent};
 pub use exposition::{
-    Gauges, GroupGauges, LastGoodGauges, LocalityGauge, ModelGauges, ProcessGauges,
+    CallerGauges, Gauges, GroupGauges, LastGoodGauges, LocalityGauge, ModelGauges, ProcessGauges,
     RehearsalGauges, SourceGauges, TargetGauges, TcpGauges,
 };
 pub use names::{Catalog, Names, Shape, Shown, TargetName};

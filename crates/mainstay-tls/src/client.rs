@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use mainstay_protocol::certificate::Certificate;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -21,6 +22,9 @@ use crate::{Error, Failure, HTTP1, HTTP2, files, provider};
 
 /// Sessions kept for resumption, by server; one pool holds at most as many servers.
 const SESSIONS: usize = 1024;
+
+/// Clients kept that nobody holds.
+const KEPT: usize = 64;
 
 /// Whom to trust as a server, and what to show to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -54,6 +58,8 @@ pub struct Client {
 struct Loaded {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
+    /// What is shown to servers.
+    shown: Option<Certificate>,
 }
 
 impl Client {
@@ -62,18 +68,30 @@ impl Client {
     /// ones.
     #[must_use]
     pub fn shared(settings: &Settings) -> Arc<Self> {
-        static KNOWN: LazyLock<Mutex<HashMap<Settings, Weak<Client>>>> =
+        static KNOWN: LazyLock<Mutex<HashMap<Settings, Arc<Client>>>> =
             LazyLock::new(Mutex::default);
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = known.get(settings).and_then(Weak::upgrade) {
-            return client;
+        if let Some(client) = known.get(settings) {
+            return Arc::clone(client);
         }
-        known.retain(|_, client| client.strong_count() > 0);
+        // Kept where nobody holds it, for the next check of a dependency; old ones make room.
+        if known.len() >= KEPT {
+            known.retain(|_, client| Arc::strong_count(client) > 1);
+        }
         let loaded = load(settings).map_err(|error| error.to_string());
         let client =
             Arc::new(Self { settings: settings.clone(), loaded: ArcSwap::from_pointee(loaded) });
-        known.insert(settings.clone(), Arc::downgrade(&client));
+        known.insert(settings.clone(), Arc::clone(&client));
         client
+    }
+
+    /// A client that shares nothing, sessions least of all.
+    ///
+    /// # Errors
+    /// The files cannot be used.
+    pub fn unshared(settings: &Settings) -> Result<Self, Error> {
+        let loaded = ArcSwap::from_pointee(Ok(load(settings)?));
+        Ok(Self { settings: settings.clone(), loaded })
     }
 
     /// Reads the files again; what was in use stays, where they cannot be used.
@@ -83,6 +101,18 @@ impl Client {
     pub fn reload(&self) -> Result<(), Error> {
         self.loaded.store(Arc::new(Ok(load(&self.settings)?)));
         Ok(())
+    }
+
+    /// What is shown to servers, if anything is.
+    #[must_use]
+    pub fn shown(&self) -> Option<Certificate> {
+        self.loaded.load().as_ref().as_ref().ok()?.shown.clone()
+    }
+
+    /// Whether its files could never be used so far.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.loaded.load().is_err()
     }
 
     /// The settings that it was made by.
@@ -126,7 +156,16 @@ impl Client {
 /// # Errors
 /// A file is missing, unreadable or of another kind.
 pub fn check(settings: &Settings) -> Result<(), Error> {
+    if let Some(name) = settings.server_name.as_deref().filter(|name| !is_name(name)) {
+        return Err(Error::Name(name.to_owned()));
+    }
     load(settings).map(drop)
+}
+
+/// Whether a certificate can have this name.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
 }
 
 fn load(settings: &Settings) -> Result<Loaded, Error> {
@@ -147,5 +186,6 @@ fn load(settings: &Settings) -> Result<Loaded, Error> {
     http2.alpn_protocols = vec![HTTP2.to_vec()];
     // Sessions of one protocol must not be offered for the other.
     http2.resumption = Resumption::in_memory_sessions(SESSIONS);
-    Ok(Loaded { http1: Arc::new(config), http2: Arc::new(http2) })
+    let shown = settings.identity.as_ref().map(|(own, _)| files::first(own)).transpose()?;
+    Ok(Loaded { http1: Arc::new(config), http2: Arc::new(http2), shown: shown.flatten() })
 }

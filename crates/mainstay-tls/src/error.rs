@@ -30,6 +30,9 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// No certificate can have this name.
+    #[error("{0:?} is no name that a certificate can have")]
+    Name(String),
     /// The system has no certificates of authorities.
     #[error("this system has no certificates of authorities; name a file with `ca`")]
     NoRoots,
@@ -51,6 +54,28 @@ pub enum Failure {
     /// Our own settings cannot be used.
     #[error("{0}")]
     Settings(String),
+}
+
+/// Whether a server says by this that it does not take our certificate, or wants one.
+#[must_use]
+pub fn is_refusal(error: &io::Error) -> bool {
+    use rustls::AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked,
+        CertificateUnknown, UnknownCA, UnsupportedCertificate,
+    };
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = inner else { return false };
+    matches!(
+        alert,
+        AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateRequired
+            | CertificateRevoked
+            | CertificateUnknown
+            | UnknownCA
+            | UnsupportedCertificate
+    )
 }
 
 impl Failure {

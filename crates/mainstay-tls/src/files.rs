@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use mainstay_protocol::certificate::Certificate;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,6 +16,11 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     let found = found.map_err(|error| fault(error.to_string()))?;
     if found.is_empty() { Err(fault("there is none in it".to_owned())) } else { Ok(found) }
+}
+
+/// What the first certificate of a file says of itself, as far as that can be read.
+pub(crate) fn first(path: &Path) -> Result<Option<Certificate>, Error> {
+    Ok(certificates(path)?.first().and_then(|der| Certificate::read(der)))
 }
 
 /// The first private key of a file.

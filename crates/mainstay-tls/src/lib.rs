@@ -11,13 +11,14 @@ mod error;
 mod files;
 pub mod server;
 mod stream;
+pub mod watch;
 
 use std::sync::{Arc, LazyLock};
 
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 
 pub use client::{Client, Settings};
-pub use error::{Error, Failure};
+pub use error::{Error, Failure, is_refusal};
 pub use server::{Listening, Server};
 pub use stream::{Stream, Unopened};
 pub use tokio_rustls::{client::TlsStream as ClientStream, server::TlsStream as ServerStream};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
+use mainstay_protocol::certificate::Certificate;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -32,7 +33,14 @@ pub struct Listening {
 pub struct Server {
     settings: Listening,
     /// `Err` with the reason where the files could not be used and never could.
-    loaded: ArcSwap<Result<Arc<ServerConfig>, String>>,
+    loaded: ArcSwap<Result<Loaded, String>>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// What is shown to clients.
+    shown: Option<Certificate>,
 }
 
 impl Server {
@@ -48,7 +56,7 @@ impl Server {
             return server;
         }
         known.retain(|_, server| server.strong_count() > 0);
-        let loaded = load(settings).map(Arc::new).map_err(|error| error.to_string());
+        let loaded = load(settings).map_err(|error| error.to_string());
         let server =
             Arc::new(Self { settings: settings.clone(), loaded: ArcSwap::from_pointee(loaded) });
         known.insert(settings.clone(), Arc::downgrade(&server));
@@ -61,8 +69,20 @@ impl Server {
     /// # Errors
     /// They cannot be used.
     pub fn reload(&self) -> Result<(), Error> {
-        self.loaded.store(Arc::new(Ok(Arc::new(load(&self.settings)?))));
+        self.loaded.store(Arc::new(Ok(load(&self.settings)?)));
         Ok(())
+    }
+
+    /// What is shown to clients.
+    #[must_use]
+    pub fn shown(&self) -> Option<Certificate> {
+        self.loaded.load().as_ref().as_ref().ok()?.shown.clone()
+    }
+
+    /// Whether its files could never be used so far.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.loaded.load().is_err()
     }
 
     /// The settings that it was made by.
@@ -78,7 +98,7 @@ impl Server {
     pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
         let loaded = self.loaded.load_full();
         let config = loaded.as_ref().as_ref().map_err(|why| Failure::Settings(why.clone()))?;
-        let acceptor = TlsAcceptor::from(Arc::clone(config));
+        let acceptor = TlsAcceptor::from(Arc::clone(&config.config));
         acceptor.accept(stream).await.map_err(|error| Failure::of(&error))
     }
 }
@@ -103,7 +123,7 @@ pub fn agreed<S>(stream: &TlsStream<S>) -> Option<bool> {
     stream.get_ref().1.alpn_protocol().map(|protocol| protocol == HTTP2)
 }
 
-fn load(settings: &Listening) -> Result<ServerConfig, Error> {
+fn load(settings: &Listening) -> Result<Loaded, Error> {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(Error::Pair)?;
@@ -125,5 +145,6 @@ fn load(settings: &Listening) -> Result<ServerConfig, Error> {
     config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
     // New keys with new files: who resumes a session is not verified again.
     config.ticketer = Ticketer::new().map_err(Error::Pair)?;
-    Ok(config)
+    let shown = files::first(&settings.certificate)?;
+    Ok(Loaded { config: Arc::new(config), shown })
 }

@@ -163,6 +163,10 @@ fn says_nothing(
 ) -> bool {
     let (socket, session) = stream.get_mut();
     loop {
+        // What is decrypted already and was not read, or the end, is a word of the server's.
+        if !session.wants_read() {
+            return false;
+        }
         match session.read_tls(&mut Look(socket, read)) {
             Ok(0) => return false,
             Ok(_) => {}

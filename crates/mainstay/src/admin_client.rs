@@ -47,6 +47,10 @@ pub(crate) struct AdminClient {
     /// https. Default: the authorities of the system.
     #[arg(long = "admin-ca", env = "MAINSTAY_ADMIN_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// File of the token that opens reading, where reading needs one: the viewers' or the
+    /// operators'.
+    #[arg(long = "admin-token", env = "MAINSTAY_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    reader: Option<PathBuf>,
 }
 
 /// A host and a port, and whether TLS is spoken there.
@@ -74,7 +78,7 @@ pub(crate) struct Refusal {
 
 impl From<AdminAddress> for AdminClient {
     fn from(address: AdminAddress) -> Self {
-        Self { address, ca: None }
+        Self { address, ca: None, reader: None }
     }
 }
 
@@ -101,7 +105,12 @@ impl AdminClient {
 
     /// Asks for `path` and reads the JSON that comes.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let answer = self.ask(Request::get(path), Bytes::new()).await?;
+        let mut head = Request::get(path);
+        if let Some(file) = &self.reader {
+            let token = Token::load(file)?;
+            head = head.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        }
+        let answer = self.ask(head, Bytes::new()).await?;
         self.read(&answer)
     }
 

@@ -26,11 +26,13 @@ fn check_uri(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<(), Co
     let folder = tempfile::tempdir().unwrap();
     let tokens = Tokens {
         operators: token(&folder.path().join("token"), TOKEN),
+        viewers: None,
         heartbeats: Some(token(&folder.path().join("servers"), SERVERS)),
     };
     let hosts = ["gw-a.internal".to_owned()];
     let own = Own { hosts: hosts.to_vec(), secure: false };
-    super::check(&request, &tokens, &own).map_err(|refusal| refusal.code)
+    let role = role(&request, &tokens);
+    super::check(&request, role, (&tokens, &own)).map_err(|refusal| refusal.code)
 }
 
 #[test]
@@ -138,4 +140,36 @@ fn a_page_may_post_only_to_where_it_comes_from() {
     for origin in foreign {
         assert_eq!(post("127.0.0.1:9901", origin), Err(Code::ForeignOrigin), "{origin}");
     }
+}
+
+#[test]
+fn where_viewers_have_a_token_reading_needs_one_and_it_opens_no_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    let viewers = "v".repeat(64);
+    let tokens = Tokens {
+        operators: token(&folder.path().join("token"), TOKEN),
+        viewers: Some(token(&folder.path().join("viewers"), &viewers)),
+        heartbeats: Some(token(&folder.path().join("servers"), SERVERS)),
+    };
+    let ask = |method: &str, path: &str, token: Option<&str>| {
+        let mut request = Request::builder().method(method).uri(path).header("host", "127.0.0.1");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let (request, ()) = request.body(()).unwrap().into_parts();
+        let role = role(&request, &tokens);
+        let checked = super::check(&request, role, (&tokens, &Own::default()));
+        checked.map(|()| role).map_err(|refusal| refusal.code)
+    };
+    for path in ["/metrics", "/api/status", "/api/events", "/v1/orders", "/unknown"] {
+        assert_eq!(ask("GET", path, None), Err(Code::Unauthorized), "{path}");
+        assert_eq!(ask("GET", path, Some(SERVERS)), Err(Code::Unauthorized), "{path}");
+        assert_eq!(ask("GET", path, Some(&viewers)), Ok(Some(Role::Viewer)), "{path}");
+        assert_eq!(ask("GET", path, Some(TOKEN)), Ok(Some(Role::Operator)), "{path}");
+    }
+    assert_eq!(ask("GET", "/livez", None), Ok(None));
+    assert_eq!(ask("GET", "/readyz", Some("wrong")), Ok(None));
+    assert_eq!(ask("POST", "/api/breakers", Some(&viewers)), Err(Code::Forbidden));
+    assert_eq!(ask("PUT", "/v1/heartbeats/p/a", Some(&viewers)), Err(Code::Forbidden));
+    assert_eq!(ask("PUT", "/v1/heartbeats/p/a", Some(SERVERS)), Ok(Some(Role::Server)));
 }

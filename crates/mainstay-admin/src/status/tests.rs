@@ -117,6 +117,18 @@ fn status() -> Status {
             sequences: None,
         }],
         orders: vec![order()],
+        certificates: vec![CertificateStatus {
+            name: "listen".to_owned(),
+            subject: "gw-a".to_owned(),
+            expires_unix_seconds: 1_800_000_000,
+        }],
+        callers: vec![CallerStatus {
+            name: "team-a".to_owned(),
+            asked: 5,
+            refused_rate: 1,
+            ..CallerStatus::default()
+        }],
+        strangers: Some(2),
     }
 }
 
@@ -169,7 +181,15 @@ fn the_json_of_the_status_is_an_interface() {
             "entries": 7, "memory_bytes": 0, "disk_bytes": 0, "stored": 0, "hits": 3, "misses": 0,
             "lost": 0
         },
-        "orders": [order]
+        "orders": [order],
+        "certificates": [
+            {"name": "listen", "subject": "gw-a", "expires_unix_seconds": 1_800_000_000}
+        ],
+        "callers": [{
+            "name": "team-a", "asked": 5, "refused_model": 0, "refused_rate": 1,
+            "refused_concurrency": 0
+        }],
+        "strangers": 2
     });
     assert_eq!(serde_json::to_value(status()).unwrap(), expected);
     assert_eq!(serde_json::from_value::<Status>(expected).unwrap(), status());

@@ -140,6 +140,9 @@ pub(crate) fn status() -> Status {
     let steps = vec![step(StepKind::Pool, "fraud-v2"), step(StepKind::Default, "default")];
     Status {
         last_good: None,
+        certificates: Vec::new(),
+        callers: Vec::new(),
+        strangers: None,
         node: "gw-a".to_owned(),
         version: "0.1.0".to_owned(),
         config: "1f2e3d".to_owned(),

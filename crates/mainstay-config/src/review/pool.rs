@@ -141,6 +141,11 @@ fn secured(
     endpoints: &mut [Endpoint],
     tls: Option<&Arc<mainstay_tls::Settings>>,
 ) {
+    for endpoint in endpoints.iter().filter(|it| tls.is_some() && it.url.tls.is_none()) {
+        let place = super::span_of(&raw.endpoints).unwrap_or_default();
+        let message = format!("{} is spoken to in clear text, beside others by TLS", endpoint.url);
+        review.warn(Code::Unused, place, message, "write its URL with https://");
+    }
     let mut secure = endpoints.iter_mut().filter_map(|it| it.url.tls.as_mut()).peekable();
     match (tls, super::span_of(&raw.tls)) {
         (Some(tls), Some(place)) => {

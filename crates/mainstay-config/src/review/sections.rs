@@ -7,8 +7,8 @@ use std::sync::Arc;
 use mainstay_policy::budget;
 
 use super::{
-    Review, address, check, concurrency, first_place, groups, model, pool, process, repetition,
-    share, span_of, tcp, tls,
+    Review, address, check, concurrency, cors, first_place, groups, keys, model, pool, process,
+    repetition, share, span_of, tcp, tls,
 };
 use crate::code::Code;
 use crate::config::{
@@ -35,7 +35,9 @@ pub(super) fn config(
     let retry = retry(review, &raw.retry);
     let drain = raw.drain.as_ref().map_or(DRAIN, |drain| drain.value.0);
     let listeners = tcp::listeners(review, raw, &pools, drain);
+    let models = model::models(review, raw, (&pools, &listeners));
     let config = Config {
+        keys: keys::keys(review, &raw.keys, &models),
         node: node(review, &raw.node),
         listen: listen(review, &raw.listen),
         workers: review.count(&raw.workers, 256, default_workers()),
@@ -53,7 +55,7 @@ pub(super) fn config(
         embedded: embedded(review, &raw.embedded),
         dependencies: check::dependencies(review, &raw.dependencies),
         supervision: process::supervision(review, &raw.supervision),
-        models: model::models(review, raw, (&pools, &listeners)),
+        models,
         tcp: listeners,
         pools: pools.built,
         version,
@@ -104,7 +106,8 @@ fn listen(review: &mut Review, raw: &Opt<RawListen>) -> Listen {
     let grpc = raw.as_ref().and_then(|listen| listen.grpc.clone());
     let grpc = grpc.map(|grpc| address_or(review, &Some(grpc), http));
     let tls = raw.as_ref().and_then(|listen| tls::listener(review, &listen.tls));
-    Listen { http, grpc, tls, priorities: concurrency::priorities(review, raw) }
+    let cors = raw.as_ref().and_then(|listen| cors::cors(review, &listen.cors));
+    Listen { http, grpc, tls, cors, priorities: concurrency::priorities(review, raw) }
 }
 
 fn address_or(review: &mut Review, text: &Opt<String>, default: SocketAddr) -> SocketAddr {
@@ -118,14 +121,29 @@ fn address_or(review: &mut Review, text: &Opt<String>, default: SocketAddr) -> S
 fn admin(review: &mut Review, raw: &Opt<RawAdmin>) -> Admin {
     let default = Admin::default();
     let Some(raw) = raw else { return default };
+    let address = address_or(review, &raw.address, default.address);
+    exposed(review, raw, address);
     Admin {
-        address: address_or(review, &raw.address, default.address),
+        address,
+        viewer_token_file: raw.viewer_token_file.as_ref().map(|file| review.path(file)),
         token_file: raw.token_file.as_ref().map(|file| review.path(file)),
         names: raw.names.as_ref().map_or_else(Vec::new, |names| {
             names.value.iter().map(|name| name.value.clone()).collect()
         }),
         tls: tls::listener(review, &raw.tls),
     }
+}
+
+/// Refuses a listener for operators that others reach and can listen to, or read.
+fn exposed(review: &mut Review, raw: &Spanned<RawAdmin>, address: SocketAddr) {
+    let sealed = raw.tls.is_some() && raw.viewer_token_file.is_some();
+    if address.ip().is_loopback() || sealed || raw.damaged {
+        return;
+    }
+    let place = span_of(&raw.address).unwrap_or(raw.span);
+    let message = format!("the listener for operators would be reached by others at {address}");
+    let help = "keep it on loopback, or add `tls` and `viewer-token-file`; see docs/security.md";
+    review.fault(Code::Exposed, place, message, help);
 }
 
 fn listeners_apart(review: &mut Review, raw: &RawConfig, config: &Config) {

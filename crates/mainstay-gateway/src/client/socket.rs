@@ -50,7 +50,12 @@ fn look_within(stream: &mut ServerStream<TcpStream>, cx: &mut Context<'_>) -> Se
     let (socket, session) = stream.get_mut();
     loop {
         if !session.wants_read() {
-            return Seen::Bytes;
+            // Something to read is there, or the end.
+            return match session.process_new_packets() {
+                Ok(state) if state.plaintext_bytes_to_read() > 0 => Seen::Bytes,
+                Ok(state) if !state.peer_has_closed() => Seen::Bytes,
+                Ok(_) | Err(_) => Seen::End,
+            };
         }
         match session.read_tls(&mut Look { socket, cx }) {
             Ok(0) => return Seen::End,

@@ -14,6 +14,7 @@ use mainstay_protocol::form::{self, Context};
 use mainstay_protocol::{Called, Protocol};
 
 use super::talk::Talk;
+use crate::callers::Pass;
 use crate::memory::Reservation;
 use crate::snapshot::RouteView;
 use crate::upstream::{Messages, OutBody};
@@ -75,6 +76,8 @@ pub(crate) struct Ask {
     pub(crate) priority: Priority,
     /// The memory that the payload takes, until the request is over.
     pub(crate) reservation: Option<Reservation>,
+    /// Its place among the requests of its caller, until its flight takes it.
+    pub(crate) pass: Option<Pass>,
 }
 
 impl Ask {

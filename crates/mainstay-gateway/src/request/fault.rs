@@ -6,6 +6,8 @@ use http::StatusCode;
 use mainstay_policy::limit::{Priority, Refusal};
 use mainstay_protocol::{Protocol, form};
 
+use crate::callers::Denied;
+
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
@@ -63,6 +65,43 @@ impl Fault {
         Self { code, status, blame: Blame::Upstream, retry, retry_after: Some(1), message }
     }
 
+    /// The request's caller is not known, or may not do what it asks.
+    pub(crate) fn denied(denied: Denied) -> Self {
+        let unauthorized = StatusCode::UNAUTHORIZED;
+        match denied {
+            Denied::Nameless => {
+                let message = "a key is needed: Authorization: Bearer KEY, or x-api-key: KEY";
+                Self::client("MS0250", unauthorized, message.to_owned())
+            }
+            Denied::Unknown => {
+                let message = "nobody known here has shown this key or certificate";
+                Self::client("MS0255", unauthorized, message.to_owned())
+            }
+            Denied::Token(why) => {
+                let message = format!("the token is refused: {why}");
+                Self::client("MS0255", unauthorized, message)
+            }
+            Denied::Model => {
+                let message = "this caller may not ask this model";
+                Self::client("MS0252", StatusCode::FORBIDDEN, message.to_owned())
+            }
+            Denied::Rate(wait) => {
+                let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+                Self::over("MS0253", "this caller asks too often", seconds.max(1))
+            }
+            Denied::AtOnce => {
+                Self::over("MS0254", "this caller has too many requests under way", 1)
+            }
+        }
+    }
+
+    /// Not executed, for what the caller does beside it.
+    fn over(code: &'static str, message: &str, retry_after: u32) -> Self {
+        let (status, message) = (StatusCode::TOO_MANY_REQUESTS, message.to_owned());
+        let (blame, retry) = (Blame::Load, Retry::Always);
+        Self { code, status, blame, retry, retry_after: Some(retry_after), message }
+    }
+
     /// The path is none of the protocol's.
     pub(crate) fn no_such_path(path: &str) -> Self {
         let message = format!("no such path: {}", shortened(path));
@@ -87,6 +126,11 @@ impl Fault {
         let name = shortened(name);
         let message = format!("unknown model {name:?}; known models: {known}");
         Self::client("MS0202", StatusCode::NOT_FOUND, message)
+    }
+
+    /// Whether it says that there is no such model.
+    pub(crate) fn is_unknown_model(&self) -> bool {
+        self.code == "MS0202"
     }
 
     /// The path takes another method.

@@ -28,7 +28,7 @@ pub(super) async fn ask(
     }
     let other = form::model_name(nameless.protocol, &bytes);
     let name = talk::named(nameless.talk.as_deref(), other)?;
-    let route = own::route(&flight.worker, &name)?;
+    let route = own::route(&flight.worker, &name).map_err(|fault| nameless.hidden(fault))?;
     flight.ask_for(&route, nameless.protocol);
     let now = admitted.now;
     nameless.ask(route, &name, admitted).map(|ask| (ask, now))

@@ -24,7 +24,8 @@ use crate::poison::{fingerprint, first_128};
 use crate::timeouts::within;
 
 /// Headers by which callers name themselves.
-static CALLER: [HeaderName; 4] = [
+static CALLER: [HeaderName; 5] = [
+    crate::callers::CALLER,
     AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),

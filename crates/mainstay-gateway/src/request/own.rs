@@ -1,5 +1,6 @@
 //! What the gateway answers for itself: health, metadata, and which models can be asked.
 
+use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use mainstay_policy::Moment;
 use mainstay_policy::chain;
@@ -8,6 +9,7 @@ use mainstay_protocol::oip::{Encoded, metadata, repository};
 
 use super::fault::Fault;
 use super::reply;
+use crate::callers::{Denied, Who};
 use crate::client::AnswerBody;
 use crate::snapshot::{Route, RouteView, Snapshot};
 use crate::worker::Worker;
@@ -15,15 +17,36 @@ use crate::worker::Worker;
 /// The route of a model, or a fault that names the models there are.
 pub(super) fn route(worker: &Worker, model: &str) -> Result<RouteView, Fault> {
     let view = worker.view();
-    view.route(model).ok_or_else(|| Fault::unknown_model(model, view.model_names()))
+    view.route(model).ok_or_else(|| match view.callers {
+        None => Fault::unknown_model(model, view.model_names()),
+        // Which models there are is for those who may ask them; see the index.
+        Some(_) => Fault::unknown_model(model, std::iter::empty()),
+    })
+}
+
+/// The same for an answer of the gateway's own about the model, if its caller may have one.
+pub(super) fn visible(worker: &Worker, parts: &Parts, model: &str) -> Result<RouteView, Fault> {
+    let route = route(worker, model)?;
+    if may_see(parts, (&route.name, model)) { Ok(route) } else { Err(Fault::denied(Denied::Model)) }
+}
+
+/// Whether whoever asks may know of the model; everybody may, where nobody needs a key.
+pub(super) fn is_visible(parts: &Parts, route: &Route) -> bool {
+    may_see(parts, (&route.name, &route.name))
+}
+
+fn may_see(parts: &Parts, (route, model): (&str, &str)) -> bool {
+    let who = parts.extensions.get::<Who>();
+    who.is_none_or(|who| who.caller.grant.allows(route, model))
 }
 
 /// Answers a call that no model's servers are needed for.
 pub(super) fn answer(
     worker: &Worker,
-    method: &Method,
+    parts: &Parts,
     call: &Call<'_>,
 ) -> Result<Response<AnswerBody>, Fault> {
+    let method = &parts.method;
     let index = matches!(call, Call::RepositoryIndex);
     if index && method != Method::POST && method != Method::GET {
         return Err(Fault::method("POST"));
@@ -38,10 +61,11 @@ pub(super) fn answer(
             (ready, metadata::ready(ready))
         }
         Call::ServerMetadata => (true, metadata::render_server(&server())),
-        Call::RepositoryIndex => (true, repository::render(&models(worker))),
+        Call::RepositoryIndex => (true, repository::render(&models(worker, parts))),
         _ => {
             let model = call.model().unwrap_or_default();
-            let ready = route_available(&*route(worker, model)?, worker.clock.now());
+            let route = visible(worker, parts, model)?;
+            let ready = route_available(&route, worker.clock.now());
             (ready, metadata::model_ready(model, ready))
         }
     };
@@ -82,11 +106,12 @@ pub(super) fn server() -> metadata::Server {
 }
 
 /// The models that can be asked, and whether they can answer now.
-pub(super) fn models(worker: &Worker) -> Vec<repository::Entry> {
+pub(super) fn models(worker: &Worker, parts: &Parts) -> Vec<repository::Entry> {
     let now = worker.clock.now();
     let view = worker.view();
     view.routes
         .iter()
+        .filter(|route| is_visible(parts, route))
         .map(|route| {
             let available = route_available(route, now);
             let state = Some(if available {

@@ -1,5 +1,6 @@
 //! Protocol and model from the path and headers; the body is not looked at.
 
+mod callers;
 mod grpc;
 mod http;
 mod oip;
@@ -16,14 +17,15 @@ use ::http::{Response, Uri};
 use bytes::Bytes;
 use mainstay_policy::Moment;
 use mainstay_policy::limit::Priority;
-use mainstay_protocol::Protocol;
 use mainstay_protocol::grpc::{Call, parse_timeout};
+use mainstay_protocol::{Protocol, form};
 
 use super::admit::Admitted;
 use super::ask::{Ask, Kind, Payload};
 use super::fault::Fault;
 use super::talk::Talk;
 use super::{headers, rpc};
+use crate::callers::{Denied, Who};
 use crate::client::AnswerBody;
 use crate::snapshot::RouteView;
 use crate::worker::Worker;
@@ -63,6 +65,11 @@ pub(super) struct Rpc {
 }
 
 impl Rpc {
+    /// The head of the request.
+    pub(super) const fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     /// The request of a stream, once its first message has named the model.
     pub(super) fn ask(
         self,
@@ -70,7 +77,7 @@ impl Rpc {
         name: &str,
         (payload, now): (Payload, Moment),
     ) -> Result<Ask, Fault> {
-        let kind = (Protocol::OipGrpc, Kind::Other);
+        let kind = (Protocol::OipGrpc, Kind::Other, Some(name));
         let mut ask = ask(route, self.parts, kind, (self.trusted, now))?;
         ask.named = Some(name.into());
         ask.payload = payload;
@@ -95,6 +102,11 @@ impl Nameless {
         &self.parts.uri
     }
 
+    /// The fault as this caller may see it.
+    pub(super) fn hidden(&self, fault: Fault) -> Fault {
+        callers::hidden(fault, &self.parts)
+    }
+
     /// The request, once its body has said which model it is for.
     pub(super) fn ask(
         self,
@@ -103,7 +115,7 @@ impl Nameless {
         admitted: Admitted,
     ) -> Result<Ask, Fault> {
         let Self { protocol, kind, parts, trusted, now, talk } = self;
-        let mut ask = ask(route, parts, (protocol, kind), (trusted, now))?;
+        let mut ask = ask(route, parts, (protocol, kind, Some(name)), (trusted, now))?;
         if *ask.route.name != *name {
             ask.named = Some(name.into());
         }
@@ -117,15 +129,19 @@ impl Nameless {
 /// Recognises a request by its head.
 pub(super) fn recognise(
     worker: &Worker,
-    parts: Parts,
+    mut parts: Parts,
     trusted: bool,
     now: Moment,
 ) -> Result<Recognised, (Protocol, Fault)> {
-    let heading = heading(worker, &parts)?;
+    if worker.is_guarded() {
+        callers::identify(worker, &mut parts)?;
+    }
+    let heading = heading(worker, &parts)
+        .map_err(|(protocol, fault)| (protocol, callers::hidden(fault, &parts)))?;
     match heading {
         Heading::Own(response) => Ok(Recognised::Own(response)),
         Heading::Model(protocol, kind, route) => {
-            ask(route, parts, (protocol, kind), (trusted, now))
+            ask(route, parts, (protocol, kind, None), (trusted, now))
                 .map(Recognised::Ask)
                 .map_err(|fault| (protocol, fault))
         }
@@ -173,10 +189,10 @@ fn other_heading(worker: &Worker, parts: &Parts) -> Result<Heading, (Protocol, F
 fn ask(
     route: RouteView,
     parts: Parts,
-    (protocol, kind): (Protocol, Kind),
+    (protocol, kind, named): (Protocol, Kind, Option<&str>),
     (trusted, now): (bool, Moment),
 ) -> Result<Ask, Fault> {
-    let Parts { method, uri, mut headers, .. } = parts;
+    let Parts { method, uri, mut headers, extensions, .. } = parts;
     let seen = headers::Seen::of(&headers);
     let strict = route.never_degrade || seen.refuses_degraded(&headers);
     let json_len = if seen.json_len { json_len(&headers)? } else { None };
@@ -190,6 +206,18 @@ fn ask(
         .unwrap_or(route.priority);
     let spilled = seen.was_spilled(&headers);
     headers::clean(&mut headers, seen);
+    let (priority, pass) = match &route.view().callers {
+        None => (priority, None),
+        Some(_) => {
+            let who = extensions.get::<Who>().ok_or_else(|| Fault::denied(Denied::Nameless))?;
+            let called = named.is_none().then(|| form::called(protocol, uri.path())).flatten();
+            let model = named.or_else(|| called.as_ref().map(|called| &*called.model));
+            let asked = (&*route.name, model.unwrap_or(&route.name));
+            let pass = who.enter(asked, now).map_err(Fault::denied)?;
+            who.mark(&mut headers);
+            (who.caller.grant.priority.unwrap_or(priority), Some(pass))
+        }
+    };
     if route.reads || route.speaks != Some(protocol) || protocol == Protocol::OpenAi {
         // What must be judged, translated, followed, or given again under another id, must be
         // readable.
@@ -216,6 +244,7 @@ fn ask(
         deadline,
         priority,
         reservation: None,
+        pass,
     })
 }
 

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 use mainstay_config::Fixed;
 use mainstay_policy::Class;
@@ -251,6 +253,9 @@ pub(super) fn fault(protocol: Protocol, fault: &Fault) -> Response<AnswerBody> {
     let headers = response.headers_mut();
     headers.insert(headers::ERROR, HeaderValue::from_static(fault.code));
     headers.insert(headers::RETRY, HeaderValue::from_static(fault.retry.as_str()));
+    if fault.status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mainstay\""));
+    }
     if let Some(seconds) = fault.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -113,6 +113,7 @@ fn copy(ask: &Ask, talk: Box<Talk>, body: Bytes) -> Ask {
         deadline: ask.deadline,
         priority: ask.priority,
         reservation: None,
+        pass: None,
     }
 }
 

@@ -68,6 +68,9 @@ impl Inbound {
 pub(super) enum Broken {
     /// The connection ended before the first byte of an answer.
     Closed,
+    /// The server does not take our certificate, which it says after the handshake (TLS 1.3): it
+    /// has read nothing.
+    Refused,
     /// It ended within the head, or the head cannot be read.
     Head(http1::Error),
     /// The client's own body broke off.
@@ -152,6 +155,11 @@ impl Connection {
                 return Poll::Ready(Err(Broken::Client));
             }
             let read = ready!(self.poll_read(READ, cx));
+            if matches!(&read, Err(error) if mainstay_tls::is_refusal(error))
+                && self.input.is_empty()
+            {
+                return Poll::Ready(Err(Broken::Refused));
+            }
             if matches!(read, Ok(0) | Err(_)) {
                 let error = if self.input.is_empty() {
                     Broken::Closed
@@ -169,7 +177,7 @@ impl Connection {
 
     /// Whether it is the client, and not the server, that everything waits for.
     pub(crate) fn waits_for_client(&self) -> bool {
-        self.upload.as_ref().is_some_and(|upload| upload.waits_for_client())
+        self.upload.as_ref().is_some_and(|upload| upload.waits_for_client()) && !self.stream.owes()
     }
 
     /// The next part of an answer's body.

@@ -204,6 +204,7 @@ fn response(head: http1::Head) -> Response<Inbound> {
 /// the server's.
 const fn failure(broken: &Broken) -> Failure {
     match broken {
+        Broken::Refused => Failure::new(Class::Unreachable, SentState::NotSent),
         Broken::Closed => Failure::new(Class::Unreachable, SentState::MaybeSent),
         Broken::Head(http1::Error::Truncated) => Failure::new(Class::Truncated, SentState::Sent),
         Broken::Head(_) => Failure::new(Class::BadAnswer, SentState::Sent),

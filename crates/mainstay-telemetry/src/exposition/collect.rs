@@ -104,6 +104,8 @@ pub(super) fn page(telemetry: &Telemetry, gauges: &Gauges) -> Page {
     models(&mut page, gauges);
     queues(&mut page, gauges);
     localities(&mut page, gauges);
+    callers(&mut page, gauges);
+    certificates(&mut page, gauges);
     sequences(&mut page, gauges);
     attempts(&mut page, telemetry);
     attempt_durations(&mut page, telemetry);
@@ -238,6 +240,30 @@ fn localities(page: &mut Page, gauges: &Gauges) {
     let samples = page.samples(&family::LOCALITY_SHARE);
     for locality in &gauges.localities {
         samples.gauge(&[&locality.pool, &locality.model, &locality.distance], locality.share);
+    }
+}
+
+fn callers(page: &mut Page, gauges: &Gauges) {
+    let samples = page.samples(&family::CALLER_REQUESTS);
+    for caller in &gauges.callers {
+        samples.count(&[&caller.name], caller.asked);
+    }
+    let samples = page.samples(&family::CALLER_REFUSED);
+    for caller in &gauges.callers {
+        for (reason, refused) in ["model", "rate", "concurrency"].into_iter().zip(caller.refused) {
+            samples.count(&[&caller.name, reason], refused);
+        }
+    }
+    let samples = page.samples(&family::STRANGERS);
+    if let Some(strangers) = gauges.strangers {
+        samples.count(&[], strangers);
+    }
+}
+
+fn certificates(page: &mut Page, gauges: &Gauges) {
+    let samples = page.samples(&family::CERTIFICATE_EXPIRY);
+    for (certificate, expires) in &gauges.certificates {
+        samples.gauge(&[certificate], *expires as f64);
     }
 }
 

@@ -316,6 +316,26 @@ pub(super) const LOCALITY_SHARE: Family = gauge(
     &["pool", "model", "distance"],
     "The share of the requests that look first at this distance; left out where all are near.",
 );
+pub(super) const CALLER_REQUESTS: Family = counter(
+    "mainstay_caller_requests",
+    &["caller"],
+    "Requests of a caller that were let through; left out where everybody may ask.",
+);
+pub(super) const CALLER_REFUSED: Family = counter(
+    "mainstay_caller_refused",
+    &["caller", "reason"],
+    "Requests of a caller that were refused: model, rate or concurrency.",
+);
+pub(super) const STRANGERS: Family = counter(
+    "mainstay_strangers",
+    &[],
+    "Requests that showed nothing, or nothing good, to know their caller by.",
+);
+pub(super) const CERTIFICATE_EXPIRY: Family = gauge(
+    "mainstay_certificate_expiry_timestamp_seconds",
+    &["certificate"],
+    "The second since 1970 after which a certificate that the gateway shows is not valid any more.",
+);
 pub(super) const SEQUENCES: Family = gauge(
     "mainstay_sequences",
     &["model"],
@@ -325,7 +345,7 @@ pub(super) const SEQUENCES_LOST: Family =
     counter("mainstay_sequences_lost", &["model"], "Sequences that were lost with their server.");
 
 /// Every metric, in the order of the page.
-pub const ALL: [&Family; 65] = [
+pub const ALL: [&Family; 69] = [
     &BUILD,
     &UPTIME,
     &READY,
@@ -347,6 +367,10 @@ pub const ALL: [&Family; 65] = [
     &QUEUED,
     &SHED,
     &LOCALITY_SHARE,
+    &CALLER_REQUESTS,
+    &CALLER_REFUSED,
+    &STRANGERS,
+    &CERTIFICATE_EXPIRY,
     &SEQUENCES,
     &SEQUENCES_LOST,
     &ATTEMPTS,

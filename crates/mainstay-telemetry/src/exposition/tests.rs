@@ -48,6 +48,9 @@ fn gauges() -> Gauges {
         amplification: 1.25,
         amplification_cap: 1.5,
         targets: vec![target("a:8000", 0, Verdict::Ready), target("b:8000", 1, Verdict::Dead)],
+        certificates: vec![("listen".to_owned(), 1_800_000_000)],
+        callers: vec![CallerGauges { name: "team-a".to_owned(), asked: 7, refused: [1, 2, 3] }],
+        strangers: Some(4),
         localities: vec![LocalityGauge {
             pool: "fraud-v2".to_owned(),
             model: "fraud".to_owned(),

@@ -49,13 +49,15 @@ async fn serve(config: Config, file: PathBuf) -> anyhow::Result<()> {
     let clock = Clock::start();
     let inherited = Inherited::from_env().context("cannot use the sockets that were given")?;
     let origin = Origin { file: Some(file), inherited };
+    let scheme = |secure: bool| if secure { "https" } else { "http" };
+    let schemes = (scheme(config.listen.tls.is_some()), scheme(config.admin.tls.is_some()));
     let gateway = Gateway::build(config, clock, seed(&clock), origin).await?;
     let addresses = gateway.addresses().context("cannot tell the listeners' addresses")?;
-    println!("mainstay: listening on http://{}", addresses.http);
+    println!("mainstay: listening on {}://{}", schemes.0, addresses.http);
     if let Some(grpc) = addresses.grpc {
-        println!("mainstay: gRPC on http://{grpc}");
+        println!("mainstay: gRPC on {}://{grpc}", schemes.0);
     }
-    println!("mainstay: admin on http://{}", addresses.admin);
+    println!("mainstay: admin on {}://{}", schemes.1, addresses.admin);
     for (name, address) in &addresses.tcp {
         println!("mainstay: tcp {name} on {address}");
     }

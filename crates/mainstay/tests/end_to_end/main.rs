@@ -8,6 +8,7 @@
 mod support;
 
 mod admin;
+mod attacks;
 mod balance;
 mod chain;
 mod client_faults;
@@ -20,6 +21,7 @@ mod groups;
 mod guards;
 mod hedging;
 mod idempotency;
+mod keys;
 mod kill;
 mod language;
 mod last_good;
@@ -41,6 +43,8 @@ mod service_manager;
 mod start;
 mod streams;
 mod tcp;
+mod tls;
+mod unprivileged;
 mod upgrade;
 mod v1;
 mod verdicts;

@@ -154,3 +154,40 @@ async fn one_http_2_connection_goes_the_same_way() {
     assert_eq!(received[2].json()["id"], "2");
     assert_eq!(received[2].header("host"), Some(peer.address.to_string().as_str()));
 }
+
+#[tokio::test]
+async fn a_browser_is_told_which_pages_may_ask() {
+    let peer = Peer::start(Manner::Reply(odd().header("access-control-allow-origin", "*"))).await;
+    let models = json!({"m": {"chain": [{"pool": "p"}]}});
+    let mut config = config(&json!({"p": pool([&peer.address])}), &models);
+    config["listen"]["cors"] = json!({"origins": ["https://app.example"], "credentials": true});
+    let gateway = Gateway::ready(config).await;
+    let preflight = |origin: &str| {
+        Request::new("OPTIONS", "/v2/models/m/infer")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type")
+    };
+    let allowed = gateway.ask(&preflight("https://app.example")).await;
+    assert_eq!(allowed.status(), 204);
+    for (name, value) in [
+        ("access-control-allow-origin", "https://app.example"),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-allow-methods", "GET, POST"),
+        ("access-control-max-age", "600"),
+        ("vary", "origin"),
+    ] {
+        assert_eq!(allowed.header(name), Some(value), "{:?}", allowed.head);
+    }
+    let foreign = gateway.ask(&preflight("https://evil.example")).await;
+    assert_eq!((foreign.status(), foreign.header("access-control-allow-origin")), (204, None));
+    assert!(peer.received().is_empty(), "preflight requests reach no server");
+    let ask = |origin: &str| Request::post("/v2/models/m/infer", "{}").header("origin", origin);
+    let answer = gateway.ask(&ask("https://app.example")).await;
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+    let foreign = gateway.ask(&ask("https://evil.example")).await;
+    assert_eq!(foreign.header("access-control-allow-origin"), None, "whatever the server says");
+    let missing = Request::get("/nothing").header("origin", "https://app.example");
+    let missing = gateway.ask(&missing).await;
+    assert_eq!(missing.header("access-control-allow-origin"), Some("https://app.example"));
+}

@@ -15,7 +15,9 @@ pub(crate) mod model_server;
 pub(crate) mod onnx;
 pub(crate) mod peer;
 pub(crate) mod process;
+pub(crate) mod recorder;
 pub(crate) mod supervised;
+pub(crate) mod tls;
 
 use std::future::Future;
 use std::path::PathBuf;

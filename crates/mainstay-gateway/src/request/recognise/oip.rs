@@ -18,7 +18,7 @@ pub(super) fn heading(worker: &Worker, parts: &Parts) -> Result<Option<Heading>,
         Call::Infer { .. } => Kind::Infer,
         Call::ModelMetadata { .. } => Kind::Metadata,
         Call::Other { .. } => Kind::Other,
-        _ => return own::answer(worker, &parts.method, &call).map(|it| Some(Heading::Own(it))),
+        _ => return own::answer(worker, parts, &call).map(|it| Some(Heading::Own(it))),
     };
     check_method(kind, &parts.method)?;
     let route = own::route(worker, call.model().unwrap_or_default())?;

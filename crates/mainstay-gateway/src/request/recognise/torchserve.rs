@@ -21,7 +21,10 @@ pub(super) fn heading(worker: &Worker, parts: &Parts) -> Result<Option<Heading>,
         }
         "/models" => {
             let view = worker.view();
-            let routes = view.routes.iter().filter(|it| it.has_pool_of(Protocol::TorchServe));
+            let routes = view
+                .routes
+                .iter()
+                .filter(|it| it.has_pool_of(Protocol::TorchServe) && own::is_visible(parts, it));
             (true, torchserve::models(routes.map(|route| &*route.name)))
         }
         _ => return predictions(worker, parts),

@@ -21,7 +21,7 @@ use crate::worker::Worker;
 pub(super) fn heading(worker: &Worker, parts: &Parts) -> Result<Option<Heading>, Fault> {
     let Some((called, verb)) = path::recognise(parts.uri.path()) else { return Ok(None) };
     let kind = match verb {
-        Verb::Status => return how_is(worker, &parts.method, &called).map(Some),
+        Verb::Status => return how_is(worker, parts, &called).map(Some),
         Verb::Metadata => Kind::Metadata,
         Verb::Predict => Kind::Infer,
         Verb::Other => Kind::Other,
@@ -59,11 +59,13 @@ fn check_method(kind: Kind, method: &Method) -> Result<(), Fault> {
 
 /// Whether some step of the model's chain could answer now, in the words of `TensorFlow` Serving
 /// and KServe at once.
-fn how_is(worker: &Worker, method: &Method, called: &Called<'_>) -> Result<Heading, Fault> {
+fn how_is(worker: &Worker, parts: &Parts, called: &Called<'_>) -> Result<Heading, Fault> {
+    let method = &parts.method;
     if method != Method::GET && method != Method::HEAD {
         return Err(Fault::method("GET"));
     }
-    let ready = own::route_available(&*own::route(worker, &called.model)?, worker.clock.now());
+    let ready =
+        own::route_available(&*own::visible(worker, parts, &called.model)?, worker.clock.now());
     let body: Bytes = status::render(&called.model, called.version.as_deref(), ready);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok(Heading::Own(reply::own(status, Encoded { body, json_len: None })))

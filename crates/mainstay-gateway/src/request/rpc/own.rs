@@ -66,7 +66,7 @@ pub(in crate::request) async fn answer(
         Call::ServerReady => grpc::server_ready(own::is_ready(&worker)),
         Call::ServerMetadata => grpc::server_metadata(&own::server()),
         Call::RepositoryIndex => {
-            let mut entries = own::models(&worker);
+            let mut entries = own::models(&worker, rpc.parts());
             if grpc::wants_ready(&asked).map_err(broken)? {
                 entries.retain(|entry| entry.state == Some(State::Ready));
             }
@@ -75,7 +75,7 @@ pub(in crate::request) async fn answer(
         Call::ModelReady => {
             let called = grpc::called(&asked)
                 .ok_or_else(|| Fault::broken(&"the message does not say which model is asked"))?;
-            let route = own::route(&worker, &called.model)?;
+            let route = own::visible(&worker, rpc.parts(), &called.model)?;
             grpc::model_ready(own::route_available(&route, worker.clock.now()))
         }
         Call::HealthCheck => {

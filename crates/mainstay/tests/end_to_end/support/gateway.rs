@@ -53,6 +53,17 @@ fn text(config: &Value) -> String {
     serde_json::to_string_pretty(config).expect("JSON")
 }
 
+/// Where it listens, whether within TLS or not.
+async fn announced(process: &mut Process) -> (SocketAddr, SocketAddr) {
+    let address = |url: String| {
+        let address = url.split_once("://").map(|(_, address)| address.parse());
+        address.expect("a URL").expect("an address")
+    };
+    let http = process.announced("listening on ").await;
+    let admin = process.announced("admin on ").await;
+    (address(http), address(admin))
+}
+
 impl Gateway {
     /// Starts one and waits until it listens.
     pub(crate) async fn start(config: Value) -> Self {
@@ -95,9 +106,7 @@ impl Gateway {
     }
 
     async fn announced(folder: TempDir, mut process: Process) -> Self {
-        let http = process.announced("listening on http://").await;
-        let admin = process.announced("admin on http://").await;
-        let (http, admin) = (http.parse().expect("an address"), admin.parse().expect("an address"));
+        let (http, admin) = announced(&mut process).await;
         Self { process, http, admin, folder }
     }
 
@@ -115,10 +124,7 @@ impl Gateway {
         let path = self.folder.path().join("mainstay.yaml");
         let path = path.to_str().expect("UTF-8");
         self.process = Process::start(&["serve", "--config", path]);
-        let http = self.process.announced("listening on http://").await;
-        let admin = self.process.announced("admin on http://").await;
-        self.http = http.parse().expect("an address");
-        self.admin = admin.parse().expect("an address");
+        (self.http, self.admin) = announced(&mut self.process).await;
     }
 
     /// Starts one that is meant to refuse.

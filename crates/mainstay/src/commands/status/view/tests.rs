@@ -93,6 +93,9 @@ fn status() -> Status {
     ];
     Status {
         last_good: None,
+        certificates: Vec::new(),
+        callers: Vec::new(),
+        strangers: None,
         node: "gw-a".to_owned(),
         version: "0.1.0".to_owned(),
         config: "1f2e3d".to_owned(),
