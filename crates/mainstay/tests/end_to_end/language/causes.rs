@@ -67,12 +67,12 @@ async fn rate_limits_have_steps_of_their_own() {
 async fn a_refused_key_is_the_clients_only_if_it_is_the_clients() {
     let script = "{rules: [{behave: 401, code: invalid_api_key}]}";
     let steps = json!([{"pool": "second"}]);
-    let (gateway, ..) = chain(script, json!({}), steps.clone()).await;
+    let (gateway, _first, _second, _third) = chain(script, json!({}), steps.clone()).await;
     assert_eq!(gateway.ask(&chat(&json!({}))).await.status(), 401);
     let secret = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(secret.path(), "ours").expect("it can be written");
     let ours = json!({"api-key": {"file": secret.path()}});
-    let (gateway, ..) = chain(script, ours, steps).await;
+    let (gateway, _first, _second, _third) = chain(script, ours, steps).await;
     let answer = gateway.ask(&chat(&json!({}))).await;
     assert_eq!(said(&answer), ALL_WORDS);
     assert!(answer.header("x-mainstay-trail").expect("a trail").contains("credentials"));
@@ -84,7 +84,7 @@ async fn a_spent_quota_moves_on_and_is_left_alone() {
     let secret = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(secret.path(), "ours").expect("it can be written");
     let ours = json!({"api-key": {"file": secret.path()}});
-    let (gateway, ..) = chain(script, ours, json!([{"pool": "second"}])).await;
+    let (gateway, _first, _second, _third) = chain(script, ours, json!([{"pool": "second"}])).await;
     for _ in 0..6 {
         assert_eq!(said(&gateway.ask(&chat(&json!({}))).await), ALL_WORDS);
     }

@@ -14,7 +14,7 @@ struct Streamed {
 
 impl Streamed {
     fn text(&self) -> String {
-        let chunks = self.events.iter().filter_map(|event| event.strip_prefix("data: "));
+        let chunks = self.events.iter().filter_map(|event| Some(event.rsplit_once("data: ")?.1));
         let chunks = chunks.filter_map(|data| serde_json::from_str::<Value>(data).ok());
         chunks
             .filter_map(|chunk| {
