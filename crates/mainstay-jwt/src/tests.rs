@@ -1,3 +1,5 @@
+//! Tokens: good ones, expired ones, and every way to forge one.
+
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use ring::hmac;
 use ring::rand::SystemRandom;

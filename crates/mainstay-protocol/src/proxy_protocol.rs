@@ -10,7 +10,7 @@
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>
 
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 /// What version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -167,7 +167,7 @@ fn text_addresses<'t>(
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use core::net::{Ipv4Addr, Ipv6Addr};
 
     use proptest::prelude::*;
 

@@ -7,7 +7,7 @@
 //! <https://redis.io/docs/latest/develop/reference/protocol-spec/>,
 //! <https://redis.io/docs/latest/commands/role/>
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use mainstay_policy::role::{Claim, Lineage, Role};
 

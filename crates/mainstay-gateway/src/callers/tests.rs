@@ -1,3 +1,5 @@
+//! Callers, by what they show and what they may ask.
+
 use mainstay_config::Config;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Messages of gRPC, read and written, and those that lie about their length.
+
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::VecDeque;
