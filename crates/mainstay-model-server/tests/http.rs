@@ -207,7 +207,7 @@ async fn what_is_not_there_is_not_found() {
     let mut peer = Peer::digits().await;
     for path in [
         "/",
-        "/v1/models/digits",
+        "/v1/models/letters",
         "/v2/models/letters",
         "/v2/models/digits/versions/2",
         "/v2/models/letters/ready",

@@ -95,7 +95,7 @@ fn what_does_not_fit_is_refused() {
 fn some_rows_keep_all_else_as_it_came() {
     let body = br#"{"signature_name":"s" , "instances": [ {"a": 1.50}, NaN ,[3]], "x":1}"#;
     let some = request::select_rows(body, &[2, 0]).unwrap();
-    assert_eq!(text(&some), r#"{"signature_name":"s" ,"instances":[[3],{"a": 1.50}],"x":1}"#);
+    assert_eq!(text(&some), r#"{"signature_name":"s","instances":[[3],{"a": 1.50}],"x":1}"#);
     assert!(request::select_rows(body, &[3]).is_err());
     assert!(request::select_rows(br#"{"inputs":[1]}"#, &[0]).is_err());
 }

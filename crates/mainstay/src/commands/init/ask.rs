@@ -67,7 +67,8 @@ async fn server(client: &Client<'_>, named: &[String]) -> anyhow::Result<Server>
 /// The models of a server of the V1 protocol: those that KServe lists, and those that are named.
 /// TensorFlow Serving tells their tensors.
 async fn v1_models(client: &Client<'_>, named: &[String]) -> anyhow::Result<Vec<metadata::Model>> {
-    let listed = client.get("/v1/models").await?;
+    // Why it cannot be asked at all was said of the first protocol.
+    let Ok(listed) = client.get("/v1/models").await else { return Ok(Vec::new()) };
     let listed = listed.and_then(|body| v1::status::read_list(&body)).unwrap_or_default();
     let names: BTreeSet<String> = listed.into_iter().chain(named.iter().cloned()).collect();
     let mut models = Vec::new();
@@ -91,7 +92,7 @@ async fn torchserve_models(
     client: &Client<'_>,
     named: &[String],
 ) -> anyhow::Result<Vec<metadata::Model>> {
-    let Some(body) = client.get("/ping").await? else { return Ok(Vec::new()) };
+    let Ok(Some(body)) = client.get("/ping").await else { return Ok(Vec::new()) };
     let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     if said["status"].as_str() != Some("Healthy") {
         return Ok(Vec::new());
