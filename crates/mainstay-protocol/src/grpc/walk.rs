@@ -49,9 +49,9 @@ pub fn named(message: &[u8]) -> Result<Named<'_>, Error> {
     for field in fields(message) {
         let field = field?;
         match field.number {
-            // A name that comes as a number is no name.
-            1..=3 if field.wire != DELIMITED => {
-                return Err(Error::Message("a name is no text".to_owned()));
+            // Readers differ in what they make of a number where something with a length belongs.
+            1..=7 if field.wire != DELIMITED => {
+                return Err(Error::Message("a name or a tensor is a number".to_owned()));
             }
             1 => named.name = text(field.bytes)?,
             2 => named.version = text(field.bytes)?,
