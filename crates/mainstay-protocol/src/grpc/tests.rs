@@ -318,5 +318,5 @@ fn an_answer_is_given_again_under_the_other_requests_id() {
 fn parameters_that_come_as_a_number_are_refused() {
     // Field 4 as four bytes; a reader that takes them for a length finds another id behind it.
     let message = [0x25, 0x0a, 0x0a, 0x01, 0x2b, 0x1a, 0x01, b'Q'];
-    assert!(super::named(&message).is_err());
+    assert!(named(&message).is_err());
 }
