@@ -4,7 +4,7 @@
 //! What a token says of its own signature is not believed (RFC 8725): the algorithms are those
 //! that the configuration names, all of them with public keys, and a key serves only algorithms
 //! of its kind. So `none` is no algorithm, and a public key is never taken for a shared secret.
-//! The cryptography is ring's, as for TLS: jsonwebtoken takes it from [`provider`].
+//! The cryptography is ring's, as for TLS: jsonwebtoken takes it from `provider`.
 
 mod keys;
 mod provider;

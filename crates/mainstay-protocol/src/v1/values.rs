@@ -227,7 +227,7 @@ pub(super) fn write(tensor: &Tensor, out: &mut String) -> Result<(), Error> {
 /// Appends one row of a tensor.
 ///
 /// # Errors
-/// As for [`write`].
+/// As for [`write()`].
 pub(super) fn write_row(tensor: &Tensor, row: usize, out: &mut String) -> Result<(), Error> {
     let inner = tensor.shape.get(1..).unwrap_or_default();
     nest(tensor, row * inner.iter().product::<usize>(), inner, out);
